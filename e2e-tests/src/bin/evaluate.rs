@@ -1,0 +1,127 @@
+//! Evaluates one admission request with the real policy module, in the host that Kubewarden uses.
+
+use std::fs;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+use e2e_tests::admission::AdmissionRequest;
+use e2e_tests::cluster::Cluster;
+use e2e_tests::host::{self, Host};
+use e2e_tests::policy::Policy;
+use e2e_tests::report::report;
+use e2e_tests::session::Session;
+use serde_json::{Value, json};
+
+/// Evaluate an admission request with a Kubewarden policy and print the verdict.
+///
+/// Exits with 0 whether the request is accepted or rejected, and with 1 where the input, the settings or the module are
+/// at fault.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// File with an AdmissionRequest or an AdmissionReview in JSON; - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    request_path: PathBuf,
+    /// File with the settings of the policy, in YAML or JSON
+    #[arg(short, long, value_name = "FILE", conflicts_with = "settings_json")]
+    settings_path: Option<PathBuf>,
+    /// Settings of the policy, in JSON
+    #[arg(long, value_name = "JSON")]
+    settings_json: Option<String>,
+    /// File or folder with YAML or JSON manifests: the objects that the policy finds in the cluster
+    #[arg(long, value_name = "PATH", conflicts_with = "replay_host_capabilities_interactions")]
+    cluster: Option<PathBuf>,
+    /// File with a session that `kwctl run --record-host-capabilities-interactions` wrote, to answer the policy from
+    #[arg(long, value_name = "FILE")]
+    replay_host_capabilities_interactions: Option<PathBuf>,
+    /// How to print the verdict; json where standard output is no terminal
+    #[arg(short, long)]
+    output: Option<Output>,
+    /// The policy module
+    #[arg(default_value = "policy.wasm")]
+    policy: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    /// Lines for people
+    Human,
+    /// The line that kwctl prints
+    Json,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(verdict) => {
+            println!("{}", verdict.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            // One line, whatever a library put into its message.
+            let line: Vec<String> = error
+                .chain()
+                .map(|cause| cause.to_string().replace('\n', " "))
+                .collect();
+            eprintln!("error: {}", line.join(": "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<String> {
+    let request = AdmissionRequest::from_json(&read_request(&arguments.request_path)?)?;
+    let settings = read_settings(arguments)?;
+    let host: Arc<dyn Host> = match (&arguments.cluster, &arguments.replay_host_capabilities_interactions) {
+        (Some(path), _) => Arc::new(Cluster::read(path)?),
+        (None, Some(path)) => Arc::new(Session::read(path)?),
+        (None, None) => host::empty(),
+    };
+    let policy = Policy::from_file(&arguments.policy)?;
+
+    let validity = policy.validate_settings(&settings)?;
+    if !validity.valid {
+        bail!("the settings are not valid: {}", validity.message.unwrap_or_default());
+    }
+    let response = policy.validate(&request, &settings, host)?;
+    match arguments.output.unwrap_or_else(default_output) {
+        Output::Human => report(&request, &response),
+        Output::Json => Ok(serde_json::to_string(&response)?),
+    }
+}
+
+fn default_output() -> Output {
+    if io::stdout().is_terminal() {
+        Output::Human
+    } else {
+        Output::Json
+    }
+}
+
+fn read_request(path: &Path) -> Result<String> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin()
+            .read_to_string(&mut text)
+            .context("cannot read standard input")?;
+        return Ok(text);
+    }
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn read_settings(arguments: &Arguments) -> Result<Value> {
+    if let Some(json) = &arguments.settings_json {
+        return serde_json::from_str(json).context("--settings-json is not JSON");
+    }
+    let Some(path) = &arguments.settings_path else {
+        return Ok(json!({}));
+    };
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let settings: Value =
+        serde_saphyr::from_str(&text).with_context(|| format!("{} is neither YAML nor JSON", path.display()))?;
+    // An empty file sets nothing.
+    Ok(if settings.is_null() { json!({}) } else { settings })
+}

@@ -1,0 +1,222 @@
+//! Manifests that answer `get_resource`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
+use serde_json::{Map, Value};
+
+use crate::host::{self, Host};
+
+/// A cluster made of manifests.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    objects: Vec<Value>,
+}
+
+impl Cluster {
+    /// Reads a file of YAML or JSON manifests, or every such file (`.yaml`, `.yml`, `.json`) of a folder.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or holds something that is no manifest; the error names it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut cluster = Self::default();
+        for file in files(path)? {
+            let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            cluster
+                .add(&text)
+                .with_context(|| format!("{} holds no manifests", file.display()))?;
+        }
+        Ok(cluster)
+    }
+
+    /// Reads manifests from YAML or JSON text.
+    ///
+    /// # Errors
+    /// As [`Cluster::read`].
+    pub fn from_manifests(text: &str) -> Result<Self> {
+        let mut cluster = Self::default();
+        cluster.add(text)?;
+        Ok(cluster)
+    }
+
+    fn add(&mut self, text: &str) -> Result<()> {
+        for document in serde_saphyr::from_multiple::<Value>(text)? {
+            self.add_object(document)?;
+        }
+        Ok(())
+    }
+
+    fn add_object(&mut self, mut object: Value) -> Result<()> {
+        if object.is_null() {
+            return Ok(());
+        }
+        if object["kind"] == "List" {
+            let Value::Array(items) = object["items"].take() else {
+                bail!("a List has no items");
+            };
+            return items.into_iter().try_for_each(|item| self.add_object(item));
+        }
+        for name in ["apiVersion", "kind"] {
+            if !object[name].is_string() {
+                bail!("a manifest has no {name}");
+            }
+        }
+        if !object["metadata"]["name"].is_string() {
+            bail!("a manifest has no metadata.name");
+        }
+        self.objects.push(object);
+        Ok(())
+    }
+
+    fn find(&self, request: &GetResourceRequest) -> Option<&Value> {
+        self.objects.iter().find(|object| {
+            let namespace = &object["metadata"]["namespace"];
+            object["apiVersion"] == request.api_version
+                && object["kind"] == request.kind
+                && object["metadata"]["name"] == request.name
+                && request.namespace.as_deref() == Some(namespace.as_str().unwrap_or("default"))
+        })
+    }
+}
+
+impl Host for Cluster {
+    fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
+        let mut object = self.find(request).ok_or_else(|| host::not_found(request))?.clone();
+        if let Some(masks) = &request.field_masks {
+            mask(&mut object, masks.iter().map(String::as_str));
+        }
+        Ok(object.to_string().into_bytes())
+    }
+}
+
+/// Keeps of an object what the masks name, as the host does: type and metadata always stay.
+fn mask<'m>(object: &mut Value, masks: impl Iterator<Item = &'m str>) {
+    let mut kept = Map::new();
+    for name in ["apiVersion", "kind", "metadata"] {
+        kept.insert(name.to_owned(), object[name].take());
+    }
+    let mut kept = Value::Object(kept);
+    for mask in masks {
+        keep(object, &mut kept, &mask.split('.').collect::<Vec<_>>());
+    }
+    *object = kept;
+}
+
+fn keep(from: &Value, to: &mut Value, path: &[&str]) {
+    let Some((name, rest)) = path.split_first() else {
+        *to = from.clone();
+        return;
+    };
+    if let Some(value) = from.get(name) {
+        // What leads to the value stays even where the value itself is missing.
+        if to.get(name).is_none() {
+            to[*name] = if value.is_object() {
+                Value::Object(Map::new())
+            } else {
+                value.clone()
+            };
+        }
+        keep(value, &mut to[*name], rest);
+    }
+}
+
+/// The YAML and JSON files of a folder, by name; a path that is no folder is the one file.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let folder = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut files = Vec::new();
+    for entry in folder {
+        let file = entry?.path();
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        if matches!(extension, Some("yaml" | "yml" | "json")) {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
+    use serde_json::{Value, json};
+
+    use super::Cluster;
+    use crate::host::{Host, not_found};
+
+    const MANIFESTS: &str = "
+apiVersion: example.com/v1
+kind: Thing
+metadata: {name: one, namespace: here}
+spec: {a: 1, b: {c: 2, d: 3}, e: [1, 2]}
+status: {ready: true}
+---
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: example.com/v1, kind: Thing, metadata: {name: two}, spec: null}
+";
+
+    fn get(namespace: &str, name: &str, masks: Option<&[&str]>) -> Result<Value, String> {
+        let request = GetResourceRequest {
+            api_version: "example.com/v1".to_owned(),
+            kind: "Thing".to_owned(),
+            name: name.to_owned(),
+            namespace: Some(namespace.to_owned()),
+            disable_cache: true,
+            field_masks: masks.map(|masks| masks.iter().map(|mask| (*mask).to_owned()).collect::<BTreeSet<_>>()),
+        };
+        let object = Cluster::from_manifests(MANIFESTS)
+            .expect("are manifests")
+            .get_resource(&request);
+        if let Err(error) = &object {
+            assert_eq!(error, &not_found(&request));
+        }
+        object.map(|object| serde_json::from_slice(&object).expect("is JSON"))
+    }
+
+    #[test]
+    fn objects_are_found_by_version_kind_name_and_namespace() {
+        assert_eq!(get("here", "one", None).expect("is there")["spec"]["a"], 1);
+        assert_eq!(get("default", "two", None).expect("is there")["spec"], Value::Null);
+        assert!(get("default", "one", None).is_err());
+        assert!(get("here", "three", None).is_err());
+    }
+
+    #[test]
+    fn masks_prune_all_but_type_and_metadata() {
+        assert_eq!(
+            get("here", "one", Some(&["spec.b.c", "spec.e", "spec.missing"])).expect("is there"),
+            json!({
+                "apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "one", "namespace": "here"},
+                "spec": {"b": {"c": 2}, "e": [1, 2]}
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_refused() {
+        for text in [
+            "kind: Thing",
+            "apiVersion: v1\nkind: Thing",
+            "[1]",
+            "just text",
+            "a: [",
+            "kind: List",
+        ] {
+            assert!(Cluster::from_manifests(text).is_err(), "{text}");
+        }
+        assert!(
+            Cluster::from_manifests("---\n---\n").is_ok(),
+            "empty documents are fine"
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! Safe horizontal scaling of [ToolHive](https://github.com/stacklok/toolhive) MCP servers at admission: a policy for
+//! [Kubewarden](https://www.kubewarden.io), as a waPC guest.
+//!
+//! [`wapc_init`] registers the operations, [`evaluate`] answers `validate`. One file judges each kind of request; what
+//! they decide comes from `mcp-scaling-rules`.
+
+mod custom_resource;
+mod deployment;
+mod edit;
+mod judge;
+mod lookup;
+mod request;
+mod requester;
+pub mod settings;
+mod verdict;
+mod view;
+mod workload;
+
+use std::panic::PanicHookInfo;
+
+use kubewarden_policy_sdk::host_capabilities::kubernetes::get_resource;
+use kubewarden_policy_sdk::protocol_version_guest;
+pub use lookup::GetResource;
+use mcp_scaling_rules::ServerKind;
+use request::{Payload, Request};
+use settings::Settings;
+use verdict::Verdict;
+use view::{Field, Malformed, read};
+use wapc_guest::{CallResult, host_call, register_function};
+
+/// Registers the waPC operations; the host calls it once for each instance.
+#[allow(unsafe_code, reason = "waPC finds the entry point by its plain name")]
+#[unsafe(no_mangle)]
+pub extern "C" fn wapc_init() {
+    std::panic::set_hook(Box::new(log_panic));
+    register_function("validate", validate);
+    register_function("validate_settings", validate_settings);
+    register_function("protocol_version", protocol_version_guest);
+}
+
+/// Tells the host's log where a panic was: the trap that follows reaches the host without a word.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let event = format!(
+        "{{\"level\":\"error\",\"message\":{}}}",
+        edit::quoted(&panic.to_string())
+    );
+    // Nobody is left to hear of a failure.
+    let _ = host_call("kubewarden", "tracing", "log", event.as_bytes());
+}
+
+fn validate(payload: &[u8]) -> CallResult {
+    let response = evaluate(payload, &|request| {
+        get_resource(request).map_err(|error| error.to_string())
+    })?;
+    Ok(response)
+}
+
+fn validate_settings(payload: &[u8]) -> CallResult {
+    Ok(serde_json::to_vec(&settings::validate(payload))?)
+}
+
+/// Answers `validate`: takes what the host sends and gives what it wants back. `get` reads objects from the cluster.
+///
+/// # Errors
+/// A sentence that names the fault, where the payload is no admission request or holds settings that
+/// `validate_settings` refuses. It quotes nothing of the request, which may hold secrets. The host denies the request.
+pub fn evaluate(payload: &[u8], get: &GetResource<'_>) -> Result<Vec<u8>, String> {
+    let payload = std::str::from_utf8(payload).map_err(|error| format!("the payload is not UTF-8: {error}"))?;
+    let mut parsed = Field::<Payload<'_>>::default();
+    read(payload, &mut parsed).map_err(|error| format!("the payload is not JSON: {error}"))?;
+    let parsed = parsed.value().ok_or("the payload is not an object")?;
+    let request = match &parsed.request {
+        Field::Value(request) => request,
+        Field::Absent => return Err("request is missing".to_owned()),
+        Field::Malformed => return Err("request is not an object".to_owned()),
+    };
+    let verdict = judge_request(
+        request,
+        || Settings::from_json(parsed.settings.json().unwrap_or("null")),
+        get,
+    )?;
+    verdict
+        .into_response(|| request::object_text(payload))
+        .map_err(|error| format!("the response cannot be written: {error}"))
+}
+
+/// Finds what the request is about and has it judged. `settings` are read only where it is about something of ToolHive's.
+fn judge_request(
+    request: &Request<'_>,
+    settings: impl FnOnce() -> Result<Settings, String>,
+    get: &GetResource<'_>,
+) -> Result<Verdict, String> {
+    let kind = match &request.kind {
+        Field::Value(kind) => kind,
+        Field::Absent => return Err("request.kind is missing".to_owned()),
+        Field::Malformed => return Err("request.kind is not an object".to_owned()),
+    };
+    let name = required(kind.kind.text(), "request.kind.kind")?;
+    let group = required(kind.group.text(), "request.kind.group")?;
+    let operation = required(request.operation.text(), "request.operation")?;
+    let sub_resource = request.sub_resource.text().value().unwrap_or_default();
+
+    let is_judged = matches!(&*operation, "CREATE" | "UPDATE") && sub_resource.is_empty();
+    if !is_judged || request.is_being_deleted() {
+        return Ok(Verdict::default());
+    }
+    let judged = if let Some(kind) = ServerKind::from_name(&group, &name) {
+        custom_resource::evaluate(kind, request, &settings()?)
+    } else if (&*group, &*name) == ("apps", "Deployment")
+        && let Some(server) = deployment::server(request)
+    {
+        deployment::evaluate(&server, request, &settings()?, get)
+    } else {
+        Ok(Verdict::default())
+    };
+    // The API server refuses what is malformed, and says why better than a guess of ours could.
+    Ok(judged.unwrap_or_else(|Malformed| Verdict::default()))
+}
+
+fn required<T>(field: Field<T>, name: &str) -> Result<T, String> {
+    match field {
+        Field::Value(value) => Ok(value),
+        Field::Absent => Err(format!("{name} is missing")),
+        Field::Malformed => Err(format!("{name} is not a string")),
+    }
+}
