@@ -8,7 +8,7 @@ use crate::request::{Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings};
 use crate::verdict::Verdict;
-use crate::view::Malformed;
+use crate::view::{Leaf, Malformed};
 
 /// Where `declaredReplicas: cap` leaves what was asked for.
 pub(crate) const REQUESTED_REPLICAS: &[&str] =
@@ -18,6 +18,7 @@ pub(crate) const REQUESTED_REPLICAS: &[&str] =
 struct Declaration {
     field: &'static str,
     path: &'static [&'static str],
+    leaf: for<'a> fn(&Spec<'a>) -> Leaf<'a>,
     count: fn(&Scaling) -> Option<u32>,
 }
 
@@ -25,11 +26,13 @@ const DECLARATIONS: [Declaration; 2] = [
     Declaration {
         field: "spec.replicas",
         path: &["spec", "replicas"],
+        leaf: |spec| spec.replicas,
         count: |scaling| scaling.replicas,
     },
     Declaration {
         field: "spec.backendReplicas",
         path: &["spec", "backendReplicas"],
+        leaf: |spec| spec.backend_replicas,
         count: |scaling| scaling.backend_replicas,
     },
 ];
@@ -63,11 +66,11 @@ pub(crate) fn scaling(kind: &ServerKind, spec: &Spec<'_>, settings: &Settings) -
 ///
 /// # Errors
 /// [`Malformed`] where a field that decides is: the API server validates after mutation and refuses it then.
-pub(crate) fn evaluate(
+pub(crate) fn evaluate<'a>(
     kind: &'static ServerKind,
-    request: &Request<'_>,
+    request: &Request<'a>,
     settings: &Settings,
-) -> Result<Verdict, Malformed> {
+) -> Result<Verdict<'a>, Malformed> {
     let mut verdict = Verdict::default();
     let Some(object) = request.object.as_ref().optional()? else {
         return Ok(verdict);
@@ -102,7 +105,7 @@ pub(crate) fn evaluate(
             ExcessReplicas::Reject | ExcessReplicas::Warn => declared,
         };
         if count != declared {
-            verdict.edit(declaration.path, count.to_string());
+            verdict.edit(declaration.path, (declaration.leaf)(spec), count.to_string());
             capped.push(format!("{}={declared}", declaration.field));
         }
         let ask = Ask {
@@ -113,7 +116,7 @@ pub(crate) fn evaluate(
         judge::sessions(&mut verdict, settings, kind, asked.session_storage, ask);
     }
     if !capped.is_empty() {
-        verdict.edit(REQUESTED_REPLICAS, quoted(&capped.join(",")));
+        verdict.edit(REQUESTED_REPLICAS, Leaf::default(), quoted(&capped.join(",")));
     }
     Ok(verdict)
 }

@@ -9,7 +9,7 @@ use crate::request::{Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, LookupFailure, Settings};
 use crate::verdict::{UNAVAILABLE, Verdict};
-use crate::view::Malformed;
+use crate::view::{Leaf, Malformed};
 use crate::workload::{self, Server};
 
 /// What Kubernetes takes an absent `spec.replicas` for.
@@ -25,17 +25,18 @@ pub(crate) fn server<'a>(request: &Request<'a>) -> Option<Server<'a>> {
 ///
 /// # Errors
 /// [`Malformed`] where a field that decides is.
-pub(crate) fn evaluate(
-    server: &Server<'_>,
-    request: &Request<'_>,
+pub(crate) fn evaluate<'a>(
+    server: &Server<'a>,
+    request: &Request<'a>,
     settings: &Settings,
     get: &GetResource<'_>,
-) -> Result<Verdict, Malformed> {
+) -> Result<Verdict<'a>, Malformed> {
     let mut verdict = Verdict::default();
     let object = request.object.as_ref().optional()?.ok_or(Malformed)?;
     let spec = object.spec.as_ref().optional()?.ok_or(Malformed)?;
     let requester = Requester::of(request, settings);
     let change = Change {
+        replicas: spec.replicas,
         asked: spec.replicas.count().optional()?.unwrap_or(DEFAULT_REPLICAS),
         old: request.old_spec().and_then(|spec| spec.replicas.count().value()),
         requester,
@@ -56,14 +57,15 @@ pub(crate) fn evaluate(
 }
 
 /// How the request changes the count.
-struct Change {
+struct Change<'a> {
+    replicas: Leaf<'a>,
     asked: u32,
     old: Option<u32>,
     requester: Requester,
     is_update: bool,
 }
 
-impl Change {
+impl Change<'_> {
     /// Whether the count stays at zero or one, where no rule could have anything to say.
     fn leaves_none_or_one(&self) -> bool {
         self.is_update && self.asked <= 1 && self.old == Some(self.asked)
@@ -80,7 +82,13 @@ impl Change {
     }
 }
 
-fn replicas(verdict: &mut Verdict, server: &Server<'_>, change: &Change, scaling: &Scaling, settings: &Settings) {
+fn replicas<'a>(
+    verdict: &mut Verdict<'a>,
+    server: &Server<'_>,
+    change: &Change<'a>,
+    scaling: &Scaling,
+    settings: &Settings,
+) {
     let Change { asked, old, .. } = *change;
     let by_person = change.by_person();
     let exceeds = exceeds_stdio_cap(scaling.transport, asked);
@@ -107,7 +115,7 @@ fn replicas(verdict: &mut Verdict, server: &Server<'_>, change: &Change, scaling
     if count == asked {
         return;
     }
-    verdict.edit(&["spec", "replicas"], count.to_string());
+    verdict.edit(&["spec", "replicas"], change.replicas, count.to_string());
     let reason = if exceeds {
         "stdio"
     } else if scaling.replicas.is_some() {
@@ -127,7 +135,7 @@ fn replicas(verdict: &mut Verdict, server: &Server<'_>, change: &Change, scaling
     }
 }
 
-fn lookup_failed(verdict: &mut Verdict, server: &Server<'_>, change: &Change, settings: &Settings) {
+fn lookup_failed(verdict: &mut Verdict<'_>, server: &Server<'_>, change: &Change<'_>, settings: &Settings) {
     let kind = server.kind.name;
     verdict.annotate("lookup", "failed".to_owned());
     let changes_count = !change.is_update || change.old != Some(change.asked);
@@ -144,9 +152,9 @@ fn lookup_failed(verdict: &mut Verdict, server: &Server<'_>, change: &Change, se
     }
 }
 
-fn grace_period(
-    verdict: &mut Verdict,
-    spec: &Spec<'_>,
+fn grace_period<'a>(
+    verdict: &mut Verdict<'a>,
+    spec: &Spec<'a>,
     requester: Requester,
     settings: &Settings,
 ) -> Result<(), Malformed> {
@@ -158,6 +166,7 @@ fn grace_period(
     };
     verdict.edit(
         &["spec", "template", "spec", "terminationGracePeriodSeconds"],
+        pod.termination_grace_period_seconds,
         seconds.to_string(),
     );
     let asked = asked.map_or_else(|| "none".to_owned(), |seconds| seconds.to_string());

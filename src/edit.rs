@@ -5,24 +5,39 @@
 
 use crate::view::{Leaf, Slot, Target, View, read};
 
-/// A value to set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Edit {
+/// A value to set in an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Edit<'a> {
     /// Names of the members that lead to the value.
     pub(crate) path: &'static [&'static str],
-    /// The value, as JSON.
+    /// The value that is there now, as it was read from the object's text, if it was.
+    pub(crate) current: Leaf<'a>,
+    /// The new value, as JSON.
     pub(crate) json: String,
 }
 
-impl Edit {
-    /// The object with the value set, its members created where they are missing or `null`. `None` where the path leads
-    /// through something that is no object.
-    pub(crate) fn apply(&self, object: &str) -> Option<String> {
-        let mut edited = String::with_capacity(object.len() + 64);
-        edited.push_str(object);
-        set(&mut edited, 0, object, self.path, &self.json)?;
-        Some(edited)
+/// The object with all values set, members created where they are missing or `null`. `None` where a path leads through
+/// something that is no object.
+pub(crate) fn apply(object: &str, edits: &[Edit<'_>]) -> Option<String> {
+    let mut edited = object.to_owned();
+    // A value that was read is where its text is; from the back, so that the places before it stay.
+    let mut known = Vec::new();
+    for edit in edits {
+        if let Some(current) = edit.current.raw() {
+            known.push((offset_in(object, current)?, current.len(), &edit.json));
+        }
     }
+    let mut end = object.len();
+    // There are at most three; a sort would be a tenth of the module.
+    while let Some((at, length, json)) = known.iter().filter(|(at, ..)| *at < end).max_by_key(|(at, ..)| *at) {
+        edited.replace_range(*at..at + length, json);
+        end = *at;
+    }
+    for edit in edits.iter().filter(|edit| edit.current.raw().is_none()) {
+        let before = edited.clone();
+        set(&mut edited, 0, &before, edit.path, &edit.json)?;
+    }
+    Some(edited)
 }
 
 /// Sets the value in `text`, whose part from `start` on begins with `object`.
@@ -108,13 +123,18 @@ pub(crate) fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Edit, quoted};
+    use super::{Edit, apply, quoted};
+    use crate::view::{Field, Leaf, read};
 
     const REPLICAS: &[&str] = &["spec", "replicas"];
 
-    fn set(object: &str, path: &'static [&'static str], json: &str) -> Option<String> {
+    fn edit<'a>(path: &'static [&'static str], current: Leaf<'a>, json: &str) -> Edit<'a> {
         let json = json.to_owned();
-        Edit { path, json }.apply(object)
+        Edit { path, current, json }
+    }
+
+    fn set(object: &str, path: &'static [&'static str], json: &str) -> Option<String> {
+        apply(object, &[edit(path, Leaf::default(), json)])
     }
 
     #[test]
@@ -169,6 +189,30 @@ mod tests {
         for object in [r#"{"spec":[]}"#, r#"{"spec":"x"}"#, r#"{"spec":7}"#, "[]", "null", ""] {
             assert_eq!(set(object, REPLICAS, "1"), None, "{object}");
         }
+    }
+
+    #[test]
+    fn values_that_were_read_are_replaced_where_they_are() {
+        let object = "[1,22,333]";
+        let mut list = Field::<Vec<Leaf<'_>>>::default();
+        read(object, &mut list).expect("is JSON");
+        let list = list.value().expect("is a list");
+        let edits = [
+            edit(&[], list[0], "4444"),
+            edit(&[], list[2], "5"),
+            edit(&[], list[1], "666"),
+        ];
+        assert_eq!(apply(object, &edits).as_deref(), Some("[4444,666,5]"));
+        assert_eq!(apply("another text", &edits), None);
+    }
+
+    #[test]
+    fn known_and_unknown_places_mix() {
+        let object = r#"{"a":{"b":1}}"#;
+        let mut member = super::Member::new("a");
+        read(object, &mut member).expect("is JSON");
+        let edits = [edit(&["c"], Leaf::default(), "2"), edit(&["a"], member.value, "3")];
+        assert_eq!(apply(object, &edits).as_deref(), Some(r#"{"c":2,"a":3}"#));
     }
 
     #[test]

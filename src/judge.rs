@@ -27,7 +27,7 @@ impl Ask<'_> {
 
 /// Judges a count against the stdio cap. Lowering it, where `action` says so, is the caller's: a spec and a workload have
 /// different counts to come down to.
-pub(crate) fn stdio(verdict: &mut Verdict, action: ExcessReplicas, transport: Transport, ask: Ask<'_>) {
+pub(crate) fn stdio(verdict: &mut Verdict<'_>, action: ExcessReplicas, transport: Transport, ask: Ask<'_>) {
     let Ask { field, count, .. } = ask;
     if !exceeds_stdio_cap(transport, count) {
         return;
@@ -48,7 +48,7 @@ pub(crate) fn stdio(verdict: &mut Verdict, action: ExcessReplicas, transport: Tr
 
 /// Judges a count against the storage that its replicas keep sessions in.
 pub(crate) fn sessions(
-    verdict: &mut Verdict,
+    verdict: &mut Verdict<'_>,
     settings: &Settings,
     kind: &ServerKind,
     storage: SessionStorage,

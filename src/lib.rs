@@ -25,7 +25,7 @@ use mcp_scaling_rules::ServerKind;
 use request::{Payload, Request};
 use settings::Settings;
 use verdict::Verdict;
-use view::{Field, Malformed, read};
+use view::{Field, Malformed};
 use wapc_guest::{CallResult, host_call, register_function};
 
 /// Registers the waPC operations; the host calls it once for each instance.
@@ -66,9 +66,10 @@ fn validate_settings(payload: &[u8]) -> CallResult {
 /// `validate_settings` refuses. It quotes nothing of the request, which may hold secrets. The host denies the request.
 pub fn evaluate(payload: &[u8], get: &GetResource<'_>) -> Result<Vec<u8>, String> {
     let payload = std::str::from_utf8(payload).map_err(|error| format!("the payload is not UTF-8: {error}"))?;
-    let mut parsed = Field::<Payload<'_>>::default();
-    read(payload, &mut parsed).map_err(|error| format!("the payload is not JSON: {error}"))?;
-    let parsed = parsed.value().ok_or("the payload is not an object")?;
+    let parsed = Payload::read(payload)?;
+    if parsed.is_about_foreign_workload() {
+        return respond(Verdict::default(), payload);
+    }
     let request = match &parsed.request {
         Field::Value(request) => request,
         Field::Absent => return Err("request is missing".to_owned()),
@@ -79,17 +80,21 @@ pub fn evaluate(payload: &[u8], get: &GetResource<'_>) -> Result<Vec<u8>, String
         || Settings::from_json(parsed.settings.json().unwrap_or("null")),
         get,
     )?;
+    respond(verdict, payload)
+}
+
+fn respond<'a>(verdict: Verdict<'a>, payload: &'a str) -> Result<Vec<u8>, String> {
     verdict
         .into_response(|| request::object_text(payload))
         .map_err(|error| format!("the response cannot be written: {error}"))
 }
 
 /// Finds what the request is about and has it judged. `settings` are read only where it is about something of ToolHive's.
-fn judge_request(
-    request: &Request<'_>,
+fn judge_request<'a>(
+    request: &Request<'a>,
     settings: impl FnOnce() -> Result<Settings, String>,
     get: &GetResource<'_>,
-) -> Result<Verdict, String> {
+) -> Result<Verdict<'a>, String> {
     let kind = match &request.kind {
         Field::Value(kind) => kind,
         Field::Absent => return Err("request.kind is missing".to_owned()),

@@ -1,6 +1,7 @@
 //! What the policy reads of an admission request, and of the objects in it: views of the few members that decide.
 
-use crate::view::{Field, Leaf, read, view};
+use crate::view::{Field, Leaf, Slot, View, read, view};
+use crate::workload;
 
 /// What the host hands to `validate`.
 #[derive(Debug, Default)]
@@ -59,14 +60,37 @@ view!(UserInfo {
 /// An object of any kind that the policy judges. Each kind has only some of these members.
 #[derive(Debug, Default)]
 pub(crate) struct Object<'a> {
+    kind: Leaf<'a>,
     pub(crate) metadata: Field<Metadata<'a>>,
     pub(crate) spec: Field<Spec<'a>>,
+    /// Whether this turned out to be a workload that is not ToolHive's, and was read no further.
+    is_foreign_workload: bool,
 }
 
-view!(Object {
-    "metadata" => Read(metadata),
-    "spec" => Read(spec),
-});
+impl<'a> View<'a> for Object<'a> {
+    fn member(&mut self, name: &str) -> Option<Slot<'_, 'a>> {
+        match name {
+            "kind" => Some(Slot::Text(&mut self.kind)),
+            "metadata" => Some(Slot::Read(&mut self.metadata)),
+            "spec" if self.proves_foreign_workload() => {
+                self.is_foreign_workload = true;
+                Some(Slot::Stop)
+            }
+            "spec" => Some(Slot::Read(&mut self.spec)),
+            _ => None,
+        }
+    }
+}
+
+impl Object<'_> {
+    /// Whether what was read so far is a workload that is not ToolHive's. Nearly all that a cluster sends are, and names
+    /// come sorted, so most of such a request can stay unread: its `spec`, and the old object behind it.
+    fn proves_foreign_workload(&self) -> bool {
+        let is_workload = self.kind.json() == Some("\"Deployment\"");
+        let metadata = self.metadata.as_ref().value();
+        is_workload && metadata.is_some_and(|metadata| workload::server(metadata).is_none())
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Metadata<'a> {
@@ -159,6 +183,28 @@ view!(PodSpec {
     "terminationGracePeriodSeconds" => Text(termination_grace_period_seconds),
 });
 
+impl<'a> Payload<'a> {
+    /// Reads the payload, as much of it as matters.
+    ///
+    /// # Errors
+    /// A sentence that names the fault, and quotes nothing of the payload.
+    pub(crate) fn read(payload: &'a str) -> Result<Self, String> {
+        let mut parsed = Field::<Self>::default();
+        let outcome = read(payload, &mut parsed);
+        let is_read = outcome.is_ok() || parsed.as_ref().value().is_some_and(Self::is_about_foreign_workload);
+        match outcome {
+            Err(error) if !is_read => Err(format!("the payload is not JSON: {error}")),
+            _ => parsed.value().ok_or_else(|| "the payload is not an object".to_owned()),
+        }
+    }
+
+    /// Whether there is nothing to judge: the object is a workload that is not ToolHive's.
+    pub(crate) fn is_about_foreign_workload(&self) -> bool {
+        let object = self.request.as_ref().value().and_then(|request| request.object.as_ref().value());
+        object.is_some_and(|object| object.is_foreign_workload)
+    }
+}
+
 impl Request<'_> {
     /// Whether this is an UPDATE; the only other operation that is judged is CREATE.
     pub(crate) fn is_update(&self) -> bool {
@@ -196,13 +242,20 @@ struct RequestText<'a> {
     object: Leaf<'a>,
 }
 
-view!(RequestText {
-    "object" => Text(object),
-});
+impl<'a> View<'a> for RequestText<'a> {
+    fn member(&mut self, name: &str) -> Option<Slot<'_, 'a>> {
+        match name {
+            "object" => Some(Slot::Text(&mut self.object)),
+            _ if self.object.raw().is_some() => Some(Slot::Stop),
+            _ => None,
+        }
+    }
+}
 
 /// The JSON text of `request.object`, for the few requests whose object is changed.
 pub(crate) fn object_text(payload: &str) -> Option<&str> {
     let mut parsed = Field::<PayloadText<'_>>::default();
-    read(payload, &mut parsed).ok()?;
+    // The payload was read before, so this ends early or not at all.
+    let _ = read(payload, &mut parsed);
     parsed.value()?.request.value()?.object.json()
 }

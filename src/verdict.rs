@@ -2,15 +2,16 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::edit::Edit;
+use crate::edit::{self, Edit};
+use crate::view::Leaf;
 
 /// Longest warning in characters. The API server may cut longer ones.
 const WARNING_LENGTH: usize = 120;
 
 /// What the policy says of a request. The default accepts it as it is.
 #[derive(Debug, Default)]
-pub(crate) struct Verdict {
-    edits: Vec<Edit>,
+pub(crate) struct Verdict<'a> {
+    edits: Vec<Edit<'a>>,
     warnings: Vec<String>,
     audit_annotations: Vec<(&'static str, String)>,
     refusal: Option<Refusal>,
@@ -27,10 +28,10 @@ pub(crate) const UNPROCESSABLE: u16 = 422;
 /// Refused because something could not be read: the same request may be accepted later.
 pub(crate) const UNAVAILABLE: u16 = 503;
 
-impl Verdict {
-    /// Changes the object.
-    pub(crate) fn edit(&mut self, path: &'static [&'static str], json: String) {
-        self.edits.push(Edit { path, json });
+impl<'a> Verdict<'a> {
+    /// Changes the object: the value at `path`, of which `current` is what was read there.
+    pub(crate) fn edit(&mut self, path: &'static [&'static str], current: Leaf<'a>, json: String) {
+        self.edits.push(Edit { path, current, json });
     }
 
     /// Tells the person behind the request. Kept to one line of at most 120 characters: a line break would make the API
@@ -63,18 +64,18 @@ impl Verdict {
 
     /// The response to the host. `object` gives the text of the request's object; it is asked for only where there are
     /// edits to make in it.
-    pub(crate) fn into_response<'a>(self, object: impl FnOnce() -> Option<&'a str>) -> serde_json::Result<Vec<u8>> {
+    pub(crate) fn into_response(self, object: impl FnOnce() -> Option<&'a str>) -> serde_json::Result<Vec<u8>> {
         #[derive(Serialize)]
-        struct Response<'a> {
+        struct Response<'r> {
             accepted: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
-            message: Option<&'a str>,
+            message: Option<&'r str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             code: Option<u16>,
             #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "as_map")]
-            audit_annotations: &'a [(&'static str, String)],
+            audit_annotations: &'r [(&'static str, String)],
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
-            warnings: &'a [String],
+            warnings: &'r [String],
         }
 
         let mut response = serde_json::to_vec(&Response {
@@ -84,9 +85,8 @@ impl Verdict {
             audit_annotations: &self.audit_annotations,
             warnings: &self.warnings,
         })?;
-        if self.refusal.is_none()
-            && let Some(object) = edited(&self.edits, object)
-        {
+        let changes = self.refusal.is_none() && !self.edits.is_empty();
+        if changes && let Some(object) = object().and_then(|object| edit::apply(object, &self.edits)) {
             // The object is JSON already; it goes in as it is, as the last member.
             response.pop();
             response.extend_from_slice(b",\"mutated_object\":");
@@ -101,18 +101,12 @@ fn as_map<S: Serializer>(pairs: &&[(&'static str, String)], serializer: S) -> Re
     serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }
 
-/// The object with all edits made, or `None` where there is nothing to change.
-fn edited<'a>(edits: &[Edit], object: impl FnOnce() -> Option<&'a str>) -> Option<String> {
-    let (first, rest) = edits.split_first()?;
-    rest.iter()
-        .try_fold(first.apply(object()?)?, |object, edit| edit.apply(&object))
-}
-
 #[cfg(test)]
 mod tests {
     use super::Verdict;
+    use crate::view::Leaf;
 
-    fn response(verdict: Verdict) -> String {
+    fn response(verdict: Verdict<'_>) -> String {
         let object = Some(r#"{"spec":{"replicas":3}}"#);
         String::from_utf8(verdict.into_response(|| object).expect("serializes")).expect("is UTF-8")
     }
@@ -128,8 +122,8 @@ mod tests {
         verdict.warn("careful");
         verdict.annotate("a", "1".to_owned());
         verdict.annotate("b", "2".to_owned());
-        verdict.edit(&["spec", "replicas"], "1".to_owned());
-        verdict.edit(&["spec", "x"], "true".to_owned());
+        verdict.edit(&["spec", "replicas"], Leaf::default(), "1".to_owned());
+        verdict.edit(&["spec", "x"], Leaf::default(), "true".to_owned());
         assert_eq!(
             response(verdict),
             concat!(
@@ -142,7 +136,7 @@ mod tests {
     #[test]
     fn a_refusal_changes_nothing_and_gives_every_reason() {
         let mut verdict = Verdict::default();
-        verdict.edit(&["spec", "replicas"], "1".to_owned());
+        verdict.edit(&["spec", "replicas"], Leaf::default(), "1".to_owned());
         verdict.refuse(422, "too many");
         verdict.refuse(503, "too late");
         assert_eq!(

@@ -85,6 +85,8 @@ pub(crate) enum Slot<'s, 'a> {
     Text(&'s mut Leaf<'a>),
     /// It is read on, in the same pass.
     Read(&'s mut dyn Target<'a>),
+    /// Nowhere: what was read up to here is enough, and the rest of the text need not be looked at.
+    Stop,
 }
 
 /// What a JSON value is read into. By default nothing is well-formed.
@@ -215,7 +217,8 @@ impl<'a> Leaf<'a> {
 /// Reads JSON text into a target.
 ///
 /// # Errors
-/// Where the text is not JSON. The error gives the place and quotes nothing of the text.
+/// Where the text is not JSON; the error gives the place and quotes nothing of the text. Also where a view says
+/// [`Slot::Stop`]: its owner knows that it did.
 pub(crate) fn read<'a>(json: &'a str, target: &mut dyn Target<'a>) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     Reader(target).deserialize(&mut deserializer)?;
@@ -253,6 +256,8 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
                 }
                 Some(Slot::Text(leaf)) => leaf.0 = Some(map.next_value()?),
                 Some(Slot::Read(target)) => map.next_value_seed(Reader(target))?,
+                // The only way out of a deserializer before the end of the text.
+                Some(Slot::Stop) => return Err(serde::de::Error::custom("stopped")),
             }
         }
         Ok(())

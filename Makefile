@@ -1,0 +1,58 @@
+# `make run` and `make test` need nothing but Rust, and Node for the tests on wasm32; they install what else is missing.
+
+SOURCES := $(shell find src rules/src -name '*.rs') Cargo.toml Cargo.lock rules/Cargo.toml
+FLOOR := target/accept-guest.wasm
+FIXTURES := e2e-tests/fixtures
+EVALUATE := target/debug/evaluate
+
+# What `make run` evaluates: REQUEST=file, SETTINGS=file, CLUSTER=file or folder. Without REQUEST, a tour.
+REQUEST ?=
+SETTINGS ?=
+CLUSTER ?= $(FIXTURES)/cluster
+TOUR := mcpserver-stdio-three-replicas deployment-stdio-three-replicas deployment-missing-grace-period \
+	mcpserver-without-redis
+
+.PHONY: run test fmt lint bench clean evaluate
+
+run: policy.wasm evaluate
+ifeq ($(REQUEST),)
+	@for request in $(TOUR); do \
+		echo; echo "$(FIXTURES)/requests/$$request.json"; \
+		$(EVALUATE) --output human --cluster $(CLUSTER) $(if $(SETTINGS),--settings-path $(SETTINGS)) \
+			--request-path $(FIXTURES)/requests/$$request.json policy.wasm || exit 1; \
+	done
+else
+	@$(EVALUATE) --output human --cluster $(CLUSTER) $(if $(SETTINGS),--settings-path $(SETTINGS)) \
+		--request-path $(REQUEST) policy.wasm
+endif
+
+evaluate:
+	cargo build --quiet --locked -p e2e-tests --bin evaluate
+
+policy.wasm: $(SOURCES) scripts/wasm
+	scripts/wasm module mcpserver-scaling-policy $@
+
+annotated-policy.wasm: policy.wasm metadata.yml README.md
+	@command -v kwctl >/dev/null || { echo "annotating needs kwctl: https://github.com/kubewarden/kwctl" >&2; exit 1; }
+	kwctl annotate --metadata-path metadata.yml --usage-path README.md --output-path $@ policy.wasm
+
+$(FLOOR): e2e-tests/accept-guest/src/lib.rs e2e-tests/accept-guest/Cargo.toml Cargo.toml Cargo.lock scripts/wasm
+	scripts/wasm module accept-guest $@
+
+test: policy.wasm $(FLOOR)
+	cargo test --locked
+	scripts/wasm test mcp-scaling-rules
+
+fmt:
+	cargo fmt --all
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+bench: policy.wasm $(FLOOR)
+	cargo run --quiet --locked --profile bench-host -p e2e-tests --bin bench -- --floor $(FLOOR) policy.wasm
+
+clean:
+	cargo clean
+	rm -f policy.wasm annotated-policy.wasm

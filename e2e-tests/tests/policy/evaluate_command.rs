@@ -1,0 +1,193 @@
+//! The `evaluate` command as a person runs it.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::repository;
+
+const REQUEST: &str = "e2e-tests/fixtures/requests/deployment-stdio-three-replicas.json";
+const CLUSTER: &str = "e2e-tests/fixtures/cluster";
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evaluate"));
+    command.args(arguments).current_dir(repository()).stdin(Stdio::null());
+    command
+}
+
+fn evaluate(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("is UTF-8")
+}
+
+/// The one line of JSON on standard output.
+#[track_caller]
+fn response(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let line = text(&output.stdout);
+    assert_eq!(line.matches('\n').count(), 1, "{line}");
+    serde_json::from_str(&line).expect("is JSON")
+}
+
+/// The one line on standard error of a run that fails.
+#[track_caller]
+fn failure(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert_eq!(text(&output.stdout), "");
+    let line = text(&output.stderr);
+    assert!(line.starts_with("error: ") && line.matches('\n').count() == 1, "{line}");
+    line
+}
+
+#[test]
+fn json_in_the_shape_that_kwctl_prints() {
+    let response = response(&evaluate(&["--request-path", REQUEST, "--cluster", CLUSTER]));
+    assert_eq!(
+        response,
+        json!({
+            "uid": "0fd630f1-f29d-4da9-953f-48f1a09f76b5",
+            "allowed": true,
+            "patchType": "JSONPatch",
+            "patch": "W3sib3AiOiJyZXBsYWNlIiwicGF0aCI6Ii9zcGVjL3JlcGxpY2FzIiwidmFsdWUiOjF9XQ==",
+            "auditAnnotations": {
+                "replicas": "requested=3 admitted=1 reason=stdio",
+                "stdio-replicas": "spec.replicas=3"
+            },
+            "warnings": ["stdio runs 1 replica; 3 requested in spec.replicas"]
+        })
+    );
+}
+
+#[test]
+fn a_rejection_is_no_failure() {
+    let arguments = [
+        "-r",
+        REQUEST,
+        "--cluster",
+        CLUSTER,
+        "--settings-path",
+        "e2e-tests/fixtures/settings/reject.yaml",
+    ];
+    let rejected = response(&evaluate(&arguments));
+    assert_eq!(rejected["allowed"], false);
+    assert_eq!(rejected["status"]["code"], 422);
+    assert!(
+        rejected["status"]["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("stdio"))
+    );
+    let inline = [
+        "-r",
+        REQUEST,
+        "--cluster",
+        CLUSTER,
+        "--settings-json",
+        r#"{"stdioReplicas":"reject"}"#,
+    ];
+    assert_eq!(response(&evaluate(&inline))["status"]["code"], 422);
+}
+
+#[test]
+fn output_for_people() {
+    let output = evaluate(&["-r", REQUEST, "--cluster", CLUSTER, "--output", "human"]);
+    let report = text(&output.stdout);
+    assert!(
+        report.contains("UPDATE Deployment (apps/v1) default/github by kubernetes-admin"),
+        "{report}"
+    );
+    assert!(report.contains("/spec/replicas: 3 -> 1"), "{report}");
+}
+
+#[test]
+fn a_bare_request_on_standard_input() {
+    let review = std::fs::read_to_string(repository().join(REQUEST)).expect("is there");
+    let bare = serde_json::from_str::<Value>(&review).expect("is JSON")["request"].to_string();
+    let mut child = command(&["--request-path", "-", "--cluster", CLUSTER])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    child
+        .stdin
+        .take()
+        .expect("is piped")
+        .write_all(bare.as_bytes())
+        .expect("is read");
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(response(&output)["patchType"], "JSONPatch");
+}
+
+#[test]
+fn without_a_cluster_nothing_is_found() {
+    let response = response(&evaluate(&["-r", REQUEST]));
+    assert_eq!(response["allowed"], true);
+    assert_eq!(response.get("patch"), None);
+}
+
+#[test]
+fn a_recorded_session_answers() {
+    let session = "e2e-tests/fixtures/sessions/github-is-stdio.yaml";
+    let response = response(&evaluate(&[
+        "-r",
+        REQUEST,
+        "--replay-host-capabilities-interactions",
+        session,
+    ]));
+    assert_eq!(response["patchType"], "JSONPatch");
+}
+
+#[test]
+fn bad_input_is_one_clear_line() {
+    for (arguments, says) in [
+        (&["-r", "missing.json"][..], "missing.json"),
+        (&["-r", "README.md"], "not JSON"),
+        (&["-r", "e2e-tests/fixtures/cluster/mcpservers.yaml"], "not JSON"),
+        (&["-r", REQUEST, "--settings-path", "missing.yaml"], "missing.yaml"),
+        (&["-r", REQUEST, "--settings-json", "{"], "--settings-json"),
+        (
+            &["-r", REQUEST, "--settings-json", r#"{"stdioReplica":"cap"}"#],
+            "stdioReplica",
+        ),
+        (&["-r", REQUEST, "--cluster", "missing"], "missing"),
+        (&["-r", REQUEST, "--cluster", "Makefile"], "Makefile"),
+        (
+            &["-r", REQUEST, "--replay-host-capabilities-interactions", "Makefile"],
+            "Makefile",
+        ),
+        (&["-r", REQUEST, "missing.wasm"], "make policy.wasm"),
+        (&["-r", REQUEST, "Makefile"], "Makefile is no policy module"),
+    ] {
+        let line = failure(&evaluate(arguments));
+        assert!(line.contains(says), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
+fn a_request_that_lacks_a_member_is_told_which() {
+    let mut child = command(&["--request-path", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let request = br#"{"uid":"1","kind":{"group":"","version":"v1","kind":"Pod"}}"#;
+    child
+        .stdin
+        .take()
+        .expect("is piped")
+        .write_all(request)
+        .expect("is read");
+    let line = failure(&child.wait_with_output().expect("ends"));
+    assert!(line.contains("`resource`"), "{line}");
+}
+
+#[test]
+fn a_module_that_fails_is_a_failure() {
+    // It knows no settings, so it has no `validate_settings`.
+    let line = failure(&evaluate(&["-r", REQUEST, "target/accept-guest.wasm"]));
+    assert!(line.contains("No handler registered"), "{line}");
+}
