@@ -15,27 +15,30 @@ pub(crate) const REQUESTED_REPLICAS: &[&str] =
     &["metadata", "annotations", "mcpserver-scaling-policy/requested-replicas"];
 
 /// A field of the spec that declares a count.
-struct Declaration {
-    field: &'static str,
+pub(crate) struct Declaration {
+    /// The field, as people write it.
+    pub(crate) field: &'static str,
+    /// The count that it declares.
+    pub(crate) count: fn(&Scaling) -> Option<u32>,
     path: &'static [&'static str],
     leaf: for<'a> fn(&Spec<'a>) -> Leaf<'a>,
-    count: fn(&Scaling) -> Option<u32>,
 }
 
-const DECLARATIONS: [Declaration; 2] = [
-    Declaration {
-        field: "spec.replicas",
-        path: &["spec", "replicas"],
-        leaf: |spec| spec.replicas,
-        count: |scaling| scaling.replicas,
-    },
-    Declaration {
-        field: "spec.backendReplicas",
-        path: &["spec", "backendReplicas"],
-        leaf: |spec| spec.backend_replicas,
-        count: |scaling| scaling.backend_replicas,
-    },
-];
+/// Pods of the proxy runner: the Deployment.
+pub(crate) static REPLICAS: Declaration = Declaration {
+    field: "spec.replicas",
+    count: |scaling| scaling.replicas,
+    path: &["spec", "replicas"],
+    leaf: |spec| spec.replicas,
+};
+
+/// Pods of the backend: the StatefulSet.
+pub(crate) static BACKEND_REPLICAS: Declaration = Declaration {
+    field: "spec.backendReplicas",
+    count: |scaling| scaling.backend_replicas,
+    path: &["spec", "backendReplicas"],
+    leaf: |spec| spec.backend_replicas,
+};
 
 /// What a spec declares.
 ///
@@ -81,10 +84,10 @@ pub(crate) fn evaluate<'a>(
     let asked = scaling(kind, spec, settings)?;
     // An old object that cannot be read broke no rule that could excuse this one.
     let old = request.old_spec().and_then(|spec| scaling(kind, spec, settings).ok());
-    let by_person = Requester::of(request, settings) == Requester::Person;
+    let by_person = Requester::of(request, settings, None) == Requester::Person;
 
     let mut capped = Vec::new();
-    for declaration in &DECLARATIONS {
+    for declaration in [&REPLICAS, &BACKEND_REPLICAS] {
         let Some(declared) = (declaration.count)(&asked) else {
             continue;
         };
@@ -108,11 +111,8 @@ pub(crate) fn evaluate<'a>(
             verdict.edit(declaration.path, (declaration.leaf)(spec), count.to_string());
             capped.push(format!("{}={declared}", declaration.field));
         }
-        let ask = Ask {
-            count,
-            broken_before: old_count(|old, count| sessions_at_risk(old.session_storage, count)),
-            ..ask
-        };
+        let ask =
+            Ask { count, broken_before: old_count(|old, count| sessions_at_risk(old.session_storage, count)), ..ask };
         judge::sessions(&mut verdict, settings, kind, asked.session_storage, ask);
     }
     if !capped.is_empty() {

@@ -72,12 +72,7 @@ struct Member<'n, 'a> {
 
 impl<'n> Member<'n, '_> {
     fn new(name: &'n str) -> Self {
-        Self {
-            name,
-            value: Leaf::default(),
-            is_alone: true,
-            is_in_object: false,
-        }
+        Self { name, value: Leaf::default(), is_alone: true, is_in_object: false }
     }
 }
 
@@ -110,9 +105,7 @@ fn offset_in(whole: &str, part: &str) -> Option<usize> {
 
 /// `json` inside an object for each name of the path.
 fn nested(path: &[&str], json: &str) -> String {
-    path.iter()
-        .rev()
-        .fold(json.to_owned(), |inner, name| format!("{{{}:{inner}}}", quoted(name)))
+    path.iter().rev().fold(json.to_owned(), |inner, name| format!("{{{}:{inner}}}", quoted(name)))
 }
 
 /// A string as JSON.
@@ -146,14 +139,8 @@ mod tests {
 
     #[test]
     fn a_missing_value_is_inserted() {
-        assert_eq!(
-            set(r#"{"spec":{"x":1}}"#, REPLICAS, "1").as_deref(),
-            Some(r#"{"spec":{"replicas":1,"x":1}}"#)
-        );
-        assert_eq!(
-            set(r#"{"spec":{ }}"#, REPLICAS, "1").as_deref(),
-            Some(r#"{"spec":{"replicas":1 }}"#)
-        );
+        assert_eq!(set(r#"{"spec":{"x":1}}"#, REPLICAS, "1").as_deref(), Some(r#"{"spec":{"replicas":1,"x":1}}"#));
+        assert_eq!(set(r#"{"spec":{ }}"#, REPLICAS, "1").as_deref(), Some(r#"{"spec":{"replicas":1 }}"#));
     }
 
     #[test]
@@ -197,11 +184,7 @@ mod tests {
         let mut list = Field::<Vec<Leaf<'_>>>::default();
         read(object, &mut list).expect("is JSON");
         let list = list.value().expect("is a list");
-        let edits = [
-            edit(&[], list[0], "4444"),
-            edit(&[], list[2], "5"),
-            edit(&[], list[1], "666"),
-        ];
+        let edits = [edit(&[], list[0], "4444"), edit(&[], list[2], "5"), edit(&[], list[1], "666")];
         assert_eq!(apply(object, &edits).as_deref(), Some("[4444,666,5]"));
         assert_eq!(apply("another text", &edits), None);
     }

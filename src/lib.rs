@@ -4,20 +4,25 @@
 //! [`wapc_init`] registers the operations, [`evaluate`] answers `validate`. One file judges each kind of request; what
 //! they decide comes from `mcp-scaling-rules`.
 
+mod autoscaler;
 mod custom_resource;
 mod deployment;
 mod edit;
 mod judge;
 mod lookup;
+mod replicas;
 mod request;
 mod requester;
+mod scale;
+mod server;
 pub mod settings;
+mod statefulset;
 mod verdict;
 mod view;
-mod workload;
 
 use std::panic::PanicHookInfo;
 
+use autoscaler::Autoscaler;
 use kubewarden_policy_sdk::host_capabilities::kubernetes::get_resource;
 use kubewarden_policy_sdk::protocol_version_guest;
 pub use lookup::GetResource;
@@ -40,18 +45,13 @@ pub extern "C" fn wapc_init() {
 
 /// Tells the host's log where a panic was: the trap that follows reaches the host without a word.
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let event = format!(
-        "{{\"level\":\"error\",\"message\":{}}}",
-        edit::quoted(&panic.to_string())
-    );
+    let event = format!("{{\"level\":\"error\",\"message\":{}}}", edit::quoted(&panic.to_string()));
     // Nobody is left to hear of a failure.
     let _ = host_call("kubewarden", "tracing", "log", event.as_bytes());
 }
 
 fn validate(payload: &[u8]) -> CallResult {
-    let response = evaluate(payload, &|request| {
-        get_resource(request).map_err(|error| error.to_string())
-    })?;
+    let response = evaluate(payload, &|request| get_resource(request).map_err(|error| error.to_string()))?;
     Ok(response)
 }
 
@@ -75,11 +75,7 @@ pub fn evaluate(payload: &[u8], get: &GetResource<'_>) -> Result<Vec<u8>, String
         Field::Absent => return Err("request is missing".to_owned()),
         Field::Malformed => return Err("request is not an object".to_owned()),
     };
-    let verdict = judge_request(
-        request,
-        || Settings::from_json(parsed.settings.json().unwrap_or("null")),
-        get,
-    )?;
+    let verdict = judge_request(request, || Settings::from_json(parsed.settings.json().unwrap_or("null")), get)?;
     respond(verdict, payload)
 }
 
@@ -105,18 +101,27 @@ fn judge_request<'a>(
     let operation = required(request.operation.text(), "request.operation")?;
     let sub_resource = request.sub_resource.text().value().unwrap_or_default();
 
-    let is_judged = matches!(&*operation, "CREATE" | "UPDATE") && sub_resource.is_empty();
-    if !is_judged || request.is_being_deleted() {
+    if !matches!(&*operation, "CREATE" | "UPDATE") || request.is_being_deleted() {
         return Ok(Verdict::default());
     }
-    let judged = if let Some(kind) = ServerKind::from_name(&group, &name) {
-        custom_resource::evaluate(kind, request, &settings()?)
-    } else if (&*group, &*name) == ("apps", "Deployment")
-        && let Some(server) = deployment::server(request)
-    {
-        deployment::evaluate(&server, request, &settings()?, get)
-    } else {
-        Ok(Verdict::default())
+    let judged = match (&*group, &*name, &*sub_resource) {
+        (group, name, "") if let Some(kind) = ServerKind::from_name(group, name) => {
+            custom_resource::evaluate(kind, request, &settings()?)
+        }
+        ("apps", "Deployment", "") if let Some(server) = request.server_of_workload() => {
+            deployment::evaluate(&server, request, &settings()?, get)
+        }
+        ("apps", "StatefulSet", "") if let Some(server) = request.server_of_workload() => {
+            statefulset::evaluate(&server, request, &settings()?, get)
+        }
+        ("autoscaling", "Scale", "scale") if let Some((server, declaration)) = scale::server(request) => {
+            scale::evaluate(&server, declaration, request, &settings()?, get)
+        }
+        ("autoscaling", "HorizontalPodAutoscaler", "") => {
+            autoscaler::evaluate(&Autoscaler::Horizontal, request, &settings()?, get)
+        }
+        ("keda.sh", "ScaledObject", "") => autoscaler::evaluate(&Autoscaler::Keda, request, &settings()?, get),
+        _ => Ok(Verdict::default()),
     };
     // The API server refuses what is malformed, and says why better than a guess of ours could.
     Ok(judged.unwrap_or_else(|Malformed| Verdict::default()))

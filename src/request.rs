@@ -1,7 +1,7 @@
 //! What the policy reads of an admission request, and of the objects in it: views of the few members that decide.
 
-use crate::view::{Field, Leaf, Slot, View, read, view};
-use crate::workload;
+use crate::server::{self, Server};
+use crate::view::{Field, Leaf, Malformed, Slot, View, read, view};
 
 /// What the host hands to `validate`.
 #[derive(Debug, Default)]
@@ -19,7 +19,9 @@ view!(Payload {
 #[derive(Debug, Default)]
 pub(crate) struct Request<'a> {
     pub(crate) kind: Field<GroupKind<'a>>,
+    pub(crate) resource: Field<GroupResource<'a>>,
     pub(crate) sub_resource: Leaf<'a>,
+    pub(crate) name: Leaf<'a>,
     pub(crate) namespace: Leaf<'a>,
     pub(crate) operation: Leaf<'a>,
     pub(crate) user_info: Field<UserInfo<'a>>,
@@ -29,7 +31,9 @@ pub(crate) struct Request<'a> {
 
 view!(Request {
     "kind" => Read(kind),
+    "resource" => Read(resource),
     "subResource" => Text(sub_resource),
+    "name" => Text(name),
     "namespace" => Text(namespace),
     "operation" => Text(operation),
     "userInfo" => Read(user_info),
@@ -49,6 +53,17 @@ view!(GroupKind {
 });
 
 #[derive(Debug, Default)]
+pub(crate) struct GroupResource<'a> {
+    pub(crate) group: Leaf<'a>,
+    pub(crate) resource: Leaf<'a>,
+}
+
+view!(GroupResource {
+    "group" => Text(group),
+    "resource" => Text(resource),
+});
+
+#[derive(Debug, Default)]
 pub(crate) struct UserInfo<'a> {
     pub(crate) username: Leaf<'a>,
 }
@@ -63,6 +78,8 @@ pub(crate) struct Object<'a> {
     kind: Leaf<'a>,
     pub(crate) metadata: Field<Metadata<'a>>,
     pub(crate) spec: Field<Spec<'a>>,
+    /// Of a Scale.
+    pub(crate) status: Field<ScaleStatus<'a>>,
     /// Whether this turned out to be a workload that is not ToolHive's, and was read no further.
     is_foreign_workload: bool,
 }
@@ -77,6 +94,7 @@ impl<'a> View<'a> for Object<'a> {
                 Some(Slot::Stop)
             }
             "spec" => Some(Slot::Read(&mut self.spec)),
+            "status" => Some(Slot::Read(&mut self.status)),
             _ => None,
         }
     }
@@ -86,9 +104,9 @@ impl Object<'_> {
     /// Whether what was read so far is a workload that is not ToolHive's. Nearly all that a cluster sends are, and names
     /// come sorted, so most of such a request can stay unread: its `spec`, and the old object behind it.
     fn proves_foreign_workload(&self) -> bool {
-        let is_workload = self.kind.json() == Some("\"Deployment\"");
+        let is_workload = matches!(self.kind.json(), Some("\"Deployment\"" | "\"StatefulSet\""));
         let metadata = self.metadata.as_ref().value();
-        is_workload && metadata.is_some_and(|metadata| workload::server(metadata).is_none())
+        is_workload && metadata.is_some_and(|metadata| server::of_workload(metadata).is_none())
     }
 }
 
@@ -111,12 +129,15 @@ pub(crate) struct Labels<'a> {
     pub(crate) app_name: Leaf<'a>,
     pub(crate) toolhive: Leaf<'a>,
     pub(crate) toolhive_name: Leaf<'a>,
+    /// On StatefulSets only.
+    pub(crate) toolhive_transport: Leaf<'a>,
 }
 
 view!(Labels {
     "app.kubernetes.io/name" => Text(app_name),
     "toolhive" => Text(toolhive),
     "toolhive-name" => Text(toolhive_name),
+    "toolhive-transport" => Text(toolhive_transport),
 });
 
 #[derive(Debug, Default)]
@@ -138,7 +159,7 @@ view!(OwnerReference {
 pub(crate) struct Spec<'a> {
     /// Custom resources.
     pub(crate) transport: Leaf<'a>,
-    /// Custom resources and workloads.
+    /// Custom resources, workloads and Scales.
     pub(crate) replicas: Leaf<'a>,
     /// Custom resources.
     pub(crate) backend_replicas: Leaf<'a>,
@@ -146,6 +167,12 @@ pub(crate) struct Spec<'a> {
     pub(crate) session_storage: Field<SessionStorageSpec<'a>>,
     /// Workloads.
     pub(crate) template: Field<PodTemplate<'a>>,
+    /// HorizontalPodAutoscalers and ScaledObjects.
+    pub(crate) scale_target_ref: Field<ScaleTargetRef<'a>>,
+    /// HorizontalPodAutoscalers.
+    pub(crate) max_replicas: Leaf<'a>,
+    /// ScaledObjects.
+    pub(crate) max_replica_count: Leaf<'a>,
 }
 
 view!(Spec {
@@ -154,6 +181,31 @@ view!(Spec {
     "backendReplicas" => Text(backend_replicas),
     "sessionStorage" => Read(session_storage),
     "template" => Read(template),
+    "scaleTargetRef" => Read(scale_target_ref),
+    "maxReplicas" => Text(max_replicas),
+    "maxReplicaCount" => Text(max_replica_count),
+});
+
+#[derive(Debug, Default)]
+pub(crate) struct ScaleTargetRef<'a> {
+    pub(crate) api_version: Leaf<'a>,
+    pub(crate) kind: Leaf<'a>,
+    pub(crate) name: Leaf<'a>,
+}
+
+view!(ScaleTargetRef {
+    "apiVersion" => Text(api_version),
+    "kind" => Text(kind),
+    "name" => Text(name),
+});
+
+#[derive(Debug, Default)]
+pub(crate) struct ScaleStatus<'a> {
+    pub(crate) selector: Leaf<'a>,
+}
+
+view!(ScaleStatus {
+    "selector" => Text(selector),
 });
 
 #[derive(Debug, Default)]
@@ -205,7 +257,7 @@ impl<'a> Payload<'a> {
     }
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     /// Whether this is an UPDATE; the only other operation that is judged is CREATE.
     pub(crate) fn is_update(&self) -> bool {
         self.operation.json() == Some("\"UPDATE\"")
@@ -214,16 +266,27 @@ impl Request<'_> {
     /// Whether the object is already on its way out, before or after the request.
     pub(crate) fn is_being_deleted(&self) -> bool {
         [&self.object, &self.old_object].into_iter().any(|object| {
-            let metadata = object
-                .as_ref()
-                .value()
-                .and_then(|object| object.metadata.as_ref().value());
+            let metadata = object.as_ref().value().and_then(|object| object.metadata.as_ref().value());
             metadata.is_some_and(|metadata| metadata.deletion_timestamp.json().is_some())
         })
     }
 
+    /// The spec of the object.
+    ///
+    /// # Errors
+    /// [`Malformed`] where there is none: no object that is judged by it can do without.
+    pub(crate) fn spec(&self) -> Result<&Spec<'a>, Malformed> {
+        let object = self.object.as_ref().optional()?.ok_or(Malformed)?;
+        object.spec.as_ref().optional()?.ok_or(Malformed)
+    }
+
+    /// The server of ToolHive's that the object, a workload, runs for.
+    pub(crate) fn server_of_workload(&self) -> Option<Server<'a>> {
+        server::of_workload(self.object.as_ref().value()?.metadata.as_ref().value()?)
+    }
+
     /// The spec of the object before the request, where there was one that can be read.
-    pub(crate) fn old_spec(&self) -> Option<&Spec<'_>> {
+    pub(crate) fn old_spec(&self) -> Option<&Spec<'a>> {
         self.old_object.as_ref().value()?.spec.as_ref().value()
     }
 }

@@ -80,9 +80,7 @@ impl Settings {
     pub fn from_json(json: &str) -> Result<Self, String> {
         let mut members = Field::<Members<'_>>::default();
         read(json, &mut members).map_err(|error| format!("the settings are not JSON: {error}"))?;
-        let members = members
-            .optional()
-            .map_err(|Malformed| "the settings are not an object")?;
+        let members = members.optional().map_err(|Malformed| "the settings are not an object")?;
         let mut settings = Self::default();
         for (key, value) in members.unwrap_or_default().0 {
             settings.set(&key, &value)?;
@@ -91,11 +89,8 @@ impl Settings {
     }
 
     fn set(&mut self, key: &str, value: &Leaf<'_>) -> Result<(), String> {
-        const EXCESS: [(&str, ExcessReplicas); 3] = [
-            ("cap", ExcessReplicas::Cap),
-            ("reject", ExcessReplicas::Reject),
-            ("warn", ExcessReplicas::Warn),
-        ];
+        const EXCESS: [(&str, ExcessReplicas); 3] =
+            [("cap", ExcessReplicas::Cap), ("reject", ExcessReplicas::Reject), ("warn", ExcessReplicas::Warn)];
         const SESSIONS: [(&str, UnsharedSessions); 3] = [
             ("warn", UnsharedSessions::Warn),
             ("reject", UnsharedSessions::Reject),
@@ -178,10 +173,7 @@ pub(crate) fn validate(payload: &[u8]) -> SettingsValidationResponse {
         .map_err(|_| "settings must be UTF-8".to_owned())
         .and_then(Settings::from_json)
         .err();
-    SettingsValidationResponse {
-        valid: message.is_none(),
-        message,
-    }
+    SettingsValidationResponse { valid: message.is_none(), message }
 }
 
 #[cfg(test)]
@@ -228,18 +220,9 @@ mod tests {
             (r#"{"declaredReplicas": "ignore"}"#, "declaredReplicas"),
             (r#"{"sessionStorage": "cap"}"#, "sessionStorage"),
             (r#"{"defaultSessionStorage": "valkey"}"#, "defaultSessionStorage"),
-            (
-                r#"{"terminationGracePeriodSeconds": -1}"#,
-                "terminationGracePeriodSeconds",
-            ),
-            (
-                r#"{"terminationGracePeriodSeconds": 1.5}"#,
-                "terminationGracePeriodSeconds",
-            ),
-            (
-                r#"{"terminationGracePeriodSeconds": "30"}"#,
-                "terminationGracePeriodSeconds",
-            ),
+            (r#"{"terminationGracePeriodSeconds": -1}"#, "terminationGracePeriodSeconds"),
+            (r#"{"terminationGracePeriodSeconds": 1.5}"#, "terminationGracePeriodSeconds"),
+            (r#"{"terminationGracePeriodSeconds": "30"}"#, "terminationGracePeriodSeconds"),
             (r#"{"preserveScaling": "yes"}"#, "preserveScaling"),
             (r#"{"operatorServiceAccounts": "me"}"#, "operatorServiceAccounts"),
             (r#"{"operatorServiceAccounts": [""]}"#, "operatorServiceAccounts"),

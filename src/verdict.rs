@@ -50,10 +50,7 @@ impl<'a> Verdict<'a> {
     pub(crate) fn refuse(&mut self, code: u16, reason: &str) {
         match &mut self.refusal {
             None => {
-                self.refusal = Some(Refusal {
-                    code,
-                    message: reason.to_owned(),
-                });
+                self.refusal = Some(Refusal { code, message: reason.to_owned() });
             }
             Some(refusal) => {
                 refusal.message.push_str("; ");
@@ -139,10 +136,7 @@ mod tests {
         verdict.edit(&["spec", "replicas"], Leaf::default(), "1".to_owned());
         verdict.refuse(422, "too many");
         verdict.refuse(503, "too late");
-        assert_eq!(
-            response(verdict),
-            r#"{"accepted":false,"message":"too many; too late","code":422}"#
-        );
+        assert_eq!(response(verdict), r#"{"accepted":false,"message":"too many; too late","code":422}"#);
     }
 
     #[test]

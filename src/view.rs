@@ -205,9 +205,9 @@ impl<'a> Leaf<'a> {
     /// The value as a count of replicas: an `int32` that is not negative.
     pub(crate) fn count(&self) -> Field<u32> {
         match self.integer() {
-            Field::Value(number) => i32::try_from(number)
-                .and_then(u32::try_from)
-                .map_or(Field::Malformed, Field::Value),
+            Field::Value(number) => {
+                i32::try_from(number).and_then(u32::try_from).map_or(Field::Malformed, Field::Value)
+            }
             Field::Absent => Field::Absent,
             Field::Malformed => Field::Malformed,
         }
@@ -405,17 +405,8 @@ mod tests {
 
     #[test]
     fn bad_syntax_is_an_error_that_quotes_nothing() {
-        for json in [
-            "",
-            "{",
-            r#"{"secret" 1}"#,
-            r#"{"inner":{"a":secret}}"#,
-            "{} {}",
-            r#"{"inner":1e400}"#,
-        ] {
-            let error = read(json, &mut Field::<Outer<'_>>::default())
-                .expect_err(json)
-                .to_string();
+        for json in ["", "{", r#"{"secret" 1}"#, r#"{"inner":{"a":secret}}"#, "{} {}", r#"{"inner":1e400}"#] {
+            let error = read(json, &mut Field::<Outer<'_>>::default()).expect_err(json).to_string();
             assert!(!error.contains("secret"), "{error}");
         }
     }

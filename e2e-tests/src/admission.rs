@@ -108,10 +108,8 @@ impl PolicyResponse {
             (Some(before), Some(after)) => Some(json_patch::diff(before, after)).filter(|patch| !patch.0.is_empty()),
         };
         let patch = patch.map(|patch| STANDARD.encode(serde_json::to_vec(&patch).unwrap_or_default()));
-        let status = (self.message.is_some() || self.code.is_some()).then_some(Status {
-            message: self.message,
-            code: self.code,
-        });
+        let status = (self.message.is_some() || self.code.is_some())
+            .then_some(Status { message: self.message, code: self.code });
         Ok(AdmissionResponse {
             uid: request.uid.clone(),
             allowed: self.accepted,

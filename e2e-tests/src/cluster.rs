@@ -23,9 +23,7 @@ impl Cluster {
         let mut cluster = Self::default();
         for file in files(path)? {
             let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            cluster
-                .add(&text)
-                .with_context(|| format!("{} holds no manifests", file.display()))?;
+            cluster.add(&text).with_context(|| format!("{} holds no manifests", file.display()))?;
         }
         Ok(cluster)
     }
@@ -111,11 +109,7 @@ fn keep(from: &Value, to: &mut Value, path: &[&str]) {
     if let Some(value) = from.get(name) {
         // What leads to the value stays even where the value itself is missing.
         if to.get(name).is_none() {
-            to[*name] = if value.is_object() {
-                Value::Object(Map::new())
-            } else {
-                value.clone()
-            };
+            to[*name] = if value.is_object() { Value::Object(Map::new()) } else { value.clone() };
         }
         keep(value, &mut to[*name], rest);
     }
@@ -174,9 +168,7 @@ items:
             disable_cache: true,
             field_masks: masks.map(|masks| masks.iter().map(|mask| (*mask).to_owned()).collect::<BTreeSet<_>>()),
         };
-        let object = Cluster::from_manifests(MANIFESTS)
-            .expect("are manifests")
-            .get_resource(&request);
+        let object = Cluster::from_manifests(MANIFESTS).expect("are manifests").get_resource(&request);
         if let Err(error) = &object {
             assert_eq!(error, &not_found(&request));
         }
@@ -204,19 +196,9 @@ items:
 
     #[test]
     fn what_is_no_manifest_is_refused() {
-        for text in [
-            "kind: Thing",
-            "apiVersion: v1\nkind: Thing",
-            "[1]",
-            "just text",
-            "a: [",
-            "kind: List",
-        ] {
+        for text in ["kind: Thing", "apiVersion: v1\nkind: Thing", "[1]", "just text", "a: [", "kind: List"] {
             assert!(Cluster::from_manifests(text).is_err(), "{text}");
         }
-        assert!(
-            Cluster::from_manifests("---\n---\n").is_ok(),
-            "empty documents are fine"
-        );
+        assert!(Cluster::from_manifests("---\n---\n").is_ok(), "empty documents are fine");
     }
 }

@@ -35,24 +35,14 @@ pub fn empty() -> Arc<dyn Host> {
 ///
 /// Source: `policy-evaluator`, `callback_handler/kubernetes/client.rs`, and the wrapping in `runtimes/callback.rs`.
 pub fn not_found(request: &GetResourceRequest) -> String {
-    let GetResourceRequest {
-        api_version,
-        kind,
-        name,
-        namespace,
-        ..
-    } = request;
-    callback_failure(&format!(
-        "Cannot find {api_version}/{kind} named '{name}' inside of namespace '{namespace:?}'"
-    ))
+    let GetResourceRequest { api_version, kind, name, namespace, .. } = request;
+    callback_failure(&format!("Cannot find {api_version}/{kind} named '{name}' inside of namespace '{namespace:?}'"))
 }
 
 /// What the host says of an API version that is not served.
 pub fn not_served(request: &GetResourceRequest) -> String {
     let GetResourceRequest { api_version, kind, .. } = request;
-    callback_failure(&format!(
-        "error finding resource {api_version} / {kind}: 404 page not found"
-    ))
+    callback_failure(&format!("error finding resource {api_version} / {kind}: 404 page not found"))
 }
 
 /// A failed callback as the module hears of it. The host prints the error's `Debug` form, which goes on over many lines

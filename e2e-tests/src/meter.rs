@@ -74,22 +74,16 @@ impl Meter {
         let mut store = Store::new(&self.engine, call);
         store.set_fuel(FUEL).map_err(in_words)?;
         let instance = self.instance.instantiate(&mut store).map_err(in_words)?;
-        let init = instance
-            .get_typed_func::<(), ()>(&mut store, "wapc_init")
-            .map_err(in_words)?;
+        let init = instance.get_typed_func::<(), ()>(&mut store, "wapc_init").map_err(in_words)?;
         init.call(&mut store, ()).map_err(in_words)?;
         let start = FUEL - store.get_fuel().map_err(in_words)?;
 
-        let guest_call = instance
-            .get_typed_func::<(i32, i32), i32>(&mut store, "__guest_call")
-            .map_err(in_words)?;
+        let guest_call = instance.get_typed_func::<(i32, i32), i32>(&mut store, "__guest_call").map_err(in_words)?;
         let lengths = (i32::try_from(operation.len())?, i32::try_from(payload.len())?);
         let succeeded = guest_call.call(&mut store, lengths).map_err(in_words)? == 1;
         let call = FUEL - start - store.get_fuel().map_err(in_words)?;
 
-        let memory = instance
-            .get_memory(&mut store, "memory")
-            .context("the module has no memory")?;
+        let memory = instance.get_memory(&mut store, "memory").context("the module has no memory")?;
         let memory = memory.data_size(&store).try_into()?;
         let state = store.into_data();
         if !succeeded {
@@ -97,15 +91,7 @@ impl Meter {
         }
         let lookups = state.lookups;
         let response = state.response.context("the module gave no response")?;
-        Ok((
-            response,
-            Cost {
-                start,
-                call,
-                memory,
-                lookups,
-            },
-        ))
+        Ok((response, Cost { start, call, memory, lookups }))
     }
 }
 
@@ -120,31 +106,19 @@ type LinkResult = wasmtime_provider::wasmtime::Result<()>;
 ///
 /// Source: the [waPC protocol](https://wapc.io/docs/spec/).
 fn link(linker: &mut Linker<Call>) -> LinkResult {
-    linker.func_wrap(
-        "wapc",
-        "__guest_request",
-        |mut caller: Caller<'_, Call>, operation: i32, payload: i32| {
-            let (operation_bytes, payload_bytes) = (caller.data().operation.clone(), caller.data().payload.clone());
-            write(&mut caller, payload, &payload_bytes)?;
-            write(&mut caller, operation, &operation_bytes)
-        },
-    )?;
-    linker.func_wrap(
-        "wapc",
-        "__guest_response",
-        |mut caller: Caller<'_, Call>, at: i32, length: i32| {
-            caller.data_mut().response = Some(read(&mut caller, at, length)?);
-            LinkResult::Ok(())
-        },
-    )?;
-    linker.func_wrap(
-        "wapc",
-        "__guest_error",
-        |mut caller: Caller<'_, Call>, at: i32, length: i32| {
-            caller.data_mut().error = Some(read(&mut caller, at, length)?);
-            LinkResult::Ok(())
-        },
-    )?;
+    linker.func_wrap("wapc", "__guest_request", |mut caller: Caller<'_, Call>, operation: i32, payload: i32| {
+        let (operation_bytes, payload_bytes) = (caller.data().operation.clone(), caller.data().payload.clone());
+        write(&mut caller, payload, &payload_bytes)?;
+        write(&mut caller, operation, &operation_bytes)
+    })?;
+    linker.func_wrap("wapc", "__guest_response", |mut caller: Caller<'_, Call>, at: i32, length: i32| {
+        caller.data_mut().response = Some(read(&mut caller, at, length)?);
+        LinkResult::Ok(())
+    })?;
+    linker.func_wrap("wapc", "__guest_error", |mut caller: Caller<'_, Call>, at: i32, length: i32| {
+        caller.data_mut().error = Some(read(&mut caller, at, length)?);
+        LinkResult::Ok(())
+    })?;
     linker.func_wrap("wapc", "__host_call", host_call)?;
     linker.func_wrap("wapc", "__host_response_len", answer_length)?;
     linker.func_wrap("wapc", "__host_response", answer)?;

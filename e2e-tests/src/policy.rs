@@ -36,10 +36,7 @@ impl Policy {
     /// As [`Policy::from_file`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let compiled = WasmtimeEngineProviderBuilder::new().module_bytes(bytes).build_pre()?;
-        Ok(Self {
-            compiled,
-            log: Arc::new(|level, message| eprintln!("policy {level}: {message}")),
-        })
+        Ok(Self { compiled, log: Arc::new(|level, message| eprintln!("policy {level}: {message}")) })
     }
 
     /// The same policy with another place for its log.

@@ -24,11 +24,7 @@ pub fn report(request: &AdmissionRequest, response: &AdmissionResponse) -> Resul
     writeln!(text, "verdict   {verdict}")?;
     if let Some(status) = &response.status {
         let code = status.code.map(|code| format!(" ({code})")).unwrap_or_default();
-        writeln!(
-            text,
-            "reason    {}{code}",
-            status.message.as_deref().unwrap_or("none given")
-        )?;
+        writeln!(text, "reason    {}{code}", status.message.as_deref().unwrap_or("none given"))?;
     }
     for operation in &patch.0 {
         writeln!(text, "change    {}", change(operation, request.object.as_ref()))?;
@@ -48,10 +44,7 @@ fn headline(request: &AdmissionRequest) -> String {
     let name = request.name.as_deref().unwrap_or("(no name yet)");
     let namespace = request.namespace.as_deref().unwrap_or("(no namespace)");
     let user = request.user_info.username.as_deref().unwrap_or("nobody");
-    format!(
-        "{operation} {} ({group}/{}) {namespace}/{name} by {user}",
-        kind.kind, kind.version
-    )
+    format!("{operation} {} ({group}/{}) {namespace}/{name} by {user}", kind.kind, kind.version)
 }
 
 fn change(operation: &PatchOperation, object: Option<&Value>) -> String {

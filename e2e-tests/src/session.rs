@@ -78,15 +78,11 @@ impl Session {
     /// As [`Session::read`].
     pub fn from_yaml(text: &str) -> Result<Self> {
         let recorded: Vec<RecordedExchange> = serde_saphyr::from_str(text)?;
-        let exchanges = recorded
-            .into_iter()
-            .map(|RecordedExchange::Exchange { request, response }| {
-                let request = serde_saphyr::from_str(&request).context("a request is none that this policy makes")?;
-                Ok(Exchange { request, response })
-            });
-        Ok(Self {
-            exchanges: Mutex::new(exchanges.collect::<Result<_>>()?),
-        })
+        let exchanges = recorded.into_iter().map(|RecordedExchange::Exchange { request, response }| {
+            let request = serde_saphyr::from_str(&request).context("a request is none that this policy makes")?;
+            Ok(Exchange { request, response })
+        });
+        Ok(Self { exchanges: Mutex::new(exchanges.collect::<Result<_>>()?) })
     }
 
     /// How many recorded exchanges have not been played.
@@ -98,11 +94,7 @@ impl Session {
 impl Host for Session {
     fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
         let question = Question::from(request);
-        let next = self
-            .exchanges
-            .lock()
-            .ok()
-            .and_then(|mut exchanges| exchanges.pop_front());
+        let next = self.exchanges.lock().ok().and_then(|mut exchanges| exchanges.pop_front());
         match next {
             None => Err(callback_failure("the list of recorded responses is empty")),
             Some(exchange) if exchange.request != question => Err(callback_failure(&format!(
@@ -165,26 +157,17 @@ mod tests {
     #[test]
     fn answers_come_in_the_recorded_order() {
         let session = Session::from_yaml(SESSION).expect("is a session");
-        assert_eq!(
-            session.get_resource(&request("one", Some("here"))),
-            Ok(br#"{"spec":{"a":1}}"#.to_vec())
-        );
-        let error = session
-            .get_resource(&request("two", None))
-            .expect_err("was recorded as an error");
+        assert_eq!(session.get_resource(&request("one", Some("here"))), Ok(br#"{"spec":{"a":1}}"#.to_vec()));
+        let error = session.get_resource(&request("two", None)).expect_err("was recorded as an error");
         assert!(error.contains("no such thing"), "{error}");
-        let error = session
-            .get_resource(&request("two", None))
-            .expect_err("nothing is left");
+        let error = session.get_resource(&request("two", None)).expect_err("nothing is left");
         assert!(error.contains("the list of recorded responses is empty"), "{error}");
     }
 
     #[test]
     fn another_question_than_the_recorded_one_is_an_error() {
         let session = Session::from_yaml(SESSION).expect("is a session");
-        let error = session
-            .get_resource(&request("one", None))
-            .expect_err("was not recorded");
+        let error = session.get_resource(&request("one", None)).expect_err("was not recorded");
         assert!(error.contains("Replay error: unexpected request"), "{error}");
         assert_eq!(session.left(), 1, "the recorded exchange is spent, as it is in kwctl");
     }

@@ -46,23 +46,12 @@ pub fn conditions(server: &Scaling) -> [Condition; 2] {
 
 fn stdio_replica_capped(server: &Scaling) -> Condition {
     let (status, reason, message) = match server.replicas {
-        Some(count) if exceeds_stdio_cap(server.transport, count) => (
-            "True",
-            reasons::STDIO_TRANSPORT_CAP_AT_1,
-            "transport stdio runs 1 replica; spec.replicas asks for more",
-        ),
-        _ => (
-            "False",
-            reasons::STDIO_REPLICA_CAP_NOT_ACTIVE,
-            "the stdio replica cap does not apply",
-        ),
+        Some(count) if exceeds_stdio_cap(server.transport, count) => {
+            ("True", reasons::STDIO_TRANSPORT_CAP_AT_1, "transport stdio runs 1 replica; spec.replicas asks for more")
+        }
+        _ => ("False", reasons::STDIO_REPLICA_CAP_NOT_ACTIVE, "the stdio replica cap does not apply"),
     };
-    Condition {
-        type_: STDIO_REPLICA_CAPPED,
-        status,
-        reason,
-        message,
-    }
+    Condition { type_: STDIO_REPLICA_CAPPED, status, reason, message }
 }
 
 fn session_storage_warning(server: &Scaling) -> Condition {
@@ -72,21 +61,10 @@ fn session_storage_warning(server: &Scaling) -> Condition {
             reasons::SESSION_STORAGE_MISSING_FOR_REPLICAS,
             "spec.replicas is above 1 and spec.sessionStorage.provider is not redis: replicas do not share sessions",
         ),
-        Some(count) if count > 1 => (
-            "False",
-            reasons::SESSION_STORAGE_CONFIGURED,
-            "replicas share their sessions in Redis",
-        ),
-        _ => (
-            "False",
-            reasons::SESSION_STORAGE_WARNING_NOT_APPLICABLE,
-            "spec.replicas is not above 1",
-        ),
+        Some(count) if count > 1 => {
+            ("False", reasons::SESSION_STORAGE_CONFIGURED, "replicas share their sessions in Redis")
+        }
+        _ => ("False", reasons::SESSION_STORAGE_WARNING_NOT_APPLICABLE, "spec.replicas is not above 1"),
     };
-    Condition {
-        type_: SESSION_STORAGE_WARNING,
-        status,
-        reason,
-        message,
-    }
+    Condition { type_: SESSION_STORAGE_WARNING, status, reason, message }
 }

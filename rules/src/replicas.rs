@@ -47,13 +47,7 @@ pub fn exceeds_stdio_cap(transport: Transport, asked: u32) -> bool {
 /// The count that a declared count comes to. Nothing declared stays nothing (an autoscaler or a person owns the count),
 /// `stdio` comes to at most one, and zero stays zero.
 pub fn resolve(transport: Transport, declared: Option<u32>) -> Option<u32> {
-    declared.map(|count| {
-        if exceeds_stdio_cap(transport, count) {
-            STDIO_REPLICAS
-        } else {
-            count
-        }
-    })
+    declared.map(|count| if exceeds_stdio_cap(transport, count) { STDIO_REPLICAS } else { count })
 }
 
 /// The count that a workload gets when a request asks for `asked` replicas.

@@ -22,21 +22,9 @@ pub struct ServerKind {
 
 /// Every kind of custom resource that has `spec.replicas`.
 pub const KINDS: [ServerKind; 3] = [
-    ServerKind {
-        name: "MCPServer",
-        label: "mcpserver",
-        default_transport: Transport::Stdio,
-    },
-    ServerKind {
-        name: "VirtualMCPServer",
-        label: "virtualmcpserver",
-        default_transport: Transport::StreamableHttp,
-    },
-    ServerKind {
-        name: "MCPRemoteProxy",
-        label: "mcpremoteproxy",
-        default_transport: Transport::StreamableHttp,
-    },
+    ServerKind { name: "MCPServer", label: "mcpserver", default_transport: Transport::Stdio },
+    ServerKind { name: "VirtualMCPServer", label: "virtualmcpserver", default_transport: Transport::StreamableHttp },
+    ServerKind { name: "MCPRemoteProxy", label: "mcpremoteproxy", default_transport: Transport::StreamableHttp },
 ];
 
 /// `MCPServer`, the only kind that runs a backend and that can be `stdio`.

@@ -88,12 +88,7 @@ fn a_floor_of_zero_leaves_every_grace_period_alone() {
 }
 
 fn server(transport: Transport, replicas: Option<u32>, session_storage: SessionStorage) -> Scaling {
-    Scaling {
-        transport,
-        replicas,
-        backend_replicas: None,
-        session_storage,
-    }
+    Scaling { transport, replicas, backend_replicas: None, session_storage }
 }
 
 /// (type, status, reason) of both conditions.
@@ -103,41 +98,24 @@ fn verdicts(server: &Scaling) -> [(&'static str, &'static str, &'static str); 2]
 
 const CAPPED: (&str, &str, &str) = (STDIO_REPLICA_CAPPED, "True", reasons::STDIO_TRANSPORT_CAP_AT_1);
 const NOT_CAPPED: (&str, &str, &str) = (STDIO_REPLICA_CAPPED, "False", reasons::STDIO_REPLICA_CAP_NOT_ACTIVE);
-const MISSING: (&str, &str, &str) = (
-    SESSION_STORAGE_WARNING,
-    "True",
-    reasons::SESSION_STORAGE_MISSING_FOR_REPLICAS,
-);
+const MISSING: (&str, &str, &str) = (SESSION_STORAGE_WARNING, "True", reasons::SESSION_STORAGE_MISSING_FOR_REPLICAS);
 const CONFIGURED: (&str, &str, &str) = (SESSION_STORAGE_WARNING, "False", reasons::SESSION_STORAGE_CONFIGURED);
-const NOT_APPLICABLE: (&str, &str, &str) = (
-    SESSION_STORAGE_WARNING,
-    "False",
-    reasons::SESSION_STORAGE_WARNING_NOT_APPLICABLE,
-);
+const NOT_APPLICABLE: (&str, &str, &str) =
+    (SESSION_STORAGE_WARNING, "False", reasons::SESSION_STORAGE_WARNING_NOT_APPLICABLE);
 
 #[test]
 fn condition_table() {
     for storage in [Memory, Redis] {
         for transport in [Stdio, Sse, StreamableHttp] {
             for replicas in [None, Some(0), Some(1)] {
-                assert_eq!(
-                    verdicts(&server(transport, replicas, storage)),
-                    [NOT_CAPPED, NOT_APPLICABLE]
-                );
+                assert_eq!(verdicts(&server(transport, replicas, storage)), [NOT_CAPPED, NOT_APPLICABLE]);
             }
         }
     }
-    assert_eq!(
-        verdicts(&server(Stdio, Some(3), Memory)),
-        [CAPPED, MISSING],
-        "both at once"
-    );
+    assert_eq!(verdicts(&server(Stdio, Some(3), Memory)), [CAPPED, MISSING], "both at once");
     assert_eq!(verdicts(&server(Stdio, Some(3), Redis)), [CAPPED, CONFIGURED]);
     assert_eq!(verdicts(&server(Sse, Some(2), Memory)), [NOT_CAPPED, MISSING]);
-    assert_eq!(
-        verdicts(&server(StreamableHttp, Some(2), Redis)),
-        [NOT_CAPPED, CONFIGURED]
-    );
+    assert_eq!(verdicts(&server(StreamableHttp, Some(2), Redis)), [NOT_CAPPED, CONFIGURED]);
 }
 
 #[test]

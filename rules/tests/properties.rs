@@ -7,11 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 fn transport() -> impl Strategy<Value = Transport> {
-    prop_oneof![
-        Just(Transport::Stdio),
-        Just(Transport::Sse),
-        Just(Transport::StreamableHttp)
-    ]
+    prop_oneof![Just(Transport::Stdio), Just(Transport::Sse), Just(Transport::StreamableHttp)]
 }
 
 /// Counts around the edges more often than not.

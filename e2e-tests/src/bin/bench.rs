@@ -47,10 +47,7 @@ fn main() -> Result<()> {
         "{:<34} {:>7} {:>9} {:>9} {:>8} {:>9} {:>6}",
         "request", "payload", "fuel", "over", "time", "floor", "ratio"
     );
-    println!(
-        "{:<34} {:>7} {:>9} {:>9} {:>8} {:>9} {:>6}",
-        "", "bytes", "", "floor", "us", "us", ""
-    );
+    println!("{:<34} {:>7} {:>9} {:>9} {:>8} {:>9} {:>6}", "", "bytes", "", "floor", "us", "us", "");
     for file in e2e_tests::cluster::files(&fixtures.join("requests"))? {
         let request = AdmissionRequest::from_json(&std::fs::read_to_string(&file)?)?;
         let payload = serde_json::to_vec(&json!({"request": request, "settings": {}}))?;

@@ -62,10 +62,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             // One line, whatever a library put into its message.
-            let line: Vec<String> = error
-                .chain()
-                .map(|cause| cause.to_string().replace('\n', " "))
-                .collect();
+            let line: Vec<String> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
             eprintln!("error: {}", line.join(": "));
             ExitCode::FAILURE
         }
@@ -94,19 +91,13 @@ fn run(arguments: &Arguments) -> Result<String> {
 }
 
 fn default_output() -> Output {
-    if io::stdout().is_terminal() {
-        Output::Human
-    } else {
-        Output::Json
-    }
+    if io::stdout().is_terminal() { Output::Human } else { Output::Json }
 }
 
 fn read_request(path: &Path) -> Result<String> {
     if path == Path::new("-") {
         let mut text = String::new();
-        io::stdin()
-            .read_to_string(&mut text)
-            .context("cannot read standard input")?;
+        io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
         return Ok(text);
     }
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))

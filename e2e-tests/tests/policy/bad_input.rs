@@ -23,26 +23,12 @@ fn validate(payload: impl AsRef<[u8]>) -> Result<Value, String> {
 fn error(payload: impl AsRef<[u8]>) -> String {
     let error = validate(payload).expect_err("is an error");
     assert!(!error.contains("wasm"), "a trap: {error}");
-    error
-        .strip_prefix("Guest call failure: ")
-        .expect("is the module's own")
-        .to_owned()
+    error.strip_prefix("Guest call failure: ").expect("is the module's own").to_owned()
 }
 
 /// Values that are no count, as JSON text.
-const NO_COUNTS: [&str; 11] = [
-    "-1",
-    "2147483648",
-    "1e400",
-    "1.5",
-    "2.0",
-    "3e0",
-    r#""3""#,
-    "[]",
-    "{}",
-    "true",
-    "-9223372036854775809",
-];
+const NO_COUNTS: [&str; 11] =
+    ["-1", "2147483648", "1e400", "1.5", "2.0", "3e0", r#""3""#, "[]", "{}", "true", "-9223372036854775809"];
 
 /// A payload with the text put in the place of `"@"`.
 fn payload(request: &str, text: &str) -> String {
@@ -79,10 +65,7 @@ fn counts_of_an_mcpserver() {
     for count in ["2", "2147483647"] {
         for request in [&sse, &stdio] {
             let warnings = validate(payload(request, count)).expect("is accepted")["warnings"].clone();
-            assert!(
-                warnings[0].as_str().is_some_and(|warning| warning.contains(count)),
-                "{warnings}"
-            );
+            assert!(warnings[0].as_str().is_some_and(|warning| warning.contains(count)), "{warnings}");
         }
     }
 }
@@ -108,22 +91,8 @@ fn grace_periods() {
     for seconds in ["30", "31", "2147483648", "9223372036854775807"] {
         assert_eq!(validate(payload(&request, seconds)), accepted(), "{seconds}");
     }
-    for seconds in [
-        "9223372036854775808",
-        "1e400",
-        "1.5",
-        "2.0",
-        "3e0",
-        r#""3""#,
-        "[]",
-        "{}",
-        "true",
-    ] {
-        assert_eq!(
-            validate(payload(&request, seconds)),
-            accepted(),
-            "{seconds} is the API server's to refuse"
-        );
+    for seconds in ["9223372036854775808", "1e400", "1.5", "2.0", "3e0", r#""3""#, "[]", "{}", "true"] {
+        assert_eq!(validate(payload(&request, seconds)), accepted(), "{seconds} is the API server's to refuse");
     }
     for seconds in ["null", "0", "1", "-1", "29", "-9223372036854775808"] {
         let answer = validate(payload(&request, seconds)).expect("is accepted");
@@ -143,19 +112,14 @@ fn a_level_that_is_missing_or_of_the_wrong_type() {
         Some(json!(true)),
     ];
     let levels = [
-        (
-            deployment(3),
-            &["/spec", "/spec/template", "/spec/template/spec", "/metadata"][..],
-        ),
+        (deployment(3), &["/spec", "/spec/template", "/spec/template/spec", "/metadata"][..]),
         (mcpserver(json!({"replicas": 3})), &["/spec"][..]),
     ];
     for (object, pointers) in levels {
         for pointer in pointers {
             for value in &wrong {
                 let what = format!("{} {pointer} {value:?}", object["kind"]);
-                create(with(object.clone(), pointer, value.clone()))
-                    .run()
-                    .assert_silent(&what);
+                create(with(object.clone(), pointer, value.clone())).run().assert_silent(&what);
             }
         }
     }
@@ -165,14 +129,8 @@ fn a_level_that_is_missing_or_of_the_wrong_type() {
         assert_eq!(outcome.warnings().len(), 2, "{value:?}");
     }
     for value in [json!({}), json!("x"), json!(7)] {
-        create(with(deployment(3), "/metadata/ownerReferences", value.clone()))
-            .run()
-            .assert_silent("ownerReferences");
-        let labels = with(
-            with(deployment(3), "/metadata/ownerReferences", None),
-            "/metadata/labels",
-            value.clone(),
-        );
+        create(with(deployment(3), "/metadata/ownerReferences", value.clone())).run().assert_silent("ownerReferences");
+        let labels = with(with(deployment(3), "/metadata/ownerReferences", None), "/metadata/labels", value.clone());
         create(labels).run().assert_silent("labels");
         let owner = with(deployment(3), "/metadata/ownerReferences", json!([value]));
         let owner = with(owner, "/metadata/labels", json!({}));
@@ -196,34 +154,18 @@ fn objects_that_are_none() {
         }
     }
     let stdio = mcpserver(json!({}));
-    for old in [
-        json!(null),
-        json!([]),
-        json!("x"),
-        json!({}),
-        json!({"spec": 7}),
-        json!({"spec": {"replicas": "3"}}),
-    ] {
+    for old in [json!(null), json!([]), json!("x"), json!({}), json!({"spec": 7}), json!({"spec": {"replicas": "3"}})] {
         let outcome = update(old.clone(), deployment(3)).finds(&stdio).run();
         assert_eq!(outcome.changes(), ["/spec/replicas=1"], "{old}");
         let strict = json!({"declaredReplicas": "reject"});
-        let outcome = update(old.clone(), mcpserver(json!({"replicas": 3})))
-            .settings(strict)
-            .run();
+        let outcome = update(old.clone(), mcpserver(json!({"replicas": 3}))).settings(strict).run();
         assert!(outcome.refusal().is_some(), "{old} excuses nothing");
     }
 }
 
 #[test]
 fn transports_and_storages_that_are_none() {
-    for transport in [
-        json!(""),
-        json!("STDIO"),
-        json!("pigeon"),
-        json!(7),
-        json!([]),
-        json!({}),
-    ] {
+    for transport in [json!(""), json!("STDIO"), json!("pigeon"), json!(7), json!([]), json!({})] {
         let spec = json!({"transport": transport, "replicas": 3});
         create(mcpserver(spec.clone())).run().assert_silent(&spec.to_string());
     }
@@ -239,9 +181,7 @@ fn transports_and_storages_that_are_none() {
         create(mcpserver(spec.clone())).run().assert_silent(&spec.to_string());
     }
     let spec = json!({"transport": "sse", "replicas": 3, "sessionStorage": {"provider": "redis"}});
-    create(mcpserver(spec))
-        .run()
-        .assert_silent("redis without an address is the API server's to refuse");
+    create(mcpserver(spec)).run().assert_silent("redis without an address is the API server's to refuse");
 }
 
 #[test]
@@ -259,26 +199,11 @@ fn requests_that_are_none() {
         (r#"{"request":{}}"#, "request.kind is missing"),
         (r#"{"request":{"kind":7}}"#, "request.kind is not an object"),
         (r#"{"request":{"kind":{}}}"#, "request.kind.kind is missing"),
-        (
-            r#"{"request":{"kind":{"kind":7}}}"#,
-            "request.kind.kind is not a string",
-        ),
-        (
-            r#"{"request":{"kind":{"kind":"Pod"}}}"#,
-            "request.kind.group is missing",
-        ),
-        (
-            r#"{"request":{"kind":{"kind":"Pod","group":""}}}"#,
-            "request.operation is missing",
-        ),
-        (
-            r#"{"request":{"kind":{"kind":"Pod","group":""},"operation":[]}}"#,
-            "request.operation is not a string",
-        ),
-        (
-            r#"{"request":{"kind":{"kind":"Pod","group":""},"operation":"CREATE"}} x"#,
-            "JSON",
-        ),
+        (r#"{"request":{"kind":{"kind":7}}}"#, "request.kind.kind is not a string"),
+        (r#"{"request":{"kind":{"kind":"Pod"}}}"#, "request.kind.group is missing"),
+        (r#"{"request":{"kind":{"kind":"Pod","group":""}}}"#, "request.operation is missing"),
+        (r#"{"request":{"kind":{"kind":"Pod","group":""},"operation":[]}}"#, "request.operation is not a string"),
+        (r#"{"request":{"kind":{"kind":"Pod","group":""},"operation":"CREATE"}} x"#, "JSON"),
         (r#"{"request":{"secret" 1}}"#, "JSON"),
     ] {
         let error = error(payload);
@@ -290,9 +215,7 @@ fn requests_that_are_none() {
 
 #[test]
 fn settings_that_validate_settings_would_refuse() {
-    let payload = create(mcpserver(json!({})))
-        .settings(json!({"stdioReplicas": 7}))
-        .payload();
+    let payload = create(mcpserver(json!({}))).settings(json!({"stdioReplicas": 7})).payload();
     assert!(error(payload).contains("stdioReplicas"));
 }
 
@@ -322,15 +245,10 @@ fn of_two_members_of_a_name_the_last_one_counts() {
 #[test]
 fn nesting_without_end() {
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(100_000), close.repeat(100_000));
-    for nested in [
-        deep("[", "]"),
-        deep(r#"{"a":"#, "1}").replace("1}1}", "1}}").replace("}1}", "}}"),
-    ] {
+    for nested in [deep("[", "]"), deep(r#"{"a":"#, "1}").replace("1}1}", "1}}").replace("}1}", "}}")] {
         for member in ["x", "metadata", "spec", "status"] {
-            let request = deployment_request("{}").replace(
-                r#""kind":"Deployment","metadata""#,
-                &format!(r#""{member}":"@","metadata""#),
-            );
+            let request = deployment_request("{}")
+                .replace(r#""kind":"Deployment","metadata""#, &format!(r#""{member}":"@","metadata""#));
             // It may be accepted or be an error; a trap would be neither.
             if let Err(error) = validate(payload(&request, &nested)) {
                 assert!(!error.contains("wasm"), "{member}: {error}");
@@ -342,27 +260,19 @@ fn nesting_without_end() {
     for _ in 0..110 {
         value = json!([value]);
     }
-    let outcome = create(with(deployment(3), "/spec/x", value))
-        .finds(&mcpserver(json!({})))
-        .run();
+    let outcome = create(with(deployment(3), "/spec/x", value)).finds(&mcpserver(json!({}))).run();
     assert_eq!(outcome.changes(), ["/spec/replicas=1"]);
 }
 
 #[test]
 fn operations_nobody_knows() {
     for operation in ["CONNECT", "PATCH", "", "create"] {
-        create(deployment(3))
-            .request("operation", json!(operation))
-            .run()
-            .assert_silent(operation);
+        create(deployment(3)).request("operation", json!(operation)).run().assert_silent(operation);
     }
 }
 
 #[test]
 fn wapc_operations_nobody_knows() {
-    let error = policy()
-        .call("nonsense", b"", empty())
-        .expect_err("is unknown")
-        .to_string();
+    let error = policy().call("nonsense", b"", empty()).expect_err("is unknown").to_string();
     assert!(error.contains("No handler registered"), "{error}");
 }

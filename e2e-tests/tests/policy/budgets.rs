@@ -34,13 +34,8 @@ fn cost(meter: &Meter, fixture: &str) -> Cost {
     let request = AdmissionRequest::from_json(&text).expect("is a request");
     let payload = json!({"request": request, "settings": {}}).to_string();
     let cluster = Cluster::read(&fixtures.join("cluster")).expect("is a cluster");
-    let (answer, cost) = meter
-        .measure("validate", payload.as_bytes(), Arc::new(cluster))
-        .expect("answers");
-    assert_eq!(
-        serde_json::from_slice::<Value>(&answer).expect("is JSON")["accepted"],
-        true
-    );
+    let (answer, cost) = meter.measure("validate", payload.as_bytes(), Arc::new(cluster)).expect("answers");
+    assert_eq!(serde_json::from_slice::<Value>(&answer).expect("is JSON")["accepted"], true);
     cost
 }
 
@@ -57,10 +52,7 @@ fn work() {
     for (fixture, budget, lookups) in FUEL {
         let (cost, floor) = (cost(&meter, fixture), cost(&floor, fixture));
         let fuel = (cost.start + cost.call).saturating_sub(floor.start + floor.call);
-        assert!(
-            fuel <= budget,
-            "{fixture}: {fuel} fuel above the floor; the budget is {budget}"
-        );
+        assert!(fuel <= budget, "{fixture}: {fuel} fuel above the floor; the budget is {budget}");
         assert_eq!(cost.lookups, lookups, "{fixture}");
         assert!(cost.memory <= 2 << 20, "{fixture}: {} bytes of memory", cost.memory);
     }
@@ -70,8 +62,5 @@ fn work() {
 fn it_imports_nothing_but_wapc() {
     let module = Module::new(&Engine::default(), module("policy.wasm")).expect("is a module");
     let namespaces: Vec<_> = module.imports().map(|import| import.module().to_owned()).collect();
-    assert!(
-        !namespaces.is_empty() && namespaces.iter().all(|namespace| namespace == "wapc"),
-        "{namespaces:?}"
-    );
+    assert!(!namespaces.is_empty() && namespaces.iter().all(|namespace| namespace == "wapc"), "{namespaces:?}");
 }

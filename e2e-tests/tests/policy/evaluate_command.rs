@@ -64,30 +64,12 @@ fn json_in_the_shape_that_kwctl_prints() {
 
 #[test]
 fn a_rejection_is_no_failure() {
-    let arguments = [
-        "-r",
-        REQUEST,
-        "--cluster",
-        CLUSTER,
-        "--settings-path",
-        "e2e-tests/fixtures/settings/reject.yaml",
-    ];
+    let arguments = ["-r", REQUEST, "--cluster", CLUSTER, "--settings-path", "e2e-tests/fixtures/settings/reject.yaml"];
     let rejected = response(&evaluate(&arguments));
     assert_eq!(rejected["allowed"], false);
     assert_eq!(rejected["status"]["code"], 422);
-    assert!(
-        rejected["status"]["message"]
-            .as_str()
-            .is_some_and(|message| message.contains("stdio"))
-    );
-    let inline = [
-        "-r",
-        REQUEST,
-        "--cluster",
-        CLUSTER,
-        "--settings-json",
-        r#"{"stdioReplicas":"reject"}"#,
-    ];
+    assert!(rejected["status"]["message"].as_str().is_some_and(|message| message.contains("stdio")));
+    let inline = ["-r", REQUEST, "--cluster", CLUSTER, "--settings-json", r#"{"stdioReplicas":"reject"}"#];
     assert_eq!(response(&evaluate(&inline))["status"]["code"], 422);
 }
 
@@ -95,10 +77,7 @@ fn a_rejection_is_no_failure() {
 fn output_for_people() {
     let output = evaluate(&["-r", REQUEST, "--cluster", CLUSTER, "--output", "human"]);
     let report = text(&output.stdout);
-    assert!(
-        report.contains("UPDATE Deployment (apps/v1) default/github by kubernetes-admin"),
-        "{report}"
-    );
+    assert!(report.contains("UPDATE Deployment (apps/v1) default/github by kubernetes-admin"), "{report}");
     assert!(report.contains("/spec/replicas: 3 -> 1"), "{report}");
 }
 
@@ -111,12 +90,7 @@ fn a_bare_request_on_standard_input() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("runs");
-    child
-        .stdin
-        .take()
-        .expect("is piped")
-        .write_all(bare.as_bytes())
-        .expect("is read");
+    child.stdin.take().expect("is piped").write_all(bare.as_bytes()).expect("is read");
     let output = child.wait_with_output().expect("ends");
     assert_eq!(response(&output)["patchType"], "JSONPatch");
 }
@@ -131,12 +105,7 @@ fn without_a_cluster_nothing_is_found() {
 #[test]
 fn a_recorded_session_answers() {
     let session = "e2e-tests/fixtures/sessions/github-is-stdio.yaml";
-    let response = response(&evaluate(&[
-        "-r",
-        REQUEST,
-        "--replay-host-capabilities-interactions",
-        session,
-    ]));
+    let response = response(&evaluate(&["-r", REQUEST, "--replay-host-capabilities-interactions", session]));
     assert_eq!(response["patchType"], "JSONPatch");
 }
 
@@ -148,16 +117,10 @@ fn bad_input_is_one_clear_line() {
         (&["-r", "e2e-tests/fixtures/cluster/mcpservers.yaml"], "not JSON"),
         (&["-r", REQUEST, "--settings-path", "missing.yaml"], "missing.yaml"),
         (&["-r", REQUEST, "--settings-json", "{"], "--settings-json"),
-        (
-            &["-r", REQUEST, "--settings-json", r#"{"stdioReplica":"cap"}"#],
-            "stdioReplica",
-        ),
+        (&["-r", REQUEST, "--settings-json", r#"{"stdioReplica":"cap"}"#], "stdioReplica"),
         (&["-r", REQUEST, "--cluster", "missing"], "missing"),
         (&["-r", REQUEST, "--cluster", "Makefile"], "Makefile"),
-        (
-            &["-r", REQUEST, "--replay-host-capabilities-interactions", "Makefile"],
-            "Makefile",
-        ),
+        (&["-r", REQUEST, "--replay-host-capabilities-interactions", "Makefile"], "Makefile"),
         (&["-r", REQUEST, "missing.wasm"], "make policy.wasm"),
         (&["-r", REQUEST, "Makefile"], "Makefile is no policy module"),
     ] {
@@ -175,12 +138,7 @@ fn a_request_that_lacks_a_member_is_told_which() {
         .spawn()
         .expect("runs");
     let request = br#"{"uid":"1","kind":{"group":"","version":"v1","kind":"Pod"}}"#;
-    child
-        .stdin
-        .take()
-        .expect("is piped")
-        .write_all(request)
-        .expect("is read");
+    child.stdin.take().expect("is piped").write_all(request).expect("is read");
     let line = failure(&child.wait_with_output().expect("ends"));
     assert!(line.contains("`resource`"), "{line}");
 }

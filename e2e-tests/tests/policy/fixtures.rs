@@ -16,9 +16,7 @@ fn verdict(name: &str) -> String {
     let text = fs::read_to_string(fixtures.join(format!("requests/{name}.json"))).expect("is there");
     let request = AdmissionRequest::from_json(&text).expect("is a request");
     let cluster = Cluster::read(&fixtures.join("cluster")).expect("is a cluster");
-    let response = policy()
-        .validate(&request, &json!({}), Arc::new(cluster))
-        .expect("the module answers");
+    let response = policy().validate(&request, &json!({}), Arc::new(cluster)).expect("the module answers");
     let report = report(&request, &response).expect("can be told");
     report.split_once('\n').expect("has a first line").1.to_owned()
 }
@@ -88,9 +86,7 @@ fn the_recorded_session_asks_what_the_module_asks() {
     let text = fs::read_to_string(fixtures.join("requests/deployment-stdio-three-replicas.json")).expect("is there");
     let request = AdmissionRequest::from_json(&text).expect("is a request");
     let session = Arc::new(Session::read(&fixtures.join("sessions/github-is-stdio.yaml")).expect("is a session"));
-    let response = policy()
-        .validate(&request, &json!({}), session.clone())
-        .expect("the module answers");
+    let response = policy().validate(&request, &json!({}), session.clone()).expect("the module answers");
     assert_eq!(response.patch_operations().expect("is a patch").0.len(), 1);
     assert_eq!(session.left(), 0);
 }

@@ -12,6 +12,8 @@ use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use serde_json::{Value, json};
 
 pub(crate) const OPERATOR: &str = "system:serviceaccount:toolhive-system:toolhive-operator";
+/// The proxy runner of the `MCPServer` github.
+pub(crate) const PROXY_RUNNER: &str = "system:serviceaccount:default:github-proxy-runner";
 pub(crate) const PERSON: &str = "kubernetes-admin";
 
 /// The folder of the repository.
@@ -25,17 +27,13 @@ pub(crate) fn policy() -> &'static Policy {
     POLICY.get_or_init(|| {
         // The module logs only when it panics.
         let log = |level: &str, message: &str| panic!("the module logged: {level} {message}");
-        Policy::from_file(&repository().join("policy.wasm"))
-            .expect("is built")
-            .with_log(Arc::new(log))
+        Policy::from_file(&repository().join("policy.wasm")).expect("is built").with_log(Arc::new(log))
     })
 }
 
 /// The payload of `validate`.
 pub(crate) fn payload(request: &Value, settings: &Value) -> Vec<u8> {
-    json!({"request": request, "settings": settings})
-        .to_string()
-        .into_bytes()
+    json!({"request": request, "settings": settings}).to_string().into_bytes()
 }
 
 /// A custom resource.
@@ -78,6 +76,54 @@ pub(crate) fn deployment(replicas: u32) -> Value {
             }}
         }
     })
+}
+
+/// The StatefulSet of the `MCPServer` github, which has no owner, with this transport on its label.
+pub(crate) fn statefulset(replicas: u32, transport: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {
+            "name": "github",
+            "namespace": "default",
+            "labels": {
+                "app": "github", "toolhive": "true", "toolhive-name": "github", "toolhive-basename": "github",
+                "toolhive-port": "8080", "toolhive-transport": transport
+            }
+        },
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "github"}},
+            "template": {"spec": {"containers": [{"name": "mcp", "image": "github"}]}}
+        }
+    })
+}
+
+/// The label selector of the Deployment of the `MCPServer` github.
+pub(crate) const DEPLOYMENT_SELECTOR: &str = "app=mcpserver,app.kubernetes.io/instance=github,app.kubernetes.io/name=mcpserver,toolhive=true,toolhive-name=github";
+/// The label selector of its StatefulSet.
+pub(crate) const STATEFULSET_SELECTOR: &str = "app=github";
+
+/// A `Scale` of this many replicas. Zero is an absent field.
+pub(crate) fn scale_object(replicas: u32, selector: &str) -> Value {
+    let spec = if replicas == 0 { json!({}) } else { json!({"replicas": replicas}) };
+    json!({
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": {"name": "github", "namespace": "default", "uid": "0a1b", "resourceVersion": "7"},
+        "spec": spec,
+        "status": {"replicas": 1, "selector": selector}
+    })
+}
+
+/// A person's `kubectl scale` of `deployments` or `statefulsets`.
+pub(crate) fn scale(resource: &str, selector: &str, old: u32, new: u32) -> Case {
+    let group_resource = json!({"group": "apps", "version": "v1", "resource": resource});
+    update(scale_object(old, selector), scale_object(new, selector))
+        .request("resource", group_resource.clone())
+        .request("requestResource", group_resource)
+        .request("subResource", json!("scale"))
+        .request("requestSubResource", json!("scale"))
 }
 
 /// The object with the value at a JSON pointer set, or taken away where it is `None`.
@@ -153,9 +199,7 @@ impl Case {
 
     /// The custom resource that a lookup finds. Without one, a lookup fails the test.
     pub(crate) fn finds(self, object: &Value) -> Self {
-        self.host(Arc::new(
-            Cluster::from_manifests(&object.to_string()).expect("is a manifest"),
-        ))
+        self.host(Arc::new(Cluster::from_manifests(&object.to_string()).expect("is a manifest")))
     }
 
     pub(crate) fn host(mut self, host: Arc<dyn Host>) -> Self {
@@ -173,33 +217,19 @@ impl Case {
         let lookups = Arc::new(Mutex::new(Vec::new()));
         let (host, seen) = (self.host, lookups.clone());
         let counting = move |request: &GetResourceRequest| {
-            let GetResourceRequest {
-                api_version,
-                kind,
-                name,
-                namespace,
-                ..
-            } = request;
+            let GetResourceRequest { api_version, kind, name, namespace, .. } = request;
             let namespace = namespace.as_deref().unwrap_or_default();
             assert!(request.disable_cache, "a stale answer would undo the operator's change");
             assert!(request.field_masks.is_some(), "only the fields that decide are fetched");
-            seen.lock()
-                .expect("no test panicked here")
-                .push(format!("{api_version} {kind} {namespace}/{name}"));
+            seen.lock().expect("no test panicked here").push(format!("{api_version} {kind} {namespace}/{name}"));
             host.get_resource(request)
         };
-        let response = policy()
-            .validate(&request, &self.settings, Arc::new(counting))
-            .expect("the module answers");
+        let response = policy().validate(&request, &self.settings, Arc::new(counting)).expect("the module answers");
         let lookups = lookups.lock().expect("no test panicked here").clone();
         for warning in response.warnings.iter().flatten() {
             assert!(warning.chars().count() <= 120 && !warning.contains('\n'), "{warning:?}");
         }
-        Outcome {
-            before: request.object.clone().unwrap_or_default(),
-            response,
-            lookups,
-        }
+        Outcome { before: request.object.clone().unwrap_or_default(), response, lookups }
     }
 }
 

@@ -29,10 +29,7 @@ fn counts_that_break_no_rule_pass_in_silence() {
 
 #[test]
 fn stdio_above_one_is_warned_about_and_audited() {
-    let outcome = create(mcpserver(
-        json!({"transport": "stdio", "replicas": 2, "sessionStorage": redis()}),
-    ))
-    .run();
+    let outcome = create(mcpserver(json!({"transport": "stdio", "replicas": 2, "sessionStorage": redis()}))).run();
     assert_eq!(outcome.warnings(), [TWO_STDIO]);
     assert_eq!(outcome.annotations(), ["stdio-replicas=spec.replicas=2"]);
     assert_eq!(outcome.changes(), [""; 0]);
@@ -50,10 +47,7 @@ fn backend_replicas_count_too() {
     let outcome = create(mcpserver(json!({"backendReplicas": 2, "sessionStorage": redis()}))).run();
     assert_eq!(outcome.warnings(), [TWO_BACKENDS_STDIO]);
     let outcome = create(mcpserver(json!({"transport": "sse", "backendReplicas": 2}))).run();
-    assert_eq!(
-        outcome.warnings(),
-        [TWO_UNSHARED.replace("spec.replicas", "spec.backendReplicas")]
-    );
+    assert_eq!(outcome.warnings(), [TWO_UNSHARED.replace("spec.replicas", "spec.backendReplicas")]);
 }
 
 #[test]
@@ -75,28 +69,16 @@ fn stdio_without_redis_raises_both() {
 #[test]
 fn the_default_storage_is_a_setting() {
     let server = mcpserver(json!({"transport": "sse", "replicas": 2}));
-    create(server)
-        .settings(json!({"defaultSessionStorage": "redis"}))
-        .run()
-        .assert_silent("redis by default");
+    create(server).settings(json!({"defaultSessionStorage": "redis"})).run().assert_silent("redis by default");
     let declared = mcpserver(json!({"transport": "sse", "replicas": 2, "sessionStorage": {"provider": "memory"}}));
-    let outcome = create(declared)
-        .settings(json!({"defaultSessionStorage": "redis"}))
-        .run();
-    assert_eq!(
-        outcome.warnings(),
-        [TWO_UNSHARED],
-        "what is declared wins over the default"
-    );
+    let outcome = create(declared).settings(json!({"defaultSessionStorage": "redis"})).run();
+    assert_eq!(outcome.warnings(), [TWO_UNSHARED], "what is declared wins over the default");
 }
 
 #[test]
 fn session_storage_can_be_ignored_or_insisted_on() {
     let server = || mcpserver(json!({"transport": "sse", "replicas": 2}));
-    create(server())
-        .settings(json!({"sessionStorage": "ignore"}))
-        .run()
-        .assert_silent("ignored");
+    create(server()).settings(json!({"sessionStorage": "ignore"})).run().assert_silent("ignored");
     let outcome = create(server()).settings(json!({"sessionStorage": "reject"})).run();
     let (code, message) = outcome.refusal().expect("is refused");
     assert_eq!(code, 422);
@@ -110,9 +92,7 @@ fn session_storage_can_be_ignored_or_insisted_on() {
 #[test]
 fn a_declared_count_is_refused_where_the_settings_say_so() {
     let reject = json!({"declaredReplicas": "reject"});
-    let outcome = create(mcpserver(json!({"replicas": 2, "sessionStorage": redis()})))
-        .settings(reject)
-        .run();
+    let outcome = create(mcpserver(json!({"replicas": 2, "sessionStorage": redis()}))).settings(reject).run();
     let (code, message) = outcome.refusal().expect("is refused");
     assert_eq!(code, 422);
     assert_eq!(
@@ -126,11 +106,8 @@ fn a_declared_count_is_refused_where_the_settings_say_so() {
 #[test]
 fn two_refusals_are_told_in_one() {
     let settings = json!({"declaredReplicas": "reject", "sessionStorage": "reject"});
-    let (_, message) = create(mcpserver(json!({"replicas": 2})))
-        .settings(settings)
-        .run()
-        .refusal()
-        .expect("is refused");
+    let (_, message) =
+        create(mcpserver(json!({"replicas": 2}))).settings(settings).run().refusal().expect("is refused");
     assert!(message.contains("stdio") && message.contains("Redis"), "{message}");
 }
 
@@ -140,10 +117,7 @@ fn a_declared_count_is_capped_with_a_trace_where_the_settings_say_so() {
     let server = mcpserver(json!({"replicas": 3, "backendReplicas": 2, "image": "x"}));
     let outcome = create(server).settings(cap.clone()).run();
     let object = outcome.object();
-    assert_eq!(
-        object["spec"],
-        json!({"replicas": 1, "backendReplicas": 1, "image": "x"})
-    );
+    assert_eq!(object["spec"], json!({"replicas": 1, "backendReplicas": 1, "image": "x"}));
     assert_eq!(
         object["metadata"]["annotations"],
         json!({"mcpserver-scaling-policy/requested-replicas": "spec.replicas=3,spec.backendReplicas=2"})
@@ -153,10 +127,7 @@ fn a_declared_count_is_capped_with_a_trace_where_the_settings_say_so() {
         ["stdio runs 1 replica; 3 requested in spec.replicas", TWO_BACKENDS_STDIO],
         "one replica shares its sessions with nobody"
     );
-    update(object.clone(), object)
-        .settings(cap)
-        .run()
-        .assert_silent("once capped, there is nothing more to do");
+    update(object.clone(), object).settings(cap).run().assert_silent("once capped, there is nothing more to do");
 }
 
 #[test]
@@ -168,9 +139,7 @@ fn the_trace_leaves_other_annotations_alone() {
         (json!({"a/b": "c"}), json!({"a/b": "c", trace: "spec.replicas=3"})),
         (json!({trace: "spec.replicas=9"}), json!({trace: "spec.replicas=3"})),
     ] {
-        let outcome = create(annotated(before))
-            .settings(json!({"declaredReplicas": "cap"}))
-            .run();
+        let outcome = create(annotated(before)).settings(json!({"declaredReplicas": "cap"})).run();
         assert_eq!(outcome.object()["metadata"]["annotations"], after);
     }
 }
@@ -178,20 +147,14 @@ fn the_trace_leaves_other_annotations_alone() {
 #[test]
 fn only_stdio_is_capped() {
     let server = mcpserver(json!({"transport": "sse", "replicas": 3, "sessionStorage": redis()}));
-    create(server)
-        .settings(json!({"declaredReplicas": "cap"}))
-        .run()
-        .assert_silent("sse");
+    create(server).settings(json!({"declaredReplicas": "cap"})).run().assert_silent("sse");
 }
 
 #[test]
 fn the_operator_is_audited_but_not_warned() {
     let outcome = create(mcpserver(json!({"replicas": 2}))).by(OPERATOR).run();
     assert_eq!(outcome.warnings(), [""; 0]);
-    assert_eq!(
-        outcome.annotations(),
-        ["sessions-at-risk=spec.replicas=2", "stdio-replicas=spec.replicas=2"]
-    );
+    assert_eq!(outcome.annotations(), ["sessions-at-risk=spec.replicas=2", "stdio-replicas=spec.replicas=2"]);
 }
 
 #[test]
@@ -200,11 +163,7 @@ fn who_the_operator_is_can_be_set() {
     let server = || mcpserver(json!({"transport": "sse", "replicas": 2}));
     let case = || create(server()).settings(settings.clone());
     assert_eq!(case().by("system:serviceaccount:mcp:op").run().warnings(), [""; 0]);
-    assert_eq!(
-        case().by(OPERATOR).run().warnings(),
-        [TWO_UNSHARED],
-        "no longer the operator"
-    );
+    assert_eq!(case().by(OPERATOR).run().warnings(), [TWO_UNSHARED], "no longer the operator");
 }
 
 #[test]
@@ -219,27 +178,19 @@ fn an_object_that_broke_the_rule_already_may_be_edited_but_not_made_worse() {
     let server = |transport, replicas| mcpserver(json!({"transport": transport, "replicas": replicas}));
     let refused = |old, new| update(old, new).settings(settings.clone()).run().refusal().is_some();
 
-    assert!(!refused(
-        server("stdio", 3),
-        with(server("stdio", 3), "/metadata/labels", json!({"a": "b"}))
-    ));
+    assert!(!refused(server("stdio", 3), with(server("stdio", 3), "/metadata/labels", json!({"a": "b"}))));
     assert!(!refused(server("stdio", 3), server("stdio", 2)), "better, if not good");
     assert!(!refused(server("stdio", 3), server("stdio", 1)));
     assert!(refused(server("stdio", 3), server("stdio", 4)), "worse");
     assert!(refused(server("stdio", 1), server("stdio", 2)), "broken anew");
     assert!(!refused(server("sse", 3), server("sse", 3)));
-    assert!(
-        refused(server("sse", 3), server("stdio", 3)),
-        "another rule than the one it broke"
-    );
+    assert!(refused(server("sse", 3), server("stdio", 3)), "another rule than the one it broke");
 
     let shared = with(server("sse", 3), "/spec/sessionStorage", redis());
     assert!(refused(shared.clone(), server("sse", 3)), "Redis taken away");
     assert!(!refused(server("sse", 3), shared));
 
-    let still_broken = update(server("stdio", 3), server("stdio", 3))
-        .settings(settings.clone())
-        .run();
+    let still_broken = update(server("stdio", 3), server("stdio", 3)).settings(settings.clone()).run();
     assert_eq!(still_broken.warnings().len(), 2, "let through, but not in silence");
 }
 
@@ -248,18 +199,10 @@ fn deleting_is_never_in_the_way() {
     let strict = json!({"declaredReplicas": "reject", "sessionStorage": "reject"});
     let server = || mcpserver(json!({"replicas": 3}));
     let deleted = || with(server(), "/metadata/deletionTimestamp", json!("2026-11-20T00:00:00Z"));
-    let case = create(server())
-        .request("operation", json!("DELETE"))
-        .request("oldObject", server());
-    case.request("object", json!(null))
-        .settings(strict.clone())
-        .run()
-        .assert_silent("DELETE");
+    let case = create(server()).request("operation", json!("DELETE")).request("oldObject", server());
+    case.request("object", json!(null)).settings(strict.clone()).run().assert_silent("DELETE");
     let finalizer_removed = with(deleted(), "/spec/replicas", json!(4));
-    update(deleted(), finalizer_removed)
-        .settings(strict)
-        .run()
-        .assert_silent("being deleted");
+    update(deleted(), finalizer_removed).settings(strict).run().assert_silent("being deleted");
 }
 
 #[test]

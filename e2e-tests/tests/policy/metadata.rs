@@ -38,20 +38,15 @@ fn it_says_what_the_module_is() {
     assert_eq!(metadata["executionMode"], "kubewarden-wapc");
     assert_eq!(metadata["policyType"], "kubernetes");
     assert_eq!(strings(&metadata["hostCapabilities"]), ["kubernetes/get_resource"]);
-    assert_eq!(
-        metadata["annotations"]["io.kubewarden.policy.version"],
-        env!("CARGO_PKG_VERSION")
-    );
+    assert_eq!(metadata["annotations"]["io.kubewarden.policy.version"], env!("CARGO_PKG_VERSION"));
 }
 
 #[test]
 fn every_kind_may_be_read_at_every_version() {
     let metadata = metadata();
     let granted = metadata["contextAwareResources"].as_array().expect("is a list");
-    let granted: BTreeSet<_> = granted
-        .iter()
-        .map(|resource| (resource["apiVersion"].as_str(), resource["kind"].as_str()))
-        .collect();
+    let granted: BTreeSet<_> =
+        granted.iter().map(|resource| (resource["apiVersion"].as_str(), resource["kind"].as_str())).collect();
     let needed = API_VERSIONS.iter().flat_map(|version| KINDS.iter().map(|kind| (Some(*version), Some(kind.name))));
     assert_eq!(granted, needed.collect());
 }

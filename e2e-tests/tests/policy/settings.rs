@@ -19,11 +19,7 @@ fn table() -> Vec<(&'static str, Vec<Value>)> {
         ("preserveScaling", vec![json!(true), json!(false)]),
         (
             "operatorServiceAccounts",
-            vec![
-                json!(["system:serviceaccount:toolhive-system:toolhive-operator"]),
-                json!([]),
-                json!(["a", "b"]),
-            ],
+            vec![json!(["system:serviceaccount:toolhive-system:toolhive-operator"]), json!([]), json!(["a", "b"])],
         ),
         ("onLookupFailure", vec![json!("allow"), json!("reject")]),
     ]
@@ -53,24 +49,13 @@ fn every_value_of_the_table_is_valid() {
 #[test]
 fn what_is_not_in_the_table_is_refused_by_name() {
     for (key, _) in table() {
-        for wrong in [
-            json!(null),
-            json!({}),
-            json!(-1),
-            json!(1.5),
-            json!("x"),
-            json!([7]),
-            json!([""]),
-        ] {
+        for wrong in [json!(null), json!({}), json!(-1), json!(1.5), json!("x"), json!([7]), json!([""])] {
             let message = refusal(&json!({key: wrong.clone()})).unwrap_or_else(|| panic!("{key}: {wrong} is valid"));
             assert!(message.contains(key), "{message}");
         }
     }
     let message = refusal(&json!({"stdioReplica": "cap"})).expect("is unknown");
-    assert!(
-        message.contains("\"stdioReplica\"") && message.contains("preserveScaling"),
-        "{message}"
-    );
+    assert!(message.contains("\"stdioReplica\"") && message.contains("preserveScaling"), "{message}");
 }
 
 #[test]
@@ -79,9 +64,7 @@ fn settings_that_are_no_settings() {
         assert!(refusal(&settings).is_some(), "{settings}");
     }
     for bytes in [&b""[..], b"{", b"\xff", b"{\"stdioReplicas\":\"\xff\"}"] {
-        let answer = policy()
-            .call("validate_settings", bytes, empty())
-            .expect("the module answers");
+        let answer = policy().call("validate_settings", bytes, empty()).expect("the module answers");
         let answer: SettingsValidationResponse = serde_json::from_slice(&answer).expect("is a response");
         assert!(!answer.valid && answer.message.is_some());
     }
@@ -96,9 +79,6 @@ fn the_readme_lists_every_setting_with_its_default() {
         let default = values[0].as_str().map_or_else(|| values[0].to_string(), str::to_owned);
         let default = default.trim_matches(['[', ']', '"']);
         let cell = row.split('|').nth(2).expect("has a cell");
-        assert!(
-            cell.trim_start().starts_with(&format!("`{default}`")),
-            "{key}: {cell} does not begin with {default}"
-        );
+        assert!(cell.trim_start().starts_with(&format!("`{default}`")), "{key}: {cell} does not begin with {default}");
     }
 }
