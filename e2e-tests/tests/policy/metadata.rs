@@ -64,7 +64,16 @@ fn rules_are_narrow() {
         let plural = format!("{GROUP}/{}", plural(kind.name));
         assert!(rules.iter().any(|(resource, _)| *resource == plural), "{plural}");
     }
-    assert!(rules.iter().any(|(resource, _)| resource == "apps/deployments"));
+    for resource in [
+        "apps/deployments",
+        "apps/statefulsets",
+        "apps/deployments/scale",
+        "apps/statefulsets/scale",
+        "autoscaling/horizontalpodautoscalers",
+        "keda.sh/scaledobjects",
+    ] {
+        assert!(rules.iter().any(|(rule, _)| rule == resource), "{resource}");
+    }
 }
 
 fn plural(kind: &str) -> String {
