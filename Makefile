@@ -9,10 +9,10 @@ EVALUATE := target/debug/evaluate
 REQUEST ?=
 SETTINGS ?=
 CLUSTER ?= $(FIXTURES)/cluster
-TOUR := mcpserver-stdio-three-replicas deployment-stdio-three-replicas deployment-missing-grace-period \
-	mcpserver-without-redis
+TOUR := mcpserver-stdio-three-replicas mcpserver-without-redis deployment-stdio-three-replicas \
+	deployment-missing-grace-period deployment-reset-by-operator scale-deployment-stdio autoscaler-stdio
 
-.PHONY: run test fmt lint bench clean evaluate
+.PHONY: run test fmt lint bench fuzz clean evaluate
 
 run: policy.wasm evaluate
 ifeq ($(REQUEST),)
@@ -45,13 +45,20 @@ test: policy.wasm $(FLOOR)
 
 fmt:
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 lint:
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 bench: policy.wasm $(FLOOR)
 	cargo run --quiet --locked --profile bench-host -p e2e-tests --bin bench -- --floor $(FLOOR) policy.wasm
+
+# Each target for FUZZ_SECONDS; what it finds is written to fuzz/artifacts.
+FUZZ_SECONDS ?= 600
+fuzz:
+	scripts/fuzz $(FUZZ_SECONDS)
 
 clean:
 	cargo clean

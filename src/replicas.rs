@@ -30,8 +30,9 @@ pub(crate) struct Change<'a> {
     pub(crate) is_update: bool,
     /// The field of the custom resource that declares the count.
     pub(crate) declaration: &'static Declaration,
-    /// Whether the declared count is set here and now. A Scale is let through: the operator sets the count soon enough.
-    pub(crate) sets_declared: bool,
+    /// Whether this is a request for the workload itself. Its Scale is only capped: the operator sets a declared count soon
+    /// enough, and resets none there.
+    pub(crate) is_main_resource: bool,
     /// The transport, where the workload itself tells it.
     pub(crate) transport: Option<Transport>,
 }
@@ -55,7 +56,7 @@ impl<'a> Change<'a> {
             requester,
             is_update: request.is_update(),
             declaration,
-            sets_declared: true,
+            is_main_resource: true,
             transport,
         })
     }
@@ -64,14 +65,14 @@ impl<'a> Change<'a> {
     fn is_harmless(&self) -> bool {
         let is_unchanged = self.is_update && self.old == Some(self.asked);
         // A low count on a Scale can only be worth a warning, and only a person gets those.
-        let is_unheard = !self.sets_declared && self.requester != Requester::Person;
+        let is_unheard = !self.is_main_resource && self.requester != Requester::Person;
         self.asked <= 1 && (is_unchanged || is_unheard)
     }
 
     /// The old count, where the request is a reset that nobody asked ToolHive for.
     fn preserved(&self, settings: &Settings) -> Option<u32> {
-        let is_reset = self.is_update && settings.preserve_scaling && self.requester == Requester::ToolHive;
-        self.old.filter(|_| is_reset)
+        let by_toolhive = self.is_main_resource && self.is_update && self.requester == Requester::ToolHive;
+        self.old.filter(|_| by_toolhive && settings.preserve_scaling)
     }
 }
 
@@ -121,7 +122,7 @@ fn apply_rules<'a>(
     let count = if exceeds && settings.stdio_replicas != ExcessReplicas::Cap {
         asked
     } else {
-        let declared = declared.filter(|_| change.sets_declared);
+        let declared = declared.filter(|_| change.is_main_resource);
         admitted(scaling.transport, asked, declared, preserved)
     };
 

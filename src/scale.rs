@@ -52,7 +52,7 @@ pub(crate) fn evaluate<'a>(
         requester: Requester::of(request, settings, Some(server)),
         is_update: request.is_update(),
         declaration,
-        sets_declared: false,
+        is_main_resource: false,
         transport: None,
     };
     replicas::judge(&mut verdict, server, request, &change, settings, get);

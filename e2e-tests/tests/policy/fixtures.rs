@@ -81,6 +81,77 @@ fn deployment_foreign() {
 }
 
 #[test]
+fn deployment_reset_by_operator() {
+    assert_eq!(
+        verdict("deployment-reset-by-operator"),
+        "verdict   accepted with changes\n\
+         change    /spec/replicas: 1 -> 3\n\
+         audit     replicas: requested=1 admitted=3 reason=preserved\n\
+         audit     sessions-at-risk: spec.replicas=3\n"
+    );
+}
+
+#[test]
+fn statefulset_reset_by_proxy_runner() {
+    assert_eq!(
+        verdict("statefulset-reset-by-proxy-runner"),
+        "verdict   accepted with changes\n\
+         change    /spec/replicas: 1 -> 3\n\
+         audit     replicas: requested=1 admitted=3 reason=preserved\n\
+         audit     sessions-at-risk: spec.replicas=3\n"
+    );
+}
+
+#[test]
+fn scale_deployment_stdio() {
+    assert_eq!(
+        verdict("scale-deployment-stdio"),
+        "verdict   accepted with changes\n\
+         change    /spec/replicas: 3 -> 1\n\
+         warning   stdio runs 1 replica; 3 requested in spec.replicas\n\
+         audit     replicas: requested=3 admitted=1 reason=stdio\n\
+         audit     stdio-replicas: spec.replicas=3\n"
+    );
+}
+
+#[test]
+fn scale_statefulset_by_autoscaler() {
+    assert_eq!(
+        verdict("scale-statefulset-by-autoscaler"),
+        "verdict   accepted as it is\naudit     sessions-at-risk: spec.replicas=4\n"
+    );
+}
+
+#[test]
+fn autoscaler_stdio() {
+    assert_eq!(
+        verdict("autoscaler-stdio"),
+        "verdict   accepted as it is\n\
+         warning   the target stays at 1 replica: transport is stdio on MCPServer github\n\
+         warning   above 1 replica sessions are lost without Redis: set sessionStorage.provider of MCPServer github\n\
+         audit     sessions-at-risk: maximum=5\n\
+         audit     stdio-replicas: maximum=5\n"
+    );
+}
+
+#[test]
+fn scaledobject_declared_count() {
+    assert_eq!(
+        verdict("scaledobject-declared-count"),
+        "verdict   accepted as it is\n\
+         warning   spec.replicas is declared and fights this autoscaler: remove it from MCPServer fetch\n\
+         audit     declared-replicas: spec.replicas=3\n"
+    );
+}
+
+#[test]
+fn what_is_somebody_elses() {
+    for name in ["statefulset-foreign", "scale-foreign-statefulset"] {
+        assert_eq!(verdict(name), "verdict   accepted as it is\n", "{name}");
+    }
+}
+
+#[test]
 fn the_recorded_session_asks_what_the_module_asks() {
     let fixtures = repository().join("e2e-tests/fixtures");
     let text = fs::read_to_string(fixtures.join("requests/deployment-stdio-three-replicas.json")).expect("is there");

@@ -6,7 +6,7 @@ use e2e_tests::host::{callback_failure, not_found, not_served};
 use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use serde_json::{Value, json};
 
-use crate::harness::{Case, DEPLOYMENT_SELECTOR, STATEFULSET_SELECTOR, mcpserver, scale, server, with};
+use crate::harness::{Case, DEPLOYMENT_SELECTOR, OPERATOR, STATEFULSET_SELECTOR, mcpserver, scale, server, with};
 
 const HPA: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
 const V1BETA1: &str = "toolhive.stacklok.dev/v1beta1 MCPServer default/github";
@@ -113,6 +113,12 @@ fn autoscalers_are_capped_without_a_word() {
     assert_eq!(outcome.changes(), ["/spec/replicas=1"]);
     assert_eq!(outcome.warnings(), [""; 0]);
     assert_eq!(outcome.annotations().len(), 2);
+}
+
+#[test]
+fn toolhive_may_scale_down_through_the_scale_too() {
+    let outcome = deployment(3, 2).by(OPERATOR).finds(&shared()).run();
+    outcome.assert_silent("a Scale is no reset");
 }
 
 #[test]
