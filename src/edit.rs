@@ -19,20 +19,22 @@ pub(crate) struct Edit<'a> {
 /// The object with all values set, members created where they are missing or `null`. `None` where a path leads through
 /// something that is no object.
 pub(crate) fn apply(object: &str, edits: &[Edit<'_>]) -> Option<String> {
-    let mut edited = object.to_owned();
-    // A value that was read is where its text is; from the back, so that the places before it stay.
+    // A value that was read is where its text is.
     let mut known = Vec::new();
     for edit in edits {
         if let Some(current) = edit.current.raw() {
             known.push((offset_in(object, current)?, current.len(), &edit.json));
         }
     }
-    let mut end = object.len();
-    // There are at most three; a sort would be a tenth of the module.
-    while let Some((at, length, json)) = known.iter().filter(|(at, ..)| *at < end).max_by_key(|(at, ..)| *at) {
-        edited.replace_range(*at..at + length, json);
-        end = *at;
+    let mut edited = String::with_capacity(object.len() + 64);
+    let mut copied = 0;
+    // There are at most three; a sort would be a twentieth of the module.
+    while let Some((at, length, json)) = known.iter().filter(|(at, ..)| *at >= copied).min_by_key(|(at, ..)| *at) {
+        edited.push_str(object.get(copied..*at)?);
+        edited.push_str(json);
+        copied = at + length;
     }
+    edited.push_str(object.get(copied..)?);
     for edit in edits.iter().filter(|edit| edit.current.raw().is_none()) {
         let before = edited.clone();
         set(&mut edited, 0, &before, edit.path, &edit.json)?;

@@ -4,6 +4,20 @@
 //! [`wapc_init`] registers the operations, [`evaluate`] answers `validate`. One file judges each kind of request; what
 //! they decide comes from `mcp-scaling-rules`.
 
+// A panic in the guest is a trap, and a trap is a denied request.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 mod autoscaler;
 mod custom_resource;
 mod deployment;

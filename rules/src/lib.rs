@@ -12,6 +12,15 @@
 //! | [`server`] | the kinds of custom resource that scale, and the fields of theirs that the rules read |
 
 #![forbid(unsafe_code)]
+// The guest calls these rules, and there a panic is a denied request.
+#![deny(
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
 
 pub mod conditions;
 pub mod grace_period;

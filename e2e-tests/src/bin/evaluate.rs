@@ -72,9 +72,11 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<String> {
     let request = AdmissionRequest::from_json(&read_request(&arguments.request_path)?)?;
     let settings = read_settings(arguments)?;
-    let host: Arc<dyn Host> = match (&arguments.cluster, &arguments.replay_host_capabilities_interactions) {
+    let session =
+        arguments.replay_host_capabilities_interactions.as_deref().map(Session::read).transpose()?.map(Arc::new);
+    let host: Arc<dyn Host> = match (&arguments.cluster, &session) {
         (Some(path), _) => Arc::new(Cluster::read(path)?),
-        (None, Some(path)) => Arc::new(Session::read(path)?),
+        (None, Some(session)) => session.clone(),
         (None, None) => host::empty(),
     };
     let policy = Policy::from_file(&arguments.policy)?;
@@ -84,6 +86,9 @@ fn run(arguments: &Arguments) -> Result<String> {
         bail!("the settings are not valid: {}", validity.message.unwrap_or_default());
     }
     let response = policy.validate(&request, &settings, host)?;
+    if let Some(left @ 1..) = session.map(|session| session.left()) {
+        eprintln!("warning: {left} of the recorded exchanges have not been replayed");
+    }
     match arguments.output.unwrap_or_else(default_output) {
         Output::Human => report(&request, &response),
         Output::Json => Ok(serde_json::to_string(&response)?),

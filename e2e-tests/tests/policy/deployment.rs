@@ -6,7 +6,7 @@ use e2e_tests::host::{callback_failure, not_found, not_served};
 use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use serde_json::{Value, json};
 
-use crate::harness::{Case, OPERATOR, create, deployment, mcpserver, update, with};
+use crate::harness::{Case, OPERATOR, admitted, create, deployment, mcpserver, update, with};
 
 const GRACE: &str = "/spec/template/spec/terminationGracePeriodSeconds";
 const HPA: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
@@ -21,14 +21,6 @@ fn http() -> Value {
 
 fn declaring(replicas: u32) -> Value {
     with(http(), "/spec/replicas", json!(replicas))
-}
-
-/// The count of the Deployment after the request, which must be let through.
-#[track_caller]
-fn admitted(case: Case) -> Value {
-    let outcome = case.run();
-    assert_eq!(outcome.refusal(), None);
-    outcome.object()["spec"]["replicas"].clone()
 }
 
 #[test]

@@ -110,6 +110,15 @@ fn a_recorded_session_answers() {
 }
 
 #[test]
+fn what_is_left_of_a_session_is_told() {
+    let request = "e2e-tests/fixtures/requests/deployment-foreign.json";
+    let session = "e2e-tests/fixtures/sessions/github-is-stdio.yaml";
+    let output = evaluate(&["-r", request, "--replay-host-capabilities-interactions", session]);
+    assert_eq!(response(&output)["allowed"], true);
+    assert_eq!(text(&output.stderr), "warning: 1 of the recorded exchanges have not been replayed\n");
+}
+
+#[test]
 fn bad_input_is_one_clear_line() {
     for (arguments, says) in [
         (&["-r", "missing.json"][..], "missing.json"),

@@ -233,6 +233,14 @@ impl Case {
     }
 }
 
+/// The count of a workload after the request, which must be let through.
+#[track_caller]
+pub(crate) fn admitted(case: Case) -> Value {
+    let outcome = case.run();
+    assert_eq!(outcome.refusal(), None);
+    outcome.object()["spec"]["replicas"].clone()
+}
+
 /// What came of a request.
 pub(crate) struct Outcome {
     pub(crate) response: AdmissionResponse,

@@ -6,7 +6,7 @@ use e2e_tests::host::{callback_failure, not_found};
 use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use serde_json::{Value, json};
 
-use crate::harness::{Case, OPERATOR, PROXY_RUNNER, create, mcpserver, statefulset, update, with};
+use crate::harness::{OPERATOR, PROXY_RUNNER, admitted, create, mcpserver, statefulset, update, with};
 
 fn http() -> Value {
     mcpserver(json!({"transport": "sse", "sessionStorage": {"provider": "redis"}}))
@@ -14,13 +14,6 @@ fn http() -> Value {
 
 fn declaring(count: u32) -> Value {
     with(http(), "/spec/backendReplicas", json!(count))
-}
-
-#[track_caller]
-fn admitted(case: Case) -> Value {
-    let outcome = case.run();
-    assert_eq!(outcome.refusal(), None);
-    outcome.object()["spec"]["replicas"].clone()
 }
 
 #[test]
