@@ -36,30 +36,30 @@ pub(crate) fn apply(object: &str, edits: &[Edit<'_>]) -> Option<String> {
     }
     edited.push_str(object.get(copied..)?);
     for edit in edits.iter().filter(|edit| edit.current.raw().is_none()) {
-        let before = edited.clone();
-        set(&mut edited, 0, &before, edit.path, &edit.json)?;
+        let (at, length, text) = find(&edited, edit.path, &edit.json)?;
+        edited = [edited.get(..at)?, &text, edited.get(at + length..)?].concat();
     }
     Some(edited)
 }
 
-/// Sets the value in `text`, whose part from `start` on begins with `object`.
-fn set(text: &mut String, start: usize, object: &str, path: &[&str], json: &str) -> Option<()> {
+/// Where to set the value at a path that was not read: at which place, how much to replace there, and with what.
+fn find(object: &str, path: &[&str], json: &str) -> Option<(usize, usize, String)> {
     let (name, rest) = path.split_first()?;
     let mut member = Member::new(name);
     read(object, &mut member).ok()?;
     match member.is_in_object.then(|| member.value.raw())? {
         Some(value) if value == "null" || rest.is_empty() => {
-            let at = start + offset_in(object, value)?;
-            text.replace_range(at..at + value.len(), &nested(rest, json));
+            Some((offset_in(object, value)?, value.len(), nested(rest, json)))
         }
-        Some(value) => set(text, start + offset_in(object, value)?, value, rest, json)?,
+        Some(value) => {
+            let (at, length, text) = find(value, rest, json)?;
+            Some((offset_in(object, value)? + at, length, text))
+        }
         None => {
             let comma = if member.is_alone { "" } else { "," };
-            let text_of_member = format!("{}:{}{comma}", quoted(name), nested(rest, json));
-            text.insert_str(start + object.find('{')? + 1, &text_of_member);
+            Some((object.find('{')? + 1, 0, format!("{}:{}{comma}", quoted(name), nested(rest, json))))
         }
     }
-    Some(())
 }
 
 /// One member of an object, found by name.

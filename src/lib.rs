@@ -81,21 +81,18 @@ fn validate_settings(payload: &[u8]) -> CallResult {
 pub fn evaluate(payload: &[u8], get: &GetResource<'_>) -> Result<Vec<u8>, String> {
     let payload = std::str::from_utf8(payload).map_err(|error| format!("the payload is not UTF-8: {error}"))?;
     let parsed = Payload::read(payload)?;
-    if parsed.is_about_foreign_workload() {
-        return respond(Verdict::default(), payload);
-    }
     let request = match &parsed.request {
         Field::Value(request) => request,
         Field::Absent => return Err("request is missing".to_owned()),
         Field::Malformed => return Err("request is not an object".to_owned()),
     };
-    let verdict = judge_request(request, || Settings::from_json(parsed.settings.json().unwrap_or("null")), get)?;
-    respond(verdict, payload)
-}
-
-fn respond<'a>(verdict: Verdict<'a>, payload: &'a str) -> Result<Vec<u8>, String> {
+    let verdict = if parsed.is_about_foreign_workload() {
+        Verdict::default()
+    } else {
+        judge_request(request, || Settings::from_json(parsed.settings.json().unwrap_or("null")), get)?
+    };
     verdict
-        .into_response(|| request::object_text(payload))
+        .into_response(|| request.object_text(payload))
         .map_err(|error| format!("the response cannot be written: {error}"))
 }
 

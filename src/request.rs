@@ -27,19 +27,26 @@ pub(crate) struct Request<'a> {
     pub(crate) user_info: Field<UserInfo<'a>>,
     pub(crate) object: Field<Object<'a>>,
     pub(crate) old_object: Field<Object<'a>>,
+    object_place: ObjectPlace,
 }
 
-view!(Request {
-    "kind" => Read(kind),
-    "resource" => Read(resource),
-    "subResource" => Text(sub_resource),
-    "name" => Text(name),
-    "namespace" => Text(namespace),
-    "operation" => Text(operation),
-    "userInfo" => Read(user_info),
-    "object" => Read(object),
-    "oldObject" => Read(old_object),
-});
+impl<'a> View<'a> for Request<'a> {
+    fn member(&mut self, name: &str) -> Option<Slot<'_, 'a>> {
+        self.object_place.pass(name);
+        match name {
+            "kind" => Some(Slot::Read(&mut self.kind)),
+            "resource" => Some(Slot::Read(&mut self.resource)),
+            "subResource" => Some(Slot::Text(&mut self.sub_resource)),
+            "name" => Some(Slot::Text(&mut self.name)),
+            "namespace" => Some(Slot::Text(&mut self.namespace)),
+            "operation" => Some(Slot::Text(&mut self.operation)),
+            "userInfo" => Some(Slot::Read(&mut self.user_info)),
+            "object" => Some(Slot::Read(&mut self.object)),
+            "oldObject" => Some(Slot::Read(&mut self.old_object)),
+            _ => None,
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct GroupKind<'a> {
@@ -291,6 +298,34 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Where the text of `object` stands: behind its own name and before that of the next member. Taken from the addresses of
+/// the names, which lie in the payload, unless they had to be unescaped.
+#[derive(Debug, Default)]
+struct ObjectPlace {
+    behind: usize,
+    before: Option<usize>,
+}
+
+impl ObjectPlace {
+    /// Takes note of a member that is about to be read.
+    fn pass(&mut self, name: &str) {
+        let at = name.as_ptr().addr();
+        if name == "object" {
+            *self = Self { behind: at + name.len(), before: None };
+        } else if self.behind != 0 && self.before.is_none() {
+            self.before = Some(at);
+        }
+    }
+
+    /// The text between the two names, less the punctuation around it.
+    fn text<'a>(&self, payload: &'a str) -> Option<&'a str> {
+        let start = payload.as_ptr().addr();
+        let text = payload.get(self.behind.checked_sub(start)?..self.before?.checked_sub(start)?)?;
+        let text = text.strip_prefix('"')?.trim_ascii_start().strip_prefix(':')?.trim_ascii_start();
+        Some(text.strip_suffix('"')?.trim_ascii_end().strip_suffix(',')?.trim_ascii_end())
+    }
+}
+
 #[derive(Default)]
 struct PayloadText<'a> {
     request: Field<RequestText<'a>>,
@@ -305,20 +340,44 @@ struct RequestText<'a> {
     object: Leaf<'a>,
 }
 
-impl<'a> View<'a> for RequestText<'a> {
-    fn member(&mut self, name: &str) -> Option<Slot<'_, 'a>> {
-        match name {
-            "object" => Some(Slot::Text(&mut self.object)),
-            _ if self.object.raw().is_some() => Some(Slot::Stop),
-            _ => None,
-        }
+view!(RequestText {
+    "object" => Text(object),
+});
+
+impl Request<'_> {
+    /// The JSON text of the object. `payload` is what the request was read from.
+    pub(crate) fn object_text<'p>(&self, payload: &'p str) -> Option<&'p str> {
+        self.object_place.text(payload).or_else(|| reread_object_text(payload))
     }
 }
 
-/// The JSON text of `request.object`, for the few requests whose object is changed.
-pub(crate) fn object_text(payload: &str) -> Option<&str> {
+/// The text where its place was not noted: the object is the last member, or a name was escaped.
+fn reread_object_text(payload: &str) -> Option<&str> {
     let mut parsed = Field::<PayloadText<'_>>::default();
-    // The payload was read before, so this ends early or not at all.
-    let _ = read(payload, &mut parsed);
+    read(payload, &mut parsed).ok()?;
     parsed.value()?.request.value()?.object.json()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Payload;
+
+    #[test]
+    fn the_text_of_the_object_is_found_wherever_it_stands() {
+        for (members, text) in [
+            (r#""object":{"a":1},"z":2"#, Some(r#"{"a":1}"#)),
+            (r#" "a" : 1 , "object" : {"a":[1, {}]} , "z" : 2 "#, Some(r#"{"a":[1, {}]}"#)),
+            (r#""a":1,"object":{"a":1}"#, Some(r#"{"a":1}"#)),
+            (r#""object":{"a":1},"\u007a":2"#, Some(r#"{"a":1}"#)),
+            (r#""\u006fbject":{"a":1},"z":2"#, Some(r#"{"a":1}"#)),
+            (r#""object":{"a":1},"object":{"b":2},"z":3"#, Some(r#"{"b":2}"#)),
+            (r#""object":{"a":1},"z":3,"object":{"b":2}"#, Some(r#"{"b":2}"#)),
+            (r#""z":3"#, None),
+        ] {
+            let payload = format!(r#"{{"request":{{{members}}},"settings":{{}}}}"#);
+            let parsed = Payload::read(&payload).expect(members);
+            let request = parsed.request.value().expect(members);
+            assert_eq!(request.object_text(&payload), text, "{members}");
+        }
+    }
 }

@@ -110,7 +110,7 @@ impl Settings {
             "onLookupFailure" => self.on_lookup_failure = one_of(key, value, &LOOKUP)?,
             _ => {
                 return Err(format!(
-                    "unknown setting {key:?}: the settings are stdioReplicas, declaredReplicas, sessionStorage, \
+                    "unknown setting \"{key}\": the settings are stdioReplicas, declaredReplicas, sessionStorage, \
                      defaultSessionStorage, terminationGracePeriodSeconds, preserveScaling, operatorServiceAccounts \
                      and onLookupFailure"
                 ));
@@ -164,7 +164,7 @@ fn names(key: &str, value: &Leaf<'_>) -> Result<Vec<String>, String> {
 }
 
 fn wrong(key: &str, takes: &str) -> String {
-    format!("setting {key:?} must be {takes}")
+    format!("setting \"{key}\" must be {takes}")
 }
 
 /// The answer to `validate_settings`.

@@ -20,12 +20,12 @@ const SIZE: usize = 160_000;
 const FUEL: [(&str, u64, u64); 9] = [
     ("deployment-foreign", 230_000, 0),
     ("deployment-needs-nothing", 430_000, 1),
-    ("deployment-stdio-three-replicas", 720_000, 1),
+    ("deployment-stdio-three-replicas", 450_000, 1),
     ("mcpserver-stdio-three-replicas", 96_000, 0),
-    ("scale-deployment-stdio", 146_000, 1),
+    ("scale-deployment-stdio", 118_000, 1),
     ("scale-foreign-statefulset", 57_000, 0),
     ("statefulset-foreign", 92_000, 0),
-    ("statefulset-reset-by-proxy-runner", 355_000, 1),
+    ("statefulset-reset-by-proxy-runner", 235_000, 1),
     ("autoscaler-stdio", 115_000, 1),
 ];
 
