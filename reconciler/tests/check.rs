@@ -1,0 +1,239 @@
+//! `check` against an API server that answers from a table: which requests it makes, and what it makes of the answers.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use mcp_scaling_rules::SessionStorage;
+use mcpserver_scaling_reconciler::check::{Finding, findings, table};
+use mcpserver_scaling_reconciler::cluster::{self, Inventory};
+use serde_json::{Value, json};
+
+type Answer = (u16, Value);
+
+/// A client whose API server answers by method, path and query, and the requests it got.
+fn client(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> (Client, Arc<Mutex<Vec<String>>>) {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = requests.clone();
+    let answer = Arc::new(answer);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let target = format!("{} {}", request.method(), request.uri());
+        seen.lock().expect("nobody panicked").push(target.clone());
+        let (code, body) = answer(&target);
+        async move {
+            let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
+            Ok::<_, Infallible>(response.expect("is a response"))
+        }
+    });
+    (Client::new(service, "default"), requests)
+}
+
+fn list(items: &[Value]) -> Answer {
+    (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
+}
+
+fn failure(code: u16, reason: &str) -> Answer {
+    let message = format!("the server says {reason}");
+    (code, json!({"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": code}))
+}
+
+/// What the API server says it serves of ToolHive.
+fn discovery(target: &str) -> Option<Answer> {
+    let version =
+        |version: &str| json!({"groupVersion": format!("toolhive.stacklok.dev/{version}"), "version": version});
+    if target == "GET /apis" {
+        let group = json!({
+            "name": "toolhive.stacklok.dev",
+            "versions": [version("v1beta1"), version("v1alpha1")],
+            "preferredVersion": version("v1beta1")
+        });
+        return Some((200, json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]})));
+    }
+    let version = target.strip_prefix("GET /apis/toolhive.stacklok.dev/")?;
+    matches!(version, "v1beta1" | "v1alpha1").then(|| {
+        let resource = json!({"name": "mcpservers", "singularName": "mcpserver", "namespaced": true, "kind": "MCPServer",
+                              "verbs": ["get", "list", "watch"]});
+        let group_version = format!("toolhive.stacklok.dev/{version}");
+        let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
+                          "resources": [resource]});
+        (200, list)
+    })
+}
+
+fn mcpserver(name: &str, spec: Value, conditions: Value) -> Value {
+    json!({
+        "apiVersion": "toolhive.stacklok.dev/v1beta1", "kind": "MCPServer",
+        "metadata": {"namespace": "default", "name": name, "generation": 1},
+        "spec": spec, "status": {"conditions": conditions}
+    })
+}
+
+fn workload(kind: &str, name: &str, replicas: u32) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": kind, "metadata": {"namespace": "default", "name": name},
+        "spec": {"replicas": replicas}
+    })
+}
+
+/// The cluster of most tests: one server that is fine, and one of each thing that can be wrong.
+fn answers(target: &str) -> Answer {
+    if let Some(answer) = discovery(target) {
+        return answer;
+    }
+    if target.contains("/mcpservers?") {
+        let redis = json!({"provider": "redis"});
+        return list(&[
+            mcpserver(
+                "fine",
+                json!({"transport": "sse", "replicas": 2, "sessionStorage": redis}),
+                json!([
+                    {"type": "StdioReplicaCapped", "status": "False", "reason": "StdioReplicaCapNotActive", "observedGeneration": 1},
+                    {"type": "SessionStorageWarning", "status": "False", "reason": "SessionStorageConfigured", "observedGeneration": 1}
+                ]),
+            ),
+            mcpserver("capped", json!({"replicas": 3, "sessionStorage": redis}), json!([])),
+            mcpserver("unshared", json!({"transport": "streamable-http"}), json!([])),
+            mcpserver(
+                "drifted",
+                json!({"transport": "sse", "replicas": 1, "backendReplicas": 2, "sessionStorage": redis}),
+                json!([]),
+            ),
+            mcpserver("odd", json!({"transport": "pigeon"}), json!([])),
+        ]);
+    }
+    if target.contains("/deployments?") {
+        return list(&[
+            workload("Deployment", "fine", 2),
+            workload("Deployment", "capped", 1),
+            workload("Deployment", "unshared", 4),
+            workload("Deployment", "drifted", 5),
+            workload("Deployment", "nobodys", 9),
+        ]);
+    }
+    list(&[workload("StatefulSet", "fine", 1), workload("StatefulSet", "drifted", 2)])
+}
+
+async fn read(client: &Client, namespace: Option<&str>) -> Result<Inventory, String> {
+    let inventory = cluster::read(client, namespace, SessionStorage::Memory, |_| {}).await;
+    inventory.map_err(|error| format!("{error:#}"))
+}
+
+fn told(findings: &[Finding]) -> Vec<(&str, &str, &str)> {
+    let told = findings.iter().map(|one| (one.name.as_str(), one.finding.as_str(), one.remedy.as_str()));
+    told.collect()
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_is_found() {
+    let (client, _) = client(answers);
+    let inventory = read(&client, None).await.expect("can be read");
+    let findings = findings(&inventory);
+    assert_eq!(
+        told(&findings),
+        [
+            ("capped", "spec.replicas is 3; stdio runs 1", "set spec.replicas to 1, or use another transport"),
+            ("capped", "status.conditions say otherwise", "let ToolHive's operator (v0.13 or newer) reconcile it"),
+            (
+                "drifted",
+                "Deployment is set to 5 replicas instead of 1",
+                "kubectl scale deployment drifted --replicas=1"
+            ),
+            ("odd", "cannot be read: spec.transport is \"pigeon\"", "correct the field"),
+            ("unshared", "4 replicas do not share sessions", "set spec.sessionStorage.provider to redis"),
+        ]
+    );
+    let drifted = &findings[2];
+    assert_eq!((drifted.declared.as_str(), drifted.live.as_str()), ("1/2", "5/2"));
+    assert_eq!((drifted.transport.as_str(), drifted.storage.as_str()), ("sse", "redis"));
+    assert_eq!(findings[4].live, "4/-");
+}
+
+#[tokio::test]
+async fn it_only_reads_and_no_more_than_it_needs() {
+    let (client, requests) = client(answers);
+    read(&client, Some("default")).await.expect("can be read");
+    let requests = requests.lock().expect("nobody panicked").clone();
+    let reads: Vec<&str> = requests.iter().map(String::as_str).filter(|request| request.contains('?')).collect();
+    assert_eq!(
+        reads,
+        [
+            "GET /apis/toolhive.stacklok.dev/v1beta1/namespaces/default/mcpservers?&limit=500",
+            "GET /apis/apps/v1/namespaces/default/deployments?&labelSelector=app.kubernetes.io%2Fname%3Dmcpserver%2Ctoolhive%3Dtrue&limit=500",
+            "GET /apis/apps/v1/namespaces/default/statefulsets?&labelSelector=toolhive%3Dtrue&limit=500",
+        ]
+    );
+    assert!(requests.iter().all(|request| request.starts_with("GET ")), "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_of_many_pages() {
+    let (client, requests) = client(|target| {
+        if let Some(answer) = discovery(target) {
+            return answer;
+        }
+        if !target.contains("/mcpservers?") {
+            return list(&[]);
+        }
+        let page: usize = target.split_once("continue=p").map_or(0, |(_, page)| page.parse().expect("is a number"));
+        let items: Vec<Value> = (0..500)
+            .map(|index| mcpserver(&format!("s{page}-{index}"), json!({"transport": "sse"}), json!([])))
+            .collect();
+        let next = if page < 2 { format!("p{}", page + 1) } else { String::new() };
+        (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {"continue": next}, "items": items}))
+    });
+    let mut told = Vec::new();
+    let inventory = cluster::read(&client, None, SessionStorage::Memory, |read| told.push(read)).await;
+    assert_eq!(inventory.expect("can be read").servers.len(), 1500);
+    assert_eq!(told, [500, 1000, 1500, 1500, 1500]);
+    assert_eq!(requests.lock().expect("nobody panicked").iter().filter(|it| it.contains("mcpservers?")).count(), 3);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_told() {
+    let (client_without_toolhive, _) =
+        client(|_| (200, json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})));
+    let error = read(&client_without_toolhive, None).await.expect_err("has no ToolHive");
+    assert!(error.contains("is ToolHive installed?"), "{error}");
+
+    let (forbidden, _) = client(|target| match discovery(target) {
+        Some(answer) => answer,
+        None if target.contains("/mcpservers?") => list(&[]),
+        None => failure(403, "Forbidden"),
+    });
+    let error = read(&forbidden, None).await.expect_err("may not be read");
+    assert!(error.contains("cannot list deployments") && error.contains("Forbidden"), "{error}");
+}
+
+#[test]
+fn the_table_lines_up() {
+    let finding = |name: &str, finding: &str| Finding {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        transport: "stdio".to_owned(),
+        declared: "3/-".to_owned(),
+        live: "1/1".to_owned(),
+        storage: "memory".to_owned(),
+        finding: finding.to_owned(),
+        remedy: "mend it".to_owned(),
+    };
+    assert_eq!(
+        table(&[finding("a", "wrong"), finding("longer", "ü")], 2),
+        "NAMESPACE   NAME     TRANSPORT   DECLARED   LIVE   STORAGE   FINDING   WHAT TO DO\n\
+         default     a        stdio       3/-        1/1    memory    wrong     mend it\n\
+         default     longer   stdio       3/-        1/1    memory    ü         mend it"
+    );
+    assert_eq!(table(&[], 7), "Nothing is wrong with the 7 MCPServers.");
+}
+
+#[test]
+fn the_command_fails_with_two_where_there_is_no_cluster() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mcpserver-scaling-reconciler"))
+        .args(["check", "--kubeconfig", "missing.yaml"])
+        .output()
+        .expect("runs");
+    let error = String::from_utf8(output.stderr).expect("is UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.starts_with("error: cannot read missing.yaml") && error.lines().count() == 1, "{error}");
+}
