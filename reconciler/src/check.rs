@@ -1,7 +1,7 @@
 //! One pass over a cluster: what is wrong with its MCP servers, and what to do about it.
 
+use mcp_scaling_rules::exceeds_stdio_cap;
 use mcp_scaling_rules::replicas::STDIO_REPLICAS;
-use mcp_scaling_rules::{exceeds_stdio_cap, sessions_at_risk};
 use serde::Serialize;
 
 use crate::cluster::Inventory;
@@ -71,9 +71,7 @@ fn of_server(server: &Server, live: Live) -> Vec<Finding> {
             ));
         }
     }
-    let declared = scaling.replicas.max(scaling.backend_replicas);
-    let declared = declared.filter(|count| sessions_at_risk(scaling.session_storage, *count));
-    if let Some(count) = plan.unshared_replicas.max(declared) {
+    if let Some(count) = plan.unshared_replicas {
         found.push((
             format!("{count} replicas do not share sessions"),
             "set spec.sessionStorage.provider to redis".to_owned(),

@@ -26,7 +26,7 @@ pub struct Plan {
     /// Whether the status misleads its readers as it is: it says something else, or is silent where it should warn. Silence
     /// where there is nothing to warn of misleads nobody; operators before v0.13 write no such conditions.
     pub misleads: bool,
-    /// Live replicas that lose sessions, where there are any. Nothing but the spec can set that right.
+    /// Replicas that lose sessions once the counts are right, where there are any. Only the spec can set that right.
     pub unshared_replicas: Option<u32>,
 }
 
@@ -36,12 +36,15 @@ pub fn plan(server: &Server, live: Live) -> Plan {
     let wanted = conditions(scaling);
     let unmet: Vec<&Condition> = wanted.iter().filter(|condition| !is_met(condition, server)).collect();
     let is_there = |condition: &Condition| server.conditions.iter().any(|there| there.type_ == condition.type_);
-    let most = live.deployment.max(live.statefulset).unwrap_or_default();
+    let deployment = correction(scaling.transport, scaling.replicas, live.deployment);
+    let statefulset = correction(scaling.transport, scaling.backend_replicas, live.statefulset);
+    // Replicas that are to go lose their sessions anyhow.
+    let most = deployment.or(live.deployment).max(statefulset.or(live.statefulset)).unwrap_or_default();
     Plan {
         misleads: unmet.iter().any(|condition| condition.status == "True" || is_there(condition)),
         conditions: (!unmet.is_empty()).then_some(wanted),
-        deployment: correction(scaling.transport, scaling.replicas, live.deployment),
-        statefulset: correction(scaling.transport, scaling.backend_replicas, live.statefulset),
+        deployment,
+        statefulset,
         unshared_replicas: sessions_at_risk(scaling.session_storage, most).then_some(most),
     }
 }
@@ -173,5 +176,9 @@ mod tests {
         assert_eq!(plan(&server, live(1, 2)).unshared_replicas, Some(2));
         assert_eq!(plan(&server, live(1, 1)).unshared_replicas, None);
         assert_eq!(plan(&server, Live::default()).unshared_replicas, None);
+        server.scaling.replicas = Some(1);
+        assert_eq!(plan(&server, live(3, 1)).unshared_replicas, None, "the third is to go");
+        server.scaling.replicas = Some(2);
+        assert_eq!(plan(&server, live(1, 1)).unshared_replicas, Some(2), "the second is to come");
     }
 }
