@@ -26,7 +26,7 @@ pub(crate) struct Request<'a> {
     pub(crate) operation: Leaf<'a>,
     pub(crate) user_info: Field<UserInfo<'a>>,
     pub(crate) object: Field<Object<'a>>,
-    pub(crate) old_object: Field<Object<'a>>,
+    pub(crate) old_object: Field<OldObject<'a>>,
     object_place: ObjectPlace,
 }
 
@@ -85,8 +85,6 @@ pub(crate) struct Object<'a> {
     kind: Leaf<'a>,
     pub(crate) metadata: Field<Metadata<'a>>,
     pub(crate) spec: Field<Spec<'a>>,
-    /// Of a Scale.
-    pub(crate) status: Field<ScaleStatus<'a>>,
     /// Whether this turned out to be a workload that is not ToolHive's, and was read no further.
     is_foreign_workload: bool,
 }
@@ -101,11 +99,26 @@ impl<'a> View<'a> for Object<'a> {
                 Some(Slot::Stop)
             }
             "spec" => Some(Slot::Read(&mut self.spec)),
-            "status" => Some(Slot::Read(&mut self.status)),
             _ => None,
         }
     }
 }
+
+/// The object as it was before the request. It is read to its end whoever it belonged to: it may have become ToolHive's
+/// just now.
+#[derive(Debug, Default)]
+pub(crate) struct OldObject<'a> {
+    pub(crate) metadata: Field<Metadata<'a>>,
+    pub(crate) spec: Field<Spec<'a>>,
+    /// Of a Scale.
+    pub(crate) status: Field<ScaleStatus<'a>>,
+}
+
+view!(OldObject {
+    "metadata" => Read(metadata),
+    "spec" => Read(spec),
+    "status" => Read(status),
+});
 
 impl Object<'_> {
     /// Whether what was read so far is a workload that is not ToolHive's. Nearly all that a cluster sends are, and names
@@ -272,10 +285,9 @@ impl<'a> Request<'a> {
 
     /// Whether the object is already on its way out, before or after the request.
     pub(crate) fn is_being_deleted(&self) -> bool {
-        [&self.object, &self.old_object].into_iter().any(|object| {
-            let metadata = object.as_ref().value().and_then(|object| object.metadata.as_ref().value());
-            metadata.is_some_and(|metadata| metadata.deletion_timestamp.json().is_some())
-        })
+        let now = self.object.as_ref().value().and_then(|object| object.metadata.as_ref().value());
+        let before = self.old_object.as_ref().value().and_then(|object| object.metadata.as_ref().value());
+        [now, before].into_iter().flatten().any(|metadata| metadata.deletion_timestamp.json().is_some())
     }
 
     /// The spec of the object.

@@ -52,6 +52,7 @@ struct Input {
     user: u8,
     labels: Any,
     owner: bool,
+    was_marked: bool,
     spec: Spec,
     old: Option<Spec>,
     found: Option<Spec>,
@@ -135,6 +136,14 @@ impl Input {
         })
     }
 
+    fn old_object(&self) -> Option<Value> {
+        let mut object = self.object(self.old.as_ref()?);
+        if !self.was_marked {
+            object["metadata"] = json!({"name": "github"});
+        }
+        Some(object)
+    }
+
     fn payload(&self, object: &Value) -> String {
         let (group, kind, sub_resource, resource) = self.target();
         let excess = ["cap", "reject", "warn"];
@@ -151,7 +160,7 @@ impl Input {
                 "operation": if self.is_update { "UPDATE" } else { "CREATE" },
                 "userInfo": {"username": pick(&users, self.user)},
                 "object": object,
-                "oldObject": self.old.as_ref().map(|old| self.object(old))
+                "oldObject": self.old_object()
             },
             "settings": {
                 "stdioReplicas": pick(&excess, self.settings[0]),

@@ -227,6 +227,15 @@ fn what_is_not_toolhives_is_let_through_unread() {
 }
 
 #[test]
+fn what_becomes_toolhives_is_judged_whatever_it_was_before() {
+    let unmarked =
+        |replicas| with(with(deployment(replicas), "/metadata/ownerReferences", None), "/metadata/labels", None);
+    assert_eq!(admitted(update(unmarked(3), deployment(3)).finds(&stdio())), 1);
+    assert_eq!(admitted(update(unmarked(1), deployment(3)).finds(&stdio())), 1);
+    update(deployment(3), unmarked(3)).run().assert_silent("no longer ToolHive's");
+}
+
+#[test]
 fn the_controller_owner_decides_and_labels_only_where_there_is_none() {
     let owned = |owners: Value| with(deployment(3), "/metadata/ownerReferences", owners);
     let toolhive = |controller| {

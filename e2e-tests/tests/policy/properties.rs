@@ -27,8 +27,8 @@ const PATHS: [&str; 5] = [
 #[derive(Clone, Debug)]
 enum Target {
     Server { kind: &'static str, old: Option<Value>, new: Value },
-    Deployment { kind: &'static str, old: Option<u32>, new: Option<u32>, grace: Option<i64> },
-    StatefulSet { old: Option<u32>, new: Option<u32>, transport: &'static str },
+    Deployment { kind: &'static str, old: Option<u32>, was_ours: bool, new: Option<u32>, grace: Option<i64> },
+    StatefulSet { old: Option<u32>, was_ours: bool, new: Option<u32>, transport: &'static str },
     Scale { resource: &'static str, old: u32, new: u32 },
 }
 
@@ -48,16 +48,18 @@ impl Scenario {
             Target::Server { kind, old: Some(old), new } => {
                 update(server(kind, old.clone()), server(kind, new.clone()))
             }
-            Target::Deployment { kind, old, new, grace } => {
+            Target::Deployment { kind, old, was_ours, new, grace } => {
                 let mut object = deployment(1);
                 object["metadata"]["ownerReferences"][0]["kind"] = json!(kind);
                 let old = old.map(|old| with(object.clone(), "/spec/replicas", json!(old)));
+                let old = old.map(|old| if *was_ours { old } else { foreign(old) });
                 let new = with(object, "/spec/replicas", new.map(|new| json!(new)));
                 changed(old, with(new, GRACE, grace.map(|grace| json!(grace))))
             }
-            Target::StatefulSet { old, new, transport } => {
+            Target::StatefulSet { old, was_ours, new, transport } => {
                 let new = with(statefulset(1, transport), "/spec/replicas", new.map(|new| json!(new)));
-                changed(old.map(|old| statefulset(old, transport)), new)
+                let old = old.map(|old| statefulset(old, transport));
+                changed(old.map(|old| if *was_ours { old } else { foreign(old) }), new)
             }
             Target::Scale { resource, old, new } => {
                 let selector = if *resource == "deployments" { DEPLOYMENT_SELECTOR } else { STATEFULSET_SELECTOR };
@@ -74,6 +76,11 @@ impl Scenario {
         let manifests: Vec<String> = KINDS.iter().map(|kind| server(kind, spec.clone()).to_string()).collect();
         Arc::new(Cluster::from_manifests(&manifests.join("\n---\n")).expect("are manifests"))
     }
+}
+
+/// A workload that is not ToolHive's.
+fn foreign(workload: Value) -> Value {
+    with(with(workload, "/metadata/ownerReferences", None), "/metadata/labels", json!({"app": "nginx"}))
 }
 
 fn changed(old: Option<Value>, new: Value) -> Case {
@@ -118,10 +125,10 @@ fn spec() -> impl Strategy<Value = Value> {
 fn target() -> impl Strategy<Value = Target> {
     prop_oneof![
         (kind(), option::of(spec()), spec()).prop_map(|(kind, old, new)| Target::Server { kind, old, new }),
-        (kind(), option::of(count()), option::of(count()), option::of(-1..60i64))
-            .prop_map(|(kind, old, new, grace)| Target::Deployment { kind, old, new, grace }),
-        (option::of(count()), option::of(count()), prop::sample::select(&["stdio", "sse", ""]))
-            .prop_map(|(old, new, transport)| Target::StatefulSet { old, new, transport }),
+        (kind(), option::of(count()), any::<bool>(), option::of(count()), option::of(-1..60i64))
+            .prop_map(|(kind, old, was_ours, new, grace)| Target::Deployment { kind, old, was_ours, new, grace }),
+        (option::of(count()), any::<bool>(), option::of(count()), prop::sample::select(&["stdio", "sse", ""]))
+            .prop_map(|(old, was_ours, new, transport)| Target::StatefulSet { old, was_ours, new, transport }),
         (prop::sample::select(&["deployments", "statefulsets"]), count(), count())
             .prop_map(|(resource, old, new)| Target::Scale { resource, old, new }),
     ]
@@ -230,17 +237,13 @@ proptest! {
 
     #[test]
     fn what_is_not_toolhives_is_never_touched_nor_warned_about(scenario in scenario()) {
-        let foreign_labels = json!({"app": "nginx"});
-        let foreign = |object: Value| {
-            with(with(object, "/metadata/ownerReferences", None), "/metadata/labels", foreign_labels.clone())
-        };
         let case = match &scenario.target {
             Target::Server { .. } => return Ok(()),
             Target::Deployment { old, new, .. } => {
                 let old = old.map(|old| foreign(deployment(old)));
                 changed(old, foreign(with(deployment(1), "/spec/replicas", new.map(|new| json!(new)))))
             }
-            Target::StatefulSet { old, new, transport } => {
+            Target::StatefulSet { old, new, transport, .. } => {
                 let old = old.map(|old| foreign(statefulset(old, transport)));
                 changed(old, foreign(with(statefulset(1, transport), "/spec/replicas", new.map(|new| json!(new)))))
             }

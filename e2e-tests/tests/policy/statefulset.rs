@@ -103,3 +103,9 @@ fn what_is_not_toolhives_is_let_through_unread() {
         update(foreign.clone(), with(foreign, "/spec/replicas", json!(5))).run().assert_silent("UPDATE");
     }
 }
+
+#[test]
+fn what_becomes_toolhives_is_judged_whatever_it_was_before() {
+    let unmarked = with(statefulset(3, "stdio"), "/metadata/labels", json!({"app": "github"}));
+    assert_eq!(admitted(update(unmarked, statefulset(3, "stdio")).finds(&mcpserver(json!({})))), 1);
+}
