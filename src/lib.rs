@@ -65,8 +65,16 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 }
 
 fn validate(payload: &[u8]) -> CallResult {
-    let response = evaluate(payload, &|request| get_resource(request).map_err(|error| error.to_string()))?;
+    let response = evaluate(payload, &|request| get_resource(request).map_err(host_error))?;
     Ok(response)
+}
+
+/// The host's own words, where the error has any; of the rest it matters only that it failed.
+fn host_error(error: kubewarden_policy_sdk::Error) -> String {
+    match error {
+        kubewarden_policy_sdk::Error::HostCall { source, .. } => source.to_string(),
+        _ => "no object".to_owned(),
+    }
 }
 
 fn validate_settings(payload: &[u8]) -> CallResult {

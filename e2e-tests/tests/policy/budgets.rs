@@ -14,7 +14,8 @@ use wasmtime_provider::wasmtime::{Engine, Module};
 
 use crate::harness::repository;
 
-const SIZE: usize = 160_000;
+/// 158,000 with both; the rest is for what another release of the compiler may add.
+const SIZE: usize = 165_000;
 
 /// Fixture, fuel above the floor, lookups.
 const FUEL: [(&str, u64, u64); 9] = [
