@@ -69,6 +69,16 @@ impl<'a> Change<'a> {
         self.asked <= 1 && (is_unchanged || is_unheard)
     }
 
+    /// Whether the count may be wrong as long as nothing is known of the server. A Scale that lowers the count, or asks for
+    /// no more than one, can break no rule; a write of the workload itself can be a reset.
+    fn needs_knowledge(&self) -> bool {
+        if self.is_main_resource {
+            !self.is_update || self.old != Some(self.asked)
+        } else {
+            self.asked > 1 && self.old.is_none_or(|old| self.asked > old)
+        }
+    }
+
     /// The old count, where the request is a reset that nobody asked ToolHive for.
     fn preserved(&self, settings: &Settings) -> Option<u32> {
         let by_toolhive = self.is_main_resource && self.is_update && self.requester == Requester::ToolHive;
@@ -158,8 +168,7 @@ fn apply_rules<'a>(
 fn lookup_failed(verdict: &mut Verdict<'_>, server: &Server<'_>, change: &Change<'_>, settings: &Settings) {
     let kind = server.kind.name;
     verdict.annotate("lookup", "failed".to_owned());
-    let changes_count = !change.is_update || change.old != Some(change.asked);
-    if settings.on_lookup_failure == LookupFailure::Reject && changes_count {
+    if settings.on_lookup_failure == LookupFailure::Reject && change.needs_knowledge() {
         verdict.refuse(
             UNAVAILABLE,
             &format!("{kind} {} could not be read, so {FIELD} cannot be checked: try again", server.name),

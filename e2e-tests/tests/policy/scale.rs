@@ -174,8 +174,15 @@ fn a_lookup_that_fails() {
     let outcome = deployment(1, 3).host(unreachable()).run();
     assert_eq!(outcome.warnings(), ["MCPServer could not be read; spec.replicas is unchecked"]);
     let strict = json!({"onLookupFailure": "reject"});
-    let refusal = deployment(1, 3).host(unreachable()).settings(strict).run().refusal();
-    assert_eq!(refusal.map(|(code, _)| code), Some(503));
+    let code = |old, new| {
+        let refusal = deployment(old, new).host(unreachable()).settings(strict.clone()).run().refusal();
+        refusal.map(|(code, _)| code)
+    };
+    assert_eq!(code(1, 3), Some(503));
+    assert_eq!(code(3, 4), Some(503));
+    for (old, new) in [(3, 2), (3, 0), (0, 1), (3, 3)] {
+        assert_eq!(code(old, new), None, "{old} to {new} can break no rule");
+    }
 }
 
 #[test]
