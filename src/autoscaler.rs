@@ -24,13 +24,10 @@ pub(crate) enum Autoscaler {
 
 impl Autoscaler {
     /// The most replicas that the autoscaler may ask for.
-    fn maximum(&self, spec: &Spec<'_>) -> Result<Option<u32>, Malformed> {
+    fn maximum(&self, spec: &Spec<'_>) -> Result<u32, Malformed> {
         match self {
-            Self::Horizontal => spec.max_replicas.count().optional(),
-            Self::Keda => {
-                let maximum = spec.max_replica_count.count().optional()?;
-                Ok(Some(maximum.unwrap_or(KEDA_DEFAULT_MAXIMUM)))
-            }
+            Self::Horizontal => spec.max_replicas.count().optional()?.ok_or(Malformed),
+            Self::Keda => Ok(spec.max_replica_count.count().optional()?.unwrap_or(KEDA_DEFAULT_MAXIMUM)),
         }
     }
 }
@@ -51,7 +48,7 @@ pub(crate) fn evaluate<'a>(
     let Some((server, declaration)) = target(autoscaler, spec)? else {
         return Ok(verdict);
     };
-    let maximum = autoscaler.maximum(spec)?.ok_or(Malformed)?;
+    let maximum = autoscaler.maximum(spec)?;
     if let Lookup::Found(scaling) = lookup::find(&server, request, settings, get) {
         let by_person = Requester::of(request, settings, Some(&server)) == Requester::Person;
         for (key, value, warning) in findings(&server, declaration, &scaling, maximum, settings) {
@@ -74,12 +71,10 @@ fn target<'a>(
     let api_version = target.api_version.text().optional()?;
     let kind = target.kind.text().optional()?;
     let name = target.name.text().optional()?.ok_or(Malformed)?;
-    // KEDA takes a target of no kind for a Deployment.
-    let (api_version, kind) = match (autoscaler, api_version, kind) {
-        (Autoscaler::Keda, api_version, kind) => {
-            (api_version.unwrap_or("apps/v1".into()), kind.unwrap_or("Deployment".into()))
-        }
-        (Autoscaler::Horizontal, api_version, kind) => (api_version.ok_or(Malformed)?, kind.ok_or(Malformed)?),
+    let (api_version, kind) = match autoscaler {
+        Autoscaler::Horizontal => (api_version.ok_or(Malformed)?, kind.ok_or(Malformed)?),
+        // KEDA takes a target of no kind for a Deployment.
+        Autoscaler::Keda => (api_version.unwrap_or("apps/v1".into()), kind.unwrap_or("Deployment".into())),
     };
     let declaration = match (api_version.split_once('/'), &*kind) {
         (Some(("apps", _)), "Deployment") => &REPLICAS,

@@ -11,8 +11,7 @@ use crate::verdict::Verdict;
 use crate::view::{Leaf, Malformed};
 
 /// Where `declaredReplicas: cap` leaves what was asked for.
-pub(crate) const REQUESTED_REPLICAS: &[&str] =
-    &["metadata", "annotations", "mcpserver-scaling-policy/requested-replicas"];
+const REQUESTED_REPLICAS: &[&str] = &["metadata", "annotations", "mcpserver-scaling-policy/requested-replicas"];
 
 /// A field of the spec that declares a count.
 pub(crate) struct Declaration {

@@ -1,4 +1,4 @@
-//! Changes one value in the text of a JSON object and leaves every other byte as it is.
+//! Changes values in the text of a JSON object and leaves every other byte as it is.
 //!
 //! The host compares the object it gets back with the one it sent and makes the patch from the difference. A round trip
 //! through a type would drop fields that the type does not know, and the patch would remove them from the object.

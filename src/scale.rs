@@ -23,7 +23,7 @@ pub(crate) fn server<'a>(request: &Request<'a>) -> Option<(Server<'a>, &'static 
     let old = request.old_object.as_ref().value()?;
     let selector = old.status.as_ref().value()?.selector.text().value()?;
     match &*resource.resource.text().value()? {
-        "deployments" => Some((server::of_deployment_selector(selector)?, &REPLICAS)),
+        "deployments" => Some((server::of_deployment_selector(&selector)?, &REPLICAS)),
         "statefulsets" => {
             Some((server::of_statefulset_selector(request.name.text().value()?, &selector)?, &BACKEND_REPLICAS))
         }

@@ -34,7 +34,7 @@ pub(crate) fn of_workload<'a>(metadata: &Metadata<'a>) -> Option<Server<'a>> {
 }
 
 /// The server behind a Deployment with this label selector (`app=x,toolhive=true,…`, as a Scale gives it).
-pub(crate) fn of_deployment_selector(selector: Cow<'_, str>) -> Option<Server<'static>> {
+pub(crate) fn of_deployment_selector(selector: &str) -> Option<Server<'static>> {
     let value = |name| {
         let mut requirements = selector.split(',').filter_map(|requirement| requirement.split_once('='));
         requirements.find_map(|(label, value)| (label == name).then_some(value))
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn deployment_selectors() {
         let server = |selector: &'static str| {
-            of_deployment_selector(selector.into()).map(|server| (server.kind.name, server.name.into_owned()))
+            of_deployment_selector(selector).map(|server| (server.kind.name, server.name.into_owned()))
         };
         let ours =
             "app=mcpserver,app.kubernetes.io/instance=x,app.kubernetes.io/name=mcpserver,toolhive=true,toolhive-name=x";
