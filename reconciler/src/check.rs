@@ -4,6 +4,8 @@ use mcp_scaling_rules::exceeds_stdio_cap;
 use mcp_scaling_rules::replicas::STDIO_REPLICAS;
 use serde::Serialize;
 
+use mcp_scaling_rules::{Scaling, SessionStorage};
+
 use crate::cluster::Inventory;
 use crate::plan::{Live, plan};
 use crate::server::Server;
@@ -30,27 +32,31 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// Everything that is wrong, by namespace and name of the server.
-pub fn findings(inventory: &Inventory) -> Vec<Finding> {
-    let of_servers = inventory.servers.iter().flat_map(|(server, live)| of_server(server, *live));
-    let unreadable = inventory.unreadable.iter().map(|(namespace, name, fault)| Finding {
-        namespace: namespace.clone(),
-        name: name.clone(),
+/// Everything that is wrong, by namespace and name of the server. `default_storage` is what one without
+/// `spec.sessionStorage` uses.
+pub fn findings(inventory: &Inventory, default_storage: SessionStorage) -> Vec<Finding> {
+    let of_server = |server: &Server| match server.scaling(default_storage) {
+        Ok(scaling) => of_server(server, &scaling, inventory.live.of(server.namespace(), server.name())),
+        Err(fault) => vec![unreadable(server, fault)],
+    };
+    inventory.servers.iter().flat_map(of_server).collect()
+}
+
+fn unreadable(server: &Server, fault: &str) -> Finding {
+    Finding {
+        namespace: server.namespace().to_owned(),
+        name: server.name().to_owned(),
         transport: String::new(),
         declared: String::new(),
         live: String::new(),
         storage: String::new(),
         finding: format!("cannot be read: {fault}"),
         remedy: "correct the field".to_owned(),
-    });
-    let mut findings: Vec<Finding> = of_servers.chain(unreadable).collect();
-    findings.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
-    findings
+    }
 }
 
-fn of_server(server: &Server, live: Live) -> Vec<Finding> {
-    let scaling = &server.scaling;
-    let plan = plan(server, live);
+fn of_server(server: &Server, scaling: &Scaling, live: Live) -> Vec<Finding> {
+    let plan = plan(server, scaling, live, false);
     let mut found: Vec<(String, String)> = Vec::new();
 
     for (field, declared) in [("spec.replicas", scaling.replicas), ("spec.backendReplicas", scaling.backend_replicas)] {
@@ -67,7 +73,7 @@ fn of_server(server: &Server, live: Live) -> Vec<Finding> {
         if let (Some(live), Some(wanted)) = (live, wanted) {
             found.push((
                 format!("{workload} is set to {live} replicas instead of {wanted}"),
-                format!("kubectl scale {} {} --replicas={wanted}", workload.to_lowercase(), server.name),
+                format!("kubectl scale {} {} --replicas={wanted}", workload.to_lowercase(), server.name()),
             ));
         }
     }
@@ -87,8 +93,8 @@ fn of_server(server: &Server, live: Live) -> Vec<Finding> {
     found
         .into_iter()
         .map(|(finding, remedy)| Finding {
-            namespace: server.namespace.clone(),
-            name: server.name.clone(),
+            namespace: server.namespace().to_owned(),
+            name: server.name().to_owned(),
             transport: scaling.transport.name().to_owned(),
             declared: counts(scaling.replicas, scaling.backend_replicas),
             live: counts(live.deployment, live.statefulset),

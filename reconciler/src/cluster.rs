@@ -1,83 +1,61 @@
-//! Reads servers and workloads from the API server, page by page, and keeps of them only what decides.
+//! Reads servers and workloads from the API server once, page by page, and keeps of them only what decides.
 
-use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::serde_json::Value;
-use kube::api::{ApiResource, DynamicObject, ListParams};
-use kube::core::GroupVersionKind;
-use kube::{Api, Client, discovery};
-use mcp_scaling_rules::SessionStorage;
+use kube::api::{ApiResource, ListParams};
+use kube::runtime::watcher::Event;
+use kube::{Api, Client, Resource, discovery};
 use mcp_scaling_rules::server::{GROUP, MCP_SERVER};
+use serde::de::DeserializeOwned;
 
-use crate::plan::Live;
+use crate::live::LiveCounts;
 use crate::server::Server;
+use crate::workload::{Kind, Workload};
 
-/// Objects a page. The API server's own tools take as many.
-const PAGE: u32 = 500;
+/// Objects a page: few enough that a page does not show in the memory, many enough that a cluster is few pages.
+pub const PAGE: u32 = 100;
 
 /// What a cluster has.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    /// The servers that can be read, with their workloads, by namespace and name.
-    pub servers: Vec<(Server, Live)>,
-    /// Those that cannot: namespace, name and what is wrong.
-    pub unreadable: Vec<(String, String, String)>,
+    /// The servers, by namespace and name.
+    pub servers: Vec<Server>,
+    /// What their workloads are set to run.
+    pub live: LiveCounts,
 }
 
-/// Reads every `MCPServer`, of one namespace or of all, with the Deployment and StatefulSet of the same name. `progress` is
+/// Reads every `MCPServer`, of one namespace or of all, and the counts of their Deployments and StatefulSets. `progress` is
 /// told after each page how many objects have been read.
 ///
 /// # Errors
 /// Where the API server does not answer, does not let us read, or has no `MCPServer`.
-pub async fn read(
-    client: &Client,
-    namespace: Option<&str>,
-    default_storage: SessionStorage,
-    mut progress: impl FnMut(usize),
-) -> Result<Inventory> {
-    let resource = served_resource(client).await?;
-    let mut read = 0;
-    let mut pages = Pages { client, namespace, read: &mut read, progress: &mut progress };
-
+pub async fn read(client: &Client, namespace: Option<&str>, mut progress: impl FnMut(usize)) -> Result<Inventory> {
+    let resource = Arc::new(served_resource(client).await?);
     let mut inventory = Inventory::default();
-    pages
-        .each(&resource, None, |object| {
-            let (namespace, name) = key(&object);
-            match serde_json::to_value(object)
-                .map_err(Into::into)
-                .and_then(|json| Server::from_json(json, default_storage))
-            {
-                Ok(server) => inventory.servers.push((server, Live::default())),
-                Err(error) => inventory.unreadable.push((namespace, name, format!("{error:#}"))),
-            }
-        })
-        .await?;
-
-    let workloads =
-        [("Deployment", "app.kubernetes.io/name=mcpserver,toolhive=true"), ("StatefulSet", "toolhive=true")];
-    let mut counts = HashMap::new();
-    for (kind, labels) in workloads {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));
-        pages
-            .each(&resource, Some(labels), |object| {
-                if let Some(count) = replicas(&object) {
-                    counts.insert((kind, key(&object)), count);
-                }
-            })
-            .await?;
+    let mut read = 0;
+    let mut each = |objects: usize| {
+        read += objects;
+        progress(read);
+    };
+    let plural = &resource.plural;
+    let servers = api::<Server>(client, namespace, &resource);
+    pages(servers, plural, None, &mut each, |server| inventory.servers.push(server)).await?;
+    for kind in Kind::ALL {
+        let workloads = api::<Workload>(client, namespace, &kind);
+        let take = |workload| drop(inventory.live.apply(kind, Event::Apply(workload)));
+        pages(workloads, kind.plural(), Some(kind.selector()), &mut each, take).await?;
     }
-    for (server, live) in &mut inventory.servers {
-        let key = (server.namespace.clone(), server.name.clone());
-        live.deployment = counts.get(&("Deployment", key.clone())).copied();
-        live.statefulset = counts.get(&("StatefulSet", key)).copied();
-    }
-    inventory.servers.sort_by(|(one, _), (other, _)| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
+    inventory.servers.sort_by(|one, other| (one.namespace(), one.name()).cmp(&(other.namespace(), other.name())));
     Ok(inventory)
 }
 
 /// `MCPServer` at the version that the API server prefers.
-async fn served_resource(client: &Client) -> Result<ApiResource> {
+///
+/// # Errors
+/// Where the API server does not answer, or does not serve it.
+pub async fn served_resource(client: &Client) -> Result<ApiResource> {
     let group = match discovery::group(client, GROUP).await {
         Ok(group) => group,
         Err(kube::Error::Discovery(_)) => bail!("the cluster does not serve {GROUP}: is ToolHive installed?"),
@@ -88,51 +66,32 @@ async fn served_resource(client: &Client) -> Result<ApiResource> {
     Ok(resource)
 }
 
-struct Pages<'p, F> {
-    client: &'p Client,
-    namespace: Option<&'p str>,
-    read: &'p mut usize,
-    progress: &'p mut F,
-}
-
-impl<F: FnMut(usize)> Pages<'_, F> {
-    /// Calls `take` for each object of a kind.
-    async fn each(
-        &mut self,
-        resource: &ApiResource,
-        labels: Option<&str>,
-        mut take: impl FnMut(DynamicObject),
-    ) -> Result<()> {
-        let api: Api<DynamicObject> = match self.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
-            None => Api::all_with(self.client.clone(), resource),
-        };
-        let mut parameters = ListParams::default().limit(PAGE);
-        if let Some(labels) = labels {
-            parameters = parameters.labels(labels);
-        }
-        loop {
-            let page = api.list(&parameters).await.with_context(|| format!("cannot list {}", resource.plural))?;
-            *self.read += page.items.len();
-            page.items.into_iter().for_each(&mut take);
-            (self.progress)(*self.read);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => parameters = parameters.continue_token(&token),
-                None => return Ok(()),
-            }
-        }
+/// The objects of a kind, of one namespace or of all.
+pub fn api<K>(client: &Client, namespace: Option<&str>, kind: &K::DynamicType) -> Api<K>
+where
+    K: Resource<Scope = kube::core::DynamicResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, kind),
+        None => Api::all_with(client.clone(), kind),
     }
 }
 
-fn key(object: &DynamicObject) -> (String, String) {
-    let metadata = &object.metadata;
-    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
-}
-
-/// `spec.replicas` of a workload; the API server defaults an absent one to 1.
-fn replicas(object: &DynamicObject) -> Option<u32> {
-    match object.data.pointer("/spec/replicas") {
-        None | Some(Value::Null) => Some(1),
-        Some(count) => count.as_u64().and_then(|count| u32::try_from(count).ok()),
+async fn pages<K: Resource + Clone + Debug + DeserializeOwned>(
+    api: Api<K>,
+    plural: &str,
+    labels: Option<&str>,
+    progress: &mut impl FnMut(usize),
+    mut take: impl FnMut(K),
+) -> Result<()> {
+    let mut parameters = ListParams { label_selector: labels.map(str::to_owned), ..ListParams::default().limit(PAGE) };
+    loop {
+        let page = api.list(&parameters).await.with_context(|| format!("cannot list {plural}"))?;
+        progress(page.items.len());
+        page.items.into_iter().for_each(&mut take);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters = parameters.continue_token(&token),
+            None => return Ok(()),
+        }
     }
 }

@@ -72,7 +72,8 @@ fn mcpserver(name: &str, spec: Value, conditions: Value) -> Value {
 
 fn workload(kind: &str, name: &str, replicas: u32) -> Value {
     json!({
-        "apiVersion": "apps/v1", "kind": kind, "metadata": {"namespace": "default", "name": name},
+        "apiVersion": "apps/v1", "kind": kind,
+        "metadata": {"namespace": "default", "name": name, "labels": {"toolhive": "true", "toolhive-name": name}},
         "spec": {"replicas": replicas}
     })
 }
@@ -116,7 +117,7 @@ fn answers(target: &str) -> Answer {
 }
 
 async fn read(client: &Client, namespace: Option<&str>) -> Result<Inventory, String> {
-    let inventory = cluster::read(client, namespace, SessionStorage::Memory, |_| {}).await;
+    let inventory = cluster::read(client, namespace, |_| {}).await;
     inventory.map_err(|error| format!("{error:#}"))
 }
 
@@ -129,7 +130,7 @@ fn told(findings: &[Finding]) -> Vec<(&str, &str, &str)> {
 async fn everything_that_is_wrong_is_found() {
     let (client, _) = client(answers);
     let inventory = read(&client, None).await.expect("can be read");
-    let findings = findings(&inventory);
+    let findings = findings(&inventory, SessionStorage::Memory);
     assert_eq!(
         told(&findings),
         [
@@ -140,7 +141,7 @@ async fn everything_that_is_wrong_is_found() {
                 "Deployment is set to 5 replicas instead of 1",
                 "kubectl scale deployment drifted --replicas=1"
             ),
-            ("odd", "cannot be read: spec.transport is \"pigeon\"", "correct the field"),
+            ("odd", "cannot be read: spec.transport has a value that ToolHive does not know", "correct the field"),
             ("unshared", "4 replicas do not share sessions", "set spec.sessionStorage.provider to redis"),
         ]
     );
@@ -159,9 +160,9 @@ async fn it_only_reads_and_no_more_than_it_needs() {
     assert_eq!(
         reads,
         [
-            "GET /apis/toolhive.stacklok.dev/v1beta1/namespaces/default/mcpservers?&limit=500",
-            "GET /apis/apps/v1/namespaces/default/deployments?&labelSelector=app.kubernetes.io%2Fname%3Dmcpserver%2Ctoolhive%3Dtrue&limit=500",
-            "GET /apis/apps/v1/namespaces/default/statefulsets?&labelSelector=toolhive%3Dtrue&limit=500",
+            "GET /apis/toolhive.stacklok.dev/v1beta1/namespaces/default/mcpservers?&limit=100",
+            "GET /apis/apps/v1/namespaces/default/deployments?&labelSelector=app.kubernetes.io%2Fname%3Dmcpserver%2Ctoolhive%3Dtrue&limit=100",
+            "GET /apis/apps/v1/namespaces/default/statefulsets?&labelSelector=toolhive%3Dtrue&limit=100",
         ]
     );
     assert!(requests.iter().all(|request| request.starts_with("GET ")), "{requests:?}");
@@ -177,16 +178,16 @@ async fn a_cluster_of_many_pages() {
             return list(&[]);
         }
         let page: usize = target.split_once("continue=p").map_or(0, |(_, page)| page.parse().expect("is a number"));
-        let items: Vec<Value> = (0..500)
+        let items: Vec<Value> = (0..100)
             .map(|index| mcpserver(&format!("s{page}-{index}"), json!({"transport": "sse"}), json!([])))
             .collect();
         let next = if page < 2 { format!("p{}", page + 1) } else { String::new() };
         (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {"continue": next}, "items": items}))
     });
     let mut told = Vec::new();
-    let inventory = cluster::read(&client, None, SessionStorage::Memory, |read| told.push(read)).await;
-    assert_eq!(inventory.expect("can be read").servers.len(), 1500);
-    assert_eq!(told, [500, 1000, 1500, 1500, 1500]);
+    let inventory = cluster::read(&client, None, |read| told.push(read)).await;
+    assert_eq!(inventory.expect("can be read").servers.len(), 300);
+    assert_eq!(told, [100, 200, 300, 300, 300]);
     assert_eq!(requests.lock().expect("nobody panicked").iter().filter(|it| it.contains("mcpservers?")).count(), 3);
 }
 

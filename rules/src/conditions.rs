@@ -1,6 +1,6 @@
-//! The two status conditions on an `MCPServer` that speak of scaling.
+//! The status conditions on an `MCPServer` that speak of scaling.
 //!
-//! Both are judged from `spec.replicas` alone. Types and reasons are those that ToolHive operators write from v0.13 on
+//! Two are judged from `spec.replicas` alone. Their types and reasons are those that ToolHive operators write from v0.13 on
 //! (`cmd/thv-operator/api/*/mcpserver_types.go`), so that readers and alerts find one vocabulary whoever wrote them.
 
 use crate::replicas::exceeds_stdio_cap;
@@ -11,6 +11,10 @@ use crate::session_storage::sessions_at_risk;
 pub const STDIO_REPLICA_CAPPED: &str = "StdioReplicaCapped";
 /// `type` of the condition that tells a server whose replicas do not share their sessions.
 pub const SESSION_STORAGE_WARNING: &str = "SessionStorageWarning";
+
+/// `type` of our own condition, which tells what `spec.replicas` does not: how many replicas the workloads are set to run.
+/// ToolHive has no such type, so that nobody else writes it.
+pub const LIVE_REPLICAS_WARNING: &str = "LiveReplicasWarning";
 
 /// Values of `reason`.
 pub mod reasons {
@@ -24,6 +28,12 @@ pub mod reasons {
     pub const SESSION_STORAGE_CONFIGURED: &str = "SessionStorageConfigured";
     /// `spec.replicas` is absent or at most one.
     pub const SESSION_STORAGE_WARNING_NOT_APPLICABLE: &str = "SessionStorageWarningNotApplicable";
+    /// A workload of a `stdio` server was set to more than one replica, which the spec does not ask for.
+    pub const LIVE_REPLICAS_ABOVE_STDIO_CAP: &str = "LiveReplicasAboveStdioCap";
+    /// A workload runs more than one replica without Redis, which `SessionStorageWarning` does not tell.
+    pub const LIVE_REPLICAS_WITHOUT_SESSION_STORAGE: &str = "LiveReplicasWithoutSessionStorage";
+    /// The live counts fit the server again.
+    pub const LIVE_REPLICAS_FIT: &str = "LiveReplicasFit";
 }
 
 /// What a condition on an `MCPServer` should say. Time and generation are the writer's to add.
@@ -39,7 +49,7 @@ pub struct Condition {
     pub message: &'static str,
 }
 
-/// Both conditions for a server.
+/// Both conditions of ToolHive's for a server. The third, [`LIVE_REPLICAS_WARNING`], is not judged from the spec.
 pub fn conditions(server: &Scaling) -> [Condition; 2] {
     [stdio_replica_capped(server), session_storage_warning(server)]
 }
