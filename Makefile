@@ -12,7 +12,7 @@ CLUSTER ?= $(FIXTURES)/cluster
 TOUR := mcpserver-stdio-three-replicas mcpserver-without-redis deployment-stdio-three-replicas \
 	deployment-missing-grace-period deployment-reset-by-operator scale-deployment-stdio autoscaler-stdio
 
-.PHONY: run test fmt lint bench fuzz clean evaluate
+.PHONY: run test fmt lint bench bench-policy bench-reconciler fuzz clean evaluate
 
 run: policy.wasm evaluate
 ifeq ($(REQUEST),)
@@ -52,8 +52,15 @@ lint:
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-bench: policy.wasm $(FLOOR)
+bench: bench-policy bench-reconciler
+
+bench-policy: policy.wasm $(FLOOR)
 	cargo run --quiet --locked --profile bench-host -p e2e-tests --bin bench -- --floor $(FLOOR) policy.wasm
+
+bench-reconciler:
+	scripts/reconciler target/mcpserver-scaling-reconciler
+	cargo bench --quiet --locked --profile bench-host -p mcpserver-scaling-reconciler --bench memory -- \
+		$(CURDIR)/target/mcpserver-scaling-reconciler
 
 # Each target for FUZZ_SECONDS; what it finds is written to fuzz/artifacts.
 FUZZ_SECONDS ?= 600

@@ -86,8 +86,8 @@ struct Run {
     /// How to write the log, to standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
-    /// What to log: a level, or levels by module ("info", "warn,kube=debug")
-    #[arg(long, value_name = "LEVELS", default_value = "info", env = "RUST_LOG")]
+    /// What to log: a level, or levels by module
+    #[arg(long, value_name = "LEVELS", default_value = "info,kube_client=warn,kube_runtime=warn", env = "RUST_LOG")]
     log: Targets,
 }
 
@@ -202,6 +202,8 @@ async fn run(arguments: Run) -> Result<()> {
         metrics.leader.set(0);
         info!("no longer leading");
     }
+    // The election ends when nobody asks for its result any more.
+    drop(term);
     if let Some(election) = election
         && let Err(error) = election.resign().await
     {
@@ -226,8 +228,9 @@ impl Term {
         // Whoever can take over at any time is ready.
         ready.send_replace(true);
         tokio::select! {
-            led = leads.wait_for(|leads| *leads) => led.is_ok(),
+            biased;
             () = stopped(self.stop.clone()) => false,
+            led = leads.wait_for(|leads| *leads) => led.is_ok(),
         }
     }
 

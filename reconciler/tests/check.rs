@@ -227,14 +227,3 @@ fn the_table_lines_up() {
     );
     assert_eq!(table(&[], 7), "Nothing is wrong with the 7 MCPServers.");
 }
-
-#[test]
-fn the_command_fails_with_two_where_there_is_no_cluster() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mcpserver-scaling-reconciler"))
-        .args(["check", "--kubeconfig", "missing.yaml"])
-        .output()
-        .expect("runs");
-    let error = String::from_utf8(output.stderr).expect("is UTF-8");
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.starts_with("error: cannot read missing.yaml") && error.lines().count() == 1, "{error}");
-}

@@ -729,7 +729,7 @@ impl Operator {
                 if is_merge_patch {
                     // Of what it read, whatever has been written since.
                     server.change("mcpservers", "a", |object| {
-                        object["status"]["conditions"] = status["conditions"].clone()
+                        object["status"]["conditions"] = status["conditions"].clone();
                     });
                 } else if !server.update_status("mcpservers", &read, status) {
                     continue;

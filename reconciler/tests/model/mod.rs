@@ -1,6 +1,8 @@
 //! A model of the API server, as far as the reconciler sees it: objects with resource versions, lists in pages, watches with
 //! bookmarks that expire, merge patches on subresources, and whatever can go wrong on the way.
 
+#![allow(dead_code, reason = "the tests and the benchmark each use a part")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,7 +13,11 @@ use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tower::BoxError;
@@ -64,6 +70,17 @@ pub(crate) enum Fault {
 }
 
 type Trouble = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;
+
+/// A kubeconfig for the server that listens on a port.
+pub(crate) fn kubeconfig(port: u16) -> String {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "model",
+        "clusters": [{"name": "model", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
+        "contexts": [{"name": "model", "context": {"cluster": "model", "user": "model"}}],
+        "users": [{"name": "model", "user": {}}],
+    });
+    config.to_string()
+}
 
 /// Whether a CRD's list of conditions is one value, or one for each type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,6 +247,25 @@ impl ApiServer {
         state.history.push((version, key.clone(), kind, object));
         drop(state);
         self.version.send_replace(version);
+    }
+
+    /// Answers over HTTP on a port of this machine.
+    pub(crate) async fn listen(&self) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("has an address").port();
+        let server = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("can accept");
+                let server = server.clone();
+                let service = service_fn(move |request| {
+                    let server = server.clone();
+                    async move { server.answer(request).await }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        port
     }
 
     /// Waits until anything changes.

@@ -1,0 +1,135 @@
+//! The command itself, as a user or a pod runs it.
+
+mod model;
+
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use model::{ApiServer, ListType, kubeconfig};
+use serde_json::{Value, json};
+
+/// A model of the API server that runs for as long as the test, and the kubeconfig for it.
+fn cluster() -> (ApiServer, PathBuf, tokio::runtime::Runtime) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts");
+    let server = ApiServer::new(ListType::Map);
+    let port = runtime.block_on(server.listen());
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kubeconfig-{port}.yaml"));
+    std::fs::write(&path, kubeconfig(port)).expect("can be written");
+    (server, path, runtime)
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpserver-scaling-reconciler"));
+    command.args(arguments).env_remove("RUST_LOG");
+    command
+}
+
+fn check(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command(arguments).output().expect("runs");
+    let text = |bytes| String::from_utf8(bytes).expect("is UTF-8");
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn mcpserver(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "toolhive.stacklok.dev/v1beta1", "kind": "MCPServer", "metadata": {"name": name}, "spec": spec})
+}
+
+#[test]
+fn check_tells_what_is_wrong_by_its_exit_code() {
+    let (server, kubeconfig, _runtime) = cluster();
+    let kubeconfig = kubeconfig.to_str().expect("is UTF-8");
+    let (code, output, error) = check(&["check", "--kubeconfig", kubeconfig]);
+    assert_eq!((code, output.as_str(), error.as_str()), (Some(0), "Nothing is wrong with the 0 MCPServers.\n", ""));
+
+    server.create("mcpservers", mcpserver("github", json!({"replicas": 3, "sessionStorage": {"provider": "redis"}})));
+    let (code, output, _) = check(&["check", "--kubeconfig", kubeconfig, "--dry-run", "--namespace", "default"]);
+    assert_eq!(code, Some(1));
+    assert!(output.contains("spec.replicas is 3; stdio runs 1"), "{output}");
+    let (code, output, _) = check(&["check", "--kubeconfig", kubeconfig, "--output", "json"]);
+    let findings: Value = serde_json::from_str(&output).expect("is JSON");
+    assert_eq!((code, &findings[0]["name"], &findings[0]["declared"]), (Some(1), &json!("github"), &json!("3/-")));
+    assert!(server.take_writes().is_empty(), "check never writes");
+
+    server.serve(&[]);
+    let (code, _, error) = check(&["check", "--kubeconfig", kubeconfig]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("is ToolHive installed?") && error.lines().count() == 1, "{error}");
+    let (code, _, error) = check(&["check", "--kubeconfig", "missing.yaml"]);
+    assert_eq!(code, Some(2));
+    assert!(error.starts_with("error: cannot read missing.yaml") && error.lines().count() == 1, "{error}");
+}
+
+/// A reconciler that runs, and what it logs.
+struct Running {
+    process: Child,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Running {
+    fn start(kubeconfig: &str) -> Self {
+        let arguments = ["run", "--no-leader-election", "--listen", "127.0.0.1:0", "--log-format", "json"];
+        let mut command = command(&arguments);
+        let mut process = command.args(["--kubeconfig", kubeconfig]).stderr(Stdio::piped()).spawn().expect("runs");
+        let log = BufReader::new(process.stderr.take().expect("is piped")).lines();
+        Self { process, log }
+    }
+
+    /// The next entry of the log with this message. Every line is JSON.
+    fn logged(&mut self, message: &str) -> Value {
+        for line in &mut self.log {
+            let line = line.expect("is UTF-8");
+            let entry: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if entry["message"] == message {
+                return entry;
+            }
+        }
+        panic!("it ended without logging {message:?}")
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("is answered");
+    answer
+}
+
+#[test]
+fn run_sets_right_tells_how_it_is_and_stops_when_told() {
+    let (server, kubeconfig, _runtime) = cluster();
+    server.create("mcpservers", mcpserver("github", json!({"replicas": 3})));
+    let mut running = Running::start(kubeconfig.to_str().expect("is UTF-8"));
+    let started = running.logged("starting");
+    assert_eq!(started["version"], env!("CARGO_PKG_VERSION"));
+    let address =
+        running.logged("serving /healthz, /readyz and /metrics")["address"].as_str().expect("is text").to_owned();
+    let set = running.logged("set the condition");
+    assert_eq!(
+        (&set["name"], &set["condition"], &set["status"]),
+        (&json!("github"), &json!("StdioReplicaCapped"), &json!("True"))
+    );
+
+    for (path, status) in [("/healthz", "200"), ("/readyz", "200"), ("/metrics", "200"), ("/", "404")] {
+        let answer = get(&address, path);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+    }
+    assert!(get(&address, "/metrics").contains("\nmcpserver_scaling_status_writes_total 1\n"));
+
+    let told = Instant::now();
+    Command::new("kill").arg(running.process.id().to_string()).status().expect("is told");
+    running.logged("stopped");
+    assert!(running.process.wait().expect("ends").success());
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+}
