@@ -12,8 +12,8 @@ use tracing::{info, warn};
 /// Name of the Lease.
 pub const LEASE: &str = "mcpserver-scaling-reconciler";
 
-/// For how long a Lease is held, in seconds, and how long before its end it is renewed. Another process takes over so many
-/// seconds after this one died; at once, when it was told to stop.
+/// For how long a Lease is held, in seconds, and how long before its end it is renewed. Another process takes over when it
+/// would have ended, whether this one died or was told to stop; whoever comes anew takes one that was given back at once.
 const HELD: u64 = 15;
 const RENEWED_BEFORE: u64 = 10;
 
@@ -58,7 +58,7 @@ impl Election {
         self.leads.clone()
     }
 
-    /// Gives the Lease back, so that another process can lead at once.
+    /// Gives the Lease back.
     ///
     /// # Errors
     /// Where the API server does not take it in time; it ends by itself then.

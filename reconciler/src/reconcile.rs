@@ -264,8 +264,7 @@ impl Reconciler {
             "metadata": {"resourceVersion": scale.metadata.resource_version},
             "spec": {"replicas": wanted},
         });
-        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patched = workloads.patch_scale(name, &parameters, &Patch::Merge(patch)).await;
+        let patched = workloads.patch_scale(name, &by_us(), &Patch::Merge(patch)).await;
         patched.map_err(failed("scale a workload"))?;
         self.metrics.corrected(kind);
         info!(namespace, name, "{}", notice.note);
@@ -320,8 +319,7 @@ impl Reconciler {
             status: Conditions { conditions },
         };
         let servers: Api<Server> = Api::namespaced_with(self.client.clone(), namespace, &self.resource);
-        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patched = servers.patch_status(name, &parameters, &Patch::Merge(write)).await;
+        let patched = servers.patch_status(name, &by_us(), &Patch::Merge(write)).await;
         patched.map_err(|source| Failure::Call { what: "write the status", source })?;
         self.metrics.status_writes.inc();
         let mut notices: Vec<Notice> = transitions.iter().filter_map(events::transition).collect();
@@ -367,6 +365,10 @@ impl From<Kind> for Target {
             Kind::StatefulSet => Self::StatefulSet,
         }
     }
+}
+
+fn by_us() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 fn is_warned_of(server: &Server) -> bool {
