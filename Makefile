@@ -12,7 +12,7 @@ CLUSTER ?= $(FIXTURES)/cluster
 TOUR := mcpserver-stdio-three-replicas mcpserver-without-redis deployment-stdio-three-replicas \
 	deployment-missing-grace-period deployment-reset-by-operator scale-deployment-stdio autoscaler-stdio
 
-.PHONY: run test fmt lint bench bench-policy bench-reconciler fuzz clean evaluate
+.PHONY: run test e2e-tests fmt lint bench bench-policy bench-reconciler fuzz clean evaluate
 
 run: policy.wasm evaluate
 ifeq ($(REQUEST),)
@@ -42,6 +42,15 @@ $(FLOOR): e2e-tests/accept-guest/src/lib.rs e2e-tests/accept-guest/Cargo.toml Ca
 test: policy.wasm $(FLOOR)
 	cargo test --locked
 	scripts/wasm test mcp-scaling-rules
+
+# Needs a control plane: scripts/control-plane finds, downloads or builds one, or says how to get it and fails. ACT=word plays
+# only the acts with that word in their name.
+ACT ?=
+e2e-tests: policy.wasm
+	scripts/reconciler target/mcpserver-scaling-reconciler
+	cargo build --quiet --locked -p cluster-tests
+	assets=$$(scripts/control-plane) && target/debug/cluster-tests run --assets "$$assets" --policy policy.wasm \
+		--reconciler target/mcpserver-scaling-reconciler --act "$(ACT)"
 
 fmt:
 	cargo fmt --all

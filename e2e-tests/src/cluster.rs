@@ -82,14 +82,14 @@ impl Host for Cluster {
     fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
         let mut object = self.find(request).ok_or_else(|| host::not_found(request))?.clone();
         if let Some(masks) = &request.field_masks {
-            mask(&mut object, masks.iter().map(String::as_str));
+            keep_masked(&mut object, masks.iter().map(String::as_str));
         }
         Ok(object.to_string().into_bytes())
     }
 }
 
 /// Keeps of an object what the masks name, as the host does: type and metadata always stay.
-fn mask<'m>(object: &mut Value, masks: impl Iterator<Item = &'m str>) {
+pub fn keep_masked<'m>(object: &mut Value, masks: impl Iterator<Item = &'m str>) {
     let mut kept = Map::new();
     for name in ["apiVersion", "kind", "metadata"] {
         kept.insert(name.to_owned(), object[name].take());

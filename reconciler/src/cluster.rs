@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use kube::api::{ApiResource, ListParams};
+use kube::core::GroupVersionKind;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, discovery};
 use mcp_scaling_rules::server::{GROUP, MCP_SERVER};
@@ -64,6 +65,17 @@ pub async fn served_resource(client: &Client) -> Result<ApiResource> {
     let recommended = group.recommended_kind(MCP_SERVER.name);
     let (resource, _) = recommended.with_context(|| format!("{GROUP} has no {}", MCP_SERVER.name))?;
     Ok(resource)
+}
+
+/// Whether the API server says that it does not serve a resource any more.
+pub async fn is_gone(client: &Client, resource: &ApiResource) -> bool {
+    let kind = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
+    match discovery::pinned_kind(client, &kind).await {
+        Err(kube::Error::Discovery(_)) => true,
+        Err(kube::Error::Api(status)) => status.code == 404,
+        // It does not answer: nobody knows.
+        Ok(_) | Err(_) => false,
+    }
 }
 
 /// The objects of a kind, of one namespace or of all.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Config, applier};
 use kube::runtime::reflector::ObjectRef;
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
 use crate::client::WATCH_SECONDS;
-use crate::cluster::{PAGE, api};
+use crate::cluster::{PAGE, api, is_gone};
 use crate::plan::live_warning;
 use crate::reconcile::{Failure, Reconciler};
 use crate::server::Server;
@@ -35,6 +35,10 @@ const CONCURRENCY: u16 = 8;
 
 /// How often gauges are set and what is over is forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(15);
+
+/// How long servers that are being looked at may take once the controller is told to stop: less than the half minute that
+/// Kubernetes gives a pod.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// Why the controller came to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,19 +60,21 @@ pub async fn run(
     is_synced: &watch::Sender<bool>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> End {
+    let stop = stop.shared();
     let writer = Writer::new(reconciler.resource.clone());
     let store = writer.as_reader();
-    let not_served = Arc::new(Notify::new());
+    let failed = Arc::new(Notify::new());
     let workloads_listed = Arc::new(Notify::new());
 
     let [deployments, statefulsets] =
         Kind::ALL.map(|kind| workload_requests(reconciler.clone(), kind, namespace, workloads_listed.clone()));
-    let servers = server_requests(&reconciler, namespace, writer, is_synced.clone(), not_served.clone());
+    let servers = server_requests(&reconciler, namespace, writer, is_synced.clone(), failed.clone());
     // Without the counts of its workloads a server would look better than it is.
     let servers =
         stream::once(async move { workloads_listed.notified().await }).filter_map(|()| ready(None)).chain(servers);
-    let queue =
-        stream::select_all([servers.boxed(), deployments, statefulsets]).map(Ok::<_, Infallible>).take_until(stop);
+    let queue = stream::select_all([servers.boxed(), deployments, statefulsets])
+        .map(Ok::<_, Infallible>)
+        .take_until(stop.clone());
 
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
     let context = reconciler.clone();
@@ -98,9 +104,26 @@ pub async fn run(
             set_gauges(&reconciler, &store);
         }
     };
+    // A watch of what is no longer served fails in ways that cannot be told from others.
+    let not_served = async {
+        loop {
+            failed.notified().await;
+            if is_gone(&reconciler.client, &reconciler.resource).await {
+                return;
+            }
+        }
+    };
+    // What has begun may end, but nothing has before everything is listed, which may never be.
+    let patience = async {
+        stop.await;
+        if *is_synced.borrow() {
+            tokio::time::sleep(GRACE).await;
+        }
+    };
     tokio::select! {
         () = reconciles => End::Stopped,
-        () = not_served.notified() => End::NotServed,
+        () = patience => End::Stopped,
+        () = not_served => End::NotServed,
         () = housekeeping => End::Stopped,
     }
 }
@@ -111,7 +134,7 @@ fn server_requests(
     namespace: Option<&str>,
     mut writer: Writer<Server>,
     is_synced: watch::Sender<bool>,
-    not_served: Arc<Notify>,
+    failed: Arc<Notify>,
 ) -> impl Stream<Item = ObjectRef<Server>> + Send + use<> {
     let resource = reconciler.resource.clone();
     let metrics = reconciler.metrics.clone();
@@ -141,9 +164,7 @@ fn server_requests(
                 }
             }
             Err(error) => {
-                if code(&error) == Some(404) {
-                    not_served.notify_one();
-                }
+                failed.notify_one();
                 metrics.watch_failed(MCP_SERVER.name);
                 warn!("cannot watch MCPServers: {error}");
             }
@@ -186,15 +207,6 @@ fn workload_requests(
 
 fn watch_config() -> watcher::Config {
     watcher::Config::default().page_size(PAGE).timeout(WATCH_SECONDS)
-}
-
-/// The code with which the API server refused to list or to watch.
-fn code(error: &watcher::Error) -> Option<u16> {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
-        _ => None,
-    }
 }
 
 fn set_gauges(reconciler: &Reconciler, store: &Store<Server>) {

@@ -707,6 +707,30 @@ async fn it_finishes_what_it_has_begun_and_stops() {
     assert!(begun.elapsed() < SECOND);
 }
 
+#[tokio::test(start_paused = true)]
+async fn it_stops_even_where_it_never_came_to_begin() {
+    for fault in [Fault::Hang, Fault::Code(500, None)] {
+        let server = wrong_cluster(ListType::Map);
+        server.trouble(move |call| call.path.ends_with("/mcpservers").then_some(fault));
+        let running = start(&server).await;
+        sleep(A_WHILE).await;
+        let told = Instant::now();
+        assert_eq!(running.stop().await, End::Stopped);
+        assert!(told.elapsed() < SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_does_not_keep_it_for_ever() {
+    let server = wrong_cluster(ListType::Map);
+    server.trouble(|call| call.path.ends_with("/status").then_some(Fault::Hang));
+    let running = start(&server).await;
+    sleep(3 * SECOND).await;
+    let told = Instant::now();
+    assert_eq!(running.stop().await, End::Stopped);
+    assert!(told.elapsed() < 25 * SECOND, "{:?}", told.elapsed());
+}
+
 /// What an operator does with a status when it reconciles: the conditions of its own, others as it read them.
 struct Operator {
     /// Whether it is one from v0.13 on, which writes the two conditions.

@@ -366,6 +366,9 @@ impl ApiServer {
     }
 
     fn resources(&self, version: &str) -> Response<Body> {
+        if !self.is_served(GROUP, version) {
+            return not_served();
+        }
         let resource = json!({"name": "mcpservers", "singularName": "mcpserver", "namespaced": true, "kind": "MCPServer",
                               "verbs": ["get", "list", "watch", "patch"]});
         answer(&json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{GROUP}/{version}"),
@@ -378,7 +381,7 @@ impl ApiServer {
 
     fn list(&self, call: &Call, group: &str, version: &str, resource: &str) -> Response<Body> {
         if !self.is_served(group, version) {
-            return failure(404, "the server could not find the requested resource");
+            return not_served();
         }
         if call.is_watch() {
             return self.watch(call, resource);
@@ -447,7 +450,7 @@ impl ApiServer {
 
     fn one(&self, group: &str, version: &str, key: &Key, view: impl FnOnce(&Value) -> Value) -> Response<Body> {
         if !self.is_served(group, version) {
-            return failure(404, "the server could not find the requested resource");
+            return not_served();
         }
         match self.state().objects.get(key) {
             Some(object) => answer(&view(object)),
@@ -466,7 +469,7 @@ impl ApiServer {
     ) -> Response<Body> {
         assert_eq!(call.content_type, "application/merge-patch+json", "the only kind of patch that is used");
         if !self.is_served(group, version) {
-            return failure(404, "the server could not find the requested resource");
+            return not_served();
         }
         let Some(mut object) = self.state().objects.get(key).cloned() else { return failure(404, "not found") };
         let guard = &call.body["metadata"]["resourceVersion"];
@@ -545,6 +548,13 @@ fn status(code: u16, message: &str) -> Value {
     };
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
            "reason": reason, "code": code})
+}
+
+/// What the API server says of a path that it does not know: no Status.
+fn not_served() -> Response<Body> {
+    let mut response = Response::new(text("404 page not found\n".to_owned()));
+    *response.status_mut() = http::StatusCode::NOT_FOUND;
+    response
 }
 
 fn failure(code: u16, message: &str) -> Response<Body> {
