@@ -195,6 +195,29 @@ pub(super) async fn older_version(world: &mut World) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn other_kinds(world: &mut World) -> Result<()> {
+    let namespace = world.namespace("other-kinds").await?;
+    let operator = world.actor(OPERATOR).await?;
+    for (kind, resource) in [("VirtualMCPServer", "virtualmcpservers"), ("MCPRemoteProxy", "mcpremoteproxies")] {
+        let name = kind.to_lowercase();
+        let mut server = world.server(&name, json!({"replicas": 2}));
+        server["kind"] = kind.into();
+        let created = world.admin.create(resource, &namespace, &server).await?.done()?;
+        ensure_warned(&created.warnings, "Redis")?;
+        let mut deployment = deployment(&created.body, 5);
+        deployment["metadata"]["ownerReferences"][0]["kind"] = kind.into();
+        for labels in ["/metadata/labels", "/spec/selector/matchLabels", "/spec/template/metadata/labels"] {
+            if let Some(labels) = deployment.pointer_mut(labels) {
+                labels["app.kubernetes.io/name"] = name.as_str().into();
+                labels["app"] = name.as_str().into();
+            }
+        }
+        operator.create("deployments", &namespace, &deployment).await?.done()?;
+        ensure!(world.admin.replicas("deployments", &namespace, &name).await? == 2, "the declared count of {kind}");
+    }
+    Ok(())
+}
+
 pub(super) async fn foreign(world: &mut World) -> Result<()> {
     let namespace = world.namespace("foreign").await?;
     let mut foreign = deployment(&world.server("web", json!({})), 7);

@@ -48,6 +48,7 @@ pub(crate) fn acts() -> Vec<Act> {
                 "GitOps applies the same manifests again and again" => admission::gitops,
                 "a dry run" => admission::dry_run,
                 "a server of the older API version" => admission::older_version,
+                "a VirtualMCPServer and an MCPRemoteProxy" => admission::other_kinds,
                 "what is not ToolHive's passes" => admission::foreign,
                 "reject: what broke the rule before can be edited, finalized and deleted" => admission::reject_ratchets,
                 "the webhook goes down and comes back" => admission::webhook_down,

@@ -1,8 +1,8 @@
 //! The reconciler without the policy.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::world::{AUTOSCALER, Actor, OPERATOR, World, deployment, eventually, statefulset};
@@ -110,22 +110,32 @@ fn condition(type_: &str, status: &str, reason: &str) -> Value {
 }
 
 pub(super) async fn beside_present_operator(world: &mut World) -> Result<()> {
-    let namespace = world.namespace("beside-present").await?;
     let operator = world.actor(OPERATOR).await?;
-    for index in 0..5 {
-        let name = format!("server-{index}");
-        world.admin.create("mcpservers", &namespace, &world.server(&name, json!({"replicas": 3}))).await?.done()?;
-        let own = [
-            condition("Ready", "True", "Running"),
-            condition("StdioReplicaCapped", CAPPED.0, CAPPED.1),
-            condition("SessionStorageWarning", MISSING.0, MISSING.1),
-        ];
-        operator_writes(&operator, &namespace, &name, &own).await?;
+    for attempt in 0..5 {
+        let namespace = world.namespace(&format!("beside-present-{attempt}")).await?;
+        let mut slowest = Duration::ZERO;
+        for index in 0..5 {
+            let begun = Instant::now();
+            let name = format!("server-{index}");
+            world.admin.create("mcpservers", &namespace, &world.server(&name, json!({"replicas": 3}))).await?.done()?;
+            let own = [
+                condition("Ready", "True", "Running"),
+                condition("StdioReplicaCapped", CAPPED.0, CAPPED.1),
+                condition("SessionStorageWarning", MISSING.0, MISSING.1),
+            ];
+            operator_writes(&operator, &namespace, &name, &own).await?;
+            slowest = slowest.max(begun.elapsed());
+        }
+        // The reconciler leaves an operator a second. On a machine that takes this for it, the scenario tells nothing.
+        if slowest < Duration::from_millis(600) {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            let writes = status_writes(world, &namespace)?;
+            ensure!(writes == 0, "{writes} writes");
+            return Ok(());
+        }
+        println!("        the operator took {slowest:?}; once more");
     }
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let writes = status_writes(world, &namespace)?;
-    ensure!(writes == 0, "{writes} writes");
-    Ok(())
+    bail!("this machine is too slow to play an operator")
 }
 
 pub(super) async fn beside_old_operator(world: &mut World) -> Result<()> {

@@ -13,16 +13,14 @@ type Right = (String, String, String);
 pub(super) async fn of_reconciler(world: &mut World) -> Result<()> {
     world.stop_reconcilers().await?;
     let user = "system:serviceaccount:toolhive-system:mcpserver-scaling-reconciler";
-    compare(world, user, "deploy/reconciler.yaml", &[])
+    compare(world, user, "deploy/reconciler.yaml")
 }
 
 pub(super) async fn of_policy_server(world: &mut World) -> Result<()> {
-    // Scenarios have no VirtualMCPServer and no MCPRemoteProxy; the policy's own tests have.
-    let unseen = ["virtualmcpservers", "mcpremoteproxies"];
-    compare(world, "system:serviceaccount:kubewarden:policy-server", "deploy/policy-server-rbac.yaml", &unseen)
+    compare(world, "system:serviceaccount:kubewarden:policy-server", "deploy/policy-server-rbac.yaml")
 }
 
-fn compare(world: &World, user: &str, manifest: &str, unseen: &[&str]) -> Result<()> {
+fn compare(world: &World, user: &str, manifest: &str) -> Result<()> {
     let (mut used, mut denied) = (BTreeSet::new(), BTreeSet::new());
     for entry in world.audit()? {
         if entry["user"]["username"] != user {
@@ -41,8 +39,7 @@ fn compare(world: &World, user: &str, manifest: &str, unseen: &[&str]) -> Result
     // An API server that has just begun denies for a moment what it allows afterwards.
     let lacking: Vec<&Right> = denied.difference(&used).collect();
     ensure!(lacking.is_empty(), "it lacks {lacking:?}");
-    let idle: Vec<&Right> =
-        granted.difference(&used).filter(|(_, resource, _)| !unseen.contains(&resource.as_str())).collect();
+    let idle: Vec<&Right> = granted.difference(&used).collect();
     ensure!(idle.is_empty(), "it has, and does not use, {idle:?}");
     ensure!(!used.is_empty(), "it did nothing");
     Ok(())
