@@ -49,8 +49,8 @@ ACT ?=
 e2e-tests: policy.wasm
 	scripts/reconciler target/mcpserver-scaling-reconciler
 	cargo build --quiet --locked -p cluster-tests
-	assets=$$(scripts/control-plane) && target/debug/cluster-tests run --assets "$$assets" --policy policy.wasm \
-		--reconciler target/mcpserver-scaling-reconciler --act "$(ACT)"
+	assets=$$(scripts/control-plane) && helm=$$(scripts/helm) && target/debug/cluster-tests run --assets "$$assets" \
+		--policy policy.wasm --reconciler target/mcpserver-scaling-reconciler --helm "$$helm" --act "$(ACT)"
 
 fmt:
 	cargo fmt --all

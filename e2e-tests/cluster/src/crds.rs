@@ -3,6 +3,56 @@
 use mcp_scaling_rules::server::GROUP;
 use serde_json::{Value, json};
 
+/// The definitions of others that our manifests use, as strict as theirs in the fields that we set: Kubewarden's, and those of the
+/// Prometheus operator. Source: their API references.
+pub(crate) fn platform_definitions() -> Vec<Value> {
+    let any = || json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let list = |items: Value| json!({"type": "array", "items": items});
+    let text = || json!({"type": "string"});
+    let seconds = || json!({"type": "integer", "minimum": 2, "maximum": 30});
+    let rule = json!({"type": "object", "properties": {
+        "apiGroups": list(text()), "apiVersions": list(text()), "resources": list(text()), "operations": list(text()), "scope": text(),
+    }});
+    let admission = json!({
+        "type": "object", "required": ["module", "rules", "mutating"],
+        "properties": {
+            "policyServer": text(), "mode": {"type": "string", "enum": ["protect", "monitor"]}, "module": text(),
+            "settings": any(), "rules": list(rule), "failurePolicy": {"type": "string", "enum": ["Fail", "Ignore"]},
+            "mutating": {"type": "boolean"}, "backgroundAudit": {"type": "boolean"}, "matchPolicy": text(),
+            "matchConditions": list(json!({"type": "object", "required": ["name", "expression"], "properties": {"name": text(), "expression": text()}})),
+            "namespaceSelector": any(), "objectSelector": any(), "sideEffects": text(), "message": text(),
+            "timeoutSeconds": seconds(), "timeoutEvalSeconds": seconds(),
+            "contextAwareResources": list(json!({"type": "object", "required": ["apiVersion", "kind"], "properties": {"apiVersion": text(), "kind": text()}})),
+        },
+    });
+    let monitor = json!({"type": "object", "required": ["selector", "endpoints"], "properties": {
+        "selector": any(), "endpoints": list(json!({"type": "object", "properties": {"port": text(), "path": text(), "interval": text()}})),
+    }});
+    let alert = json!({"type": "object", "required": ["expr"], "properties": {
+        "alert": text(), "expr": text(), "for": text(), "labels": any(), "annotations": any(),
+    }});
+    let alerts = json!({"type": "object", "properties": {"groups": list(json!({
+        "type": "object", "required": ["name"], "properties": {"name": text(), "rules": list(alert)},
+    }))}});
+    [
+        ("policies.kubewarden.io", "ClusterAdmissionPolicy", "clusteradmissionpolicies", "Cluster", admission),
+        ("monitoring.coreos.com", "ServiceMonitor", "servicemonitors", "Namespaced", monitor),
+        ("monitoring.coreos.com", "PrometheusRule", "prometheusrules", "Namespaced", alerts),
+    ]
+    .map(|(group, kind, plural, scope, spec)| {
+        let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}});
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.{group}")},
+            "spec": {
+                "group": group, "scope": scope, "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+                "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
+            },
+        })
+    })
+    .to_vec()
+}
+
 /// A shape of the definitions, by the ToolHive releases that have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {

@@ -37,6 +37,9 @@ enum Command {
         /// The reconciler's binary
         #[arg(long, value_name = "FILE")]
         reconciler: PathBuf,
+        /// Helm; scripts/helm prints it
+        #[arg(long, value_name = "FILE")]
+        helm: PathBuf,
         /// Play only acts with this in their name
         #[arg(long, default_value = "")]
         act: String,
@@ -48,7 +51,16 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run { assets, policy, reconciler, act } => on_one_thread(play(assets, policy, reconciler, act)),
+        Command::Run { assets, policy, reconciler, helm, act } => on_one_thread(async {
+            let artefacts = Artefacts {
+                assets: existing(&assets)?,
+                policy: existing(&policy)?,
+                reconciler: existing(&reconciler)?,
+                helm: existing(&helm)?,
+                repository: existing(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."))?,
+            };
+            play(artefacts, &act).await
+        }),
         Command::Webhook(arguments) => on_threads(webhook::serve(arguments)),
     };
     match done {
@@ -69,16 +81,10 @@ fn on_threads(future: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
 }
 
-async fn play(assets: PathBuf, policy: PathBuf, reconciler: PathBuf, act: String) -> Result<()> {
-    let artefacts = Artefacts {
-        assets: existing(&assets)?,
-        policy: existing(&policy)?,
-        reconciler: existing(&reconciler)?,
-        repository: existing(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."))?,
-    };
+async fn play(artefacts: Artefacts, act: &str) -> Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
-        done = play_all(artefacts, &act) => done,
+        done = play_all(artefacts, act) => done,
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         _ = terminate.recv() => bail!("terminated"),
     }

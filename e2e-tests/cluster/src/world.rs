@@ -31,6 +31,8 @@ pub(crate) struct Artefacts {
     pub(crate) policy: PathBuf,
     /// The reconciler's binary.
     pub(crate) reconciler: PathBuf,
+    /// Helm.
+    pub(crate) helm: PathBuf,
     /// The repository, for metadata and manifests.
     pub(crate) repository: PathBuf,
 }
@@ -289,6 +291,18 @@ impl World {
 
     /// Applies an object of one of the kinds that our manifests have.
     async fn apply_any(&self, object: &Value) -> Result<()> {
+        self.apply_with(object, "").await
+    }
+
+    /// Has the API server say what applying an object would do, where an unknown field is an error.
+    ///
+    /// # Errors
+    /// Where it would not take it.
+    pub(crate) async fn dry_apply(&self, object: &Value) -> Result<()> {
+        self.apply_with(object, "&dryRun=All&fieldValidation=Strict").await
+    }
+
+    async fn apply_with(&self, object: &Value, options: &str) -> Result<()> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
         let root = if version.contains('/') { "apis" } else { "api" };
@@ -296,11 +310,28 @@ impl World {
             Some(namespace) => format!("namespaces/{namespace}/"),
             None => String::new(),
         };
-        let name = text(&object["metadata"]["name"]);
-        let path = format!("/{root}/{version}/{namespace}{}s/{name}?fieldManager=e2e&force=true", kind.to_lowercase());
+        let (name, singular) = (text(&object["metadata"]["name"]), kind.to_lowercase());
+        let plural = singular.strip_suffix('y').map_or_else(|| format!("{singular}s"), |stem| format!("{stem}ies"));
+        let path = format!("/{root}/{version}/{namespace}{plural}/{name}?fieldManager=e2e&force=true{options}");
         let answer = self.admin.send("PATCH", &path, "application/apply-patch+yaml", object).await?;
         answer.done().with_context(|| format!("cannot apply {kind} {name}"))?;
         Ok(())
+    }
+
+    /// Installs a definition and waits until it is served.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub(crate) async fn define(&self, definition: &Value) -> Result<()> {
+        self.apply_any(definition).await?;
+        let spec = &definition["spec"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let version = text(&spec["versions"][0]["name"]);
+        let path = format!("/apis/{}/{version}/{}", text(&spec["group"]), text(&spec["names"]["plural"]));
+        eventually("a definition is served", || async {
+            Ok(self.admin.send("GET", &path, "application/json", &Value::Null).await?.code == 200)
+        })
+        .await
     }
 
     /// Makes a user an administrator.
@@ -373,16 +404,12 @@ impl World {
     /// # Errors
     /// Where the API server does not serve them.
     pub(crate) async fn install(&mut self, shape: Shape) -> Result<()> {
-        for definition in shape.definitions() {
-            self.apply_any(&definition).await?;
-        }
         self.shape = shape;
         self.admin.version = shape.version();
-        let path = format!("/apis/toolhive.stacklok.dev/{}/mcpservers", shape.version());
-        eventually("the definitions are served", || async {
-            Ok(self.admin.send("GET", &path, "application/json", &Value::Null).await?.code == 200)
-        })
-        .await
+        for definition in shape.definitions() {
+            self.define(&definition).await?;
+        }
+        Ok(())
     }
 
     /// Removes ToolHive's definitions, and with them every server.
@@ -422,6 +449,8 @@ impl World {
         for rule in rules.as_array_mut().context("metadata.yml has rules")? {
             rule["scope"] = "*".into();
         }
+        // Of the rest, what we tell Kubewarden to put there.
+        let manifest = self.manifest("deploy/kubewarden/mcpserver-scaling.yaml")?.remove(0);
         use base64::Engine;
         let authority = base64::engine::general_purpose::STANDARD.encode(&self.plane.authority().certificate);
         let configuration = json!({
@@ -430,8 +459,9 @@ impl World {
             "webhooks": [{
                 "name": "mcpserver-scaling-policy.kubewarden.admission", "rules": rules,
                 "clientConfig": {"url": format!("https://127.0.0.1:{port}/validate/clusterwide-mcpserver-scaling-policy"), "caBundle": authority},
-                "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Fail",
-                "matchPolicy": "Equivalent", "timeoutSeconds": 10,
+                "sideEffects": "None", "admissionReviewVersions": ["v1"], "matchPolicy": "Equivalent",
+                "failurePolicy": manifest["spec"]["failurePolicy"], "timeoutSeconds": manifest["spec"]["timeoutSeconds"],
+                "matchConditions": manifest["spec"]["matchConditions"],
             }],
         });
         self.apply_any(&configuration).await?;

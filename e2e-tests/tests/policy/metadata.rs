@@ -1,16 +1,24 @@
-//! metadata.yml is what Kubewarden knows of the policy; it must say what the module does.
+//! What others know of the policy (metadata.yml, questions-ui.yml, artifacthub-pkg.yml, the table in README.md and the manifests in
+//! deploy/) must say what the module does, and the same everywhere.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use mcp_scaling_rules::server::{API_VERSIONS, GROUP, KINDS};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::repository;
+use crate::harness::{Case, DEPLOYMENT_SELECTOR, create, deployment, mcpserver, policy, repository, scale, update};
+
+fn text(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn yaml(path: &str) -> Value {
+    serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
 
 fn metadata() -> Value {
-    let text = fs::read_to_string(repository().join("metadata.yml")).expect("is there");
-    serde_saphyr::from_str(&text).expect("is YAML")
+    yaml("metadata.yml")
 }
 
 fn strings(value: &Value) -> Vec<&str> {
@@ -102,4 +110,155 @@ fn every_annotation_that_kubewarden_and_artifact_hub_read_is_there() {
         let value = metadata["annotations"][key].as_str();
         assert!(value.is_some_and(|value| !value.is_empty()), "{key}");
     }
+}
+
+/// Every setting: key, default and, where it is one of several, which.
+fn settings() -> Vec<(&'static str, Value, Vec<&'static str>)> {
+    let operator = json!(["system:serviceaccount:toolhive-system:toolhive-operator"]);
+    vec![
+        ("stdioReplicas", json!("cap"), vec!["cap", "reject", "warn"]),
+        ("declaredReplicas", json!("warn"), vec!["warn", "cap", "reject"]),
+        ("sessionStorage", json!("warn"), vec!["warn", "reject", "ignore"]),
+        ("defaultSessionStorage", json!("memory"), vec!["memory", "redis"]),
+        ("terminationGracePeriodSeconds", json!(30), vec![]),
+        ("preserveScaling", json!(true), vec![]),
+        ("operatorServiceAccounts", operator, vec![]),
+        ("onLookupFailure", json!("allow"), vec!["allow", "reject"]),
+    ]
+}
+
+fn is_valid(settings: &Value) -> bool {
+    policy().validate_settings(settings).expect("the module answers").valid
+}
+
+#[test]
+fn the_module_takes_every_setting_and_no_other() {
+    for (key, default, choices) in settings() {
+        assert!(is_valid(&json!({key: default})), "{key}");
+        assert!(!is_valid(&json!({key: {}})), "{key}");
+        for choice in &choices {
+            assert!(is_valid(&json!({key: choice})), "{key}: {choice}");
+        }
+    }
+    assert!(!is_valid(&json!({"unknown": true})));
+    // The type documents each field with its key; none is missing above.
+    let source = text("src/settings.rs");
+    let documented = source.lines().filter_map(|line| line.strip_prefix("    /// `")?.split('`').next());
+    assert_eq!(documented.collect::<Vec<_>>(), settings().iter().map(|(key, ..)| *key).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_form_asks_for_every_setting() {
+    let form = yaml("questions-ui.yml");
+    let mut questions = form["questions"].as_array().expect("is a list").iter();
+    assert_eq!(questions.next().expect("describes the policy")["hide_input"], true);
+    for (key, default, choices) in settings() {
+        let question = questions.next().unwrap_or_else(|| panic!("no question for {key}"));
+        assert_eq!((&question["variable"], &question["default"]), (&json!(key), &default));
+        let options = if choices.is_empty() { Value::Null } else { json!(choices) };
+        assert_eq!(question["options"], options, "{key}");
+    }
+    assert!(questions.next().is_none());
+}
+
+#[test]
+fn the_table_in_the_readme_has_every_setting() {
+    let readme = text("README.md");
+    let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `")).collect();
+    for (key, default, choices) in settings() {
+        let row = rows.iter().find(|row| row.starts_with(&format!("| `{key}` | "))).unwrap_or_else(|| panic!("{key}"));
+        let values = row.split('|').nth(2).expect("has values").trim();
+        let first = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+        let first = first.trim_matches(['[', ']', '"']).to_owned();
+        assert!(values.starts_with(&format!("`{first}`")), "{key}: {values}");
+        if !choices.is_empty() {
+            let listed = choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", ");
+            assert_eq!(values, listed, "{key}");
+        }
+    }
+}
+
+#[test]
+fn artifact_hub_is_told_the_same() {
+    let package = yaml("artifacthub-pkg.yml");
+    let metadata = metadata();
+    assert_eq!(package["version"], env!("CARGO_PKG_VERSION"));
+    let inner = |key: &str| -> Value {
+        serde_saphyr::from_str(package["annotations"][key].as_str().expect("is text")).expect("is YAML")
+    };
+    assert_eq!(inner("kubewarden/questions-ui"), yaml("questions-ui.yml"));
+    assert_eq!(inner("kubewarden/rules"), metadata["rules"]);
+    assert_eq!(inner("kubewarden/contextAwareResources"), metadata["contextAwareResources"]);
+    assert_eq!(package["annotations"]["kubewarden/mutation"], "true");
+    for (key, annotation) in [
+        ("displayName", "io.artifacthub.displayName"),
+        ("description", "io.kubewarden.policy.description"),
+        ("license", "io.kubewarden.policy.license"),
+        ("homeURL", "io.kubewarden.policy.url"),
+    ] {
+        assert_eq!(package[key], metadata["annotations"][annotation], "{key}");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let image =
+        format!("{}:v{version}", metadata["annotations"]["io.kubewarden.policy.ociUrl"].as_str().expect("is text"));
+    assert_eq!(package["containersImages"][0]["image"], image);
+    assert!(package["install"].as_str().expect("is text").contains(&image));
+    for path in ["mcpserver-scaling", "mcpserver-scaling-guard", "mcpserver-scaling-monitor"] {
+        assert_eq!(manifest(path)["spec"]["module"], format!("registry://{image}"), "{path}");
+    }
+    let chart = yaml("deploy/chart/Chart.yaml");
+    assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(version)));
+}
+
+fn manifest(name: &str) -> Value {
+    yaml(&format!("deploy/kubewarden/{name}.yaml"))
+}
+
+#[test]
+fn the_manifests_ask_for_what_the_metadata_says() {
+    let metadata = metadata();
+    for (name, is_mutating, mode) in [
+        ("mcpserver-scaling", true, "protect"),
+        ("mcpserver-scaling-guard", false, "protect"),
+        ("mcpserver-scaling-monitor", false, "monitor"),
+    ] {
+        let spec = &manifest(name)["spec"];
+        assert_eq!(spec["rules"], metadata["rules"], "{name}");
+        assert_eq!(spec["contextAwareResources"], metadata["contextAwareResources"], "{name}");
+        assert_eq!((&spec["mutating"], &spec["mode"]), (&json!(is_mutating), &json!(mode)), "{name}");
+        assert!(is_valid(&spec["settings"]), "{name}");
+        assert!(spec["timeoutEvalSeconds"].as_u64() < spec["timeoutSeconds"].as_u64(), "{name}");
+    }
+}
+
+#[test]
+fn the_guard_lets_what_the_policy_admits_pass_unchanged_and_refuses_what_it_does_not() {
+    let guard = || manifest("mcpserver-scaling-guard")["spec"]["settings"].clone();
+    let stdio = mcpserver(json!({}));
+    let deployment: fn() -> Case = || update(deployment(1), deployment(3));
+    let scale: fn() -> Case = || scale("deployments", DEPLOYMENT_SELECTOR, 1, 3);
+    for case in [deployment, scale] {
+        let admitted = case().finds(&stdio).run();
+        assert_eq!(admitted.changes(), ["/spec/replicas=1"]);
+        let (code, _) = case().settings(guard()).finds(&stdio).run().refusal().expect("nobody corrected it");
+        assert_eq!(code, 422);
+        let corrected = case().request("object", admitted.object()).settings(guard()).finds(&stdio).run();
+        assert_eq!((corrected.refusal(), corrected.changes().len()), (None, 0));
+    }
+    // A server that declares three is the policy's to warn of.
+    let declared = create(mcpserver(json!({"replicas": 3}))).settings(guard()).run();
+    assert_eq!((declared.refusal(), declared.changes().len()), (None, 0));
+}
+
+#[test]
+fn the_monitor_reports_what_the_policy_would_change_or_warn_of() {
+    let monitor = || manifest("mcpserver-scaling-monitor")["spec"]["settings"].clone();
+    let stdio = mcpserver(json!({}));
+    // As an audit asks: a creation by nobody.
+    assert!(create(deployment(3)).settings(monitor()).finds(&stdio).run().refusal().is_some());
+    assert!(create(mcpserver(json!({"replicas": 3}))).settings(monitor()).run().refusal().is_some());
+    let unshared = mcpserver(json!({"transport": "sse", "replicas": 3}));
+    assert!(create(unshared).settings(monitor()).run().refusal().is_some());
+    let fine = create(deployment(1)).settings(monitor()).finds(&stdio).run();
+    assert_eq!((fine.refusal(), fine.changes().len()), (None, 0));
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod load;
+mod manifests;
 mod reconciling;
 mod releases;
 mod rights;
@@ -82,6 +83,16 @@ pub(crate) fn acts() -> Vec<Act> {
             has_webhook: false,
             scenarios: scenarios! {
                 "500 servers are created at once, without and with the policy" => load::many_at_once,
+            },
+        },
+        Act {
+            name: "manifests",
+            has_webhook: false,
+            scenarios: scenarios! {
+                "the plain manifests, to the letter" => manifests::plain,
+                "the chart, with several values and with wrong ones" => manifests::chart,
+                "the chart says what the plain manifests say" => manifests::chart_is_plain,
+                "the reconciler's pod in a namespace of the restricted profile" => manifests::restricted,
             },
         },
         Act {
