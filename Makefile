@@ -12,7 +12,7 @@ CLUSTER ?= $(FIXTURES)/cluster
 TOUR := mcpserver-stdio-three-replicas mcpserver-without-redis deployment-stdio-three-replicas \
 	deployment-missing-grace-period deployment-reset-by-operator scale-deployment-stdio autoscaler-stdio
 
-.PHONY: run test e2e-tests fmt lint bench bench-policy bench-reconciler fuzz clean evaluate
+.PHONY: run test bats publish e2e-tests demo fmt lint bench bench-policy bench-reconciler fuzz clean evaluate
 
 run: policy.wasm evaluate
 ifeq ($(REQUEST),)
@@ -36,6 +36,19 @@ annotated-policy.wasm: policy.wasm metadata.yml README.md
 	@command -v kwctl >/dev/null || { echo "annotating needs kwctl: https://github.com/kubewarden/kwctl" >&2; exit 1; }
 	kwctl annotate --metadata-path metadata.yml --usage-path README.md --output-path $@ policy.wasm
 
+# To a registry: MODULE=registry/name:tag
+MODULE ?=
+publish: annotated-policy.wasm
+	@[ -n "$(MODULE)" ] || { echo "make publish MODULE=registry/name:tag" >&2; exit 1; }
+	kwctl push annotated-policy.wasm registry://$(MODULE)
+
+# The module in kwctl or, where there is none, in the evaluator.
+bats: policy.wasm evaluate
+	@command -v bats >/dev/null && command -v jq >/dev/null || { echo "this needs bats and jq" >&2; exit 1; }
+	@if command -v kwctl >/dev/null; then $(MAKE) annotated-policy.wasm; \
+		else echo "no kwctl here: the evaluator takes its place"; fi
+	bats e2e-tests/e2e.bats
+
 $(FLOOR): e2e-tests/accept-guest/src/lib.rs e2e-tests/accept-guest/Cargo.toml Cargo.toml Cargo.lock scripts/wasm
 	scripts/wasm module accept-guest $@
 
@@ -51,6 +64,14 @@ e2e-tests: policy.wasm
 	cargo build --quiet --locked -p cluster-tests
 	assets=$$(scripts/control-plane) && helm=$$(scripts/helm) && target/debug/cluster-tests run --assets "$$assets" \
 		--policy policy.wasm --reconciler target/mcpserver-scaling-reconciler --helm "$$helm" --act "$(ACT)"
+
+# The story in a terminal, in a real cluster where `make e2e-tests` got one before, else as verdicts on requests.
+demo: policy.wasm
+	@if assets=$$(CONTROL_PLANE=found scripts/control-plane) && command -v kubectl >/dev/null; then \
+		scripts/reconciler target/mcpserver-scaling-reconciler && cargo build --quiet --locked -p cluster-tests && \
+		target/debug/cluster-tests demo --assets "$$assets" --policy policy.wasm \
+			--reconciler target/mcpserver-scaling-reconciler; \
+	else $(MAKE) run; fi
 
 fmt:
 	cargo fmt --all

@@ -4,6 +4,7 @@
 
 mod control_plane;
 mod crds;
+mod demo;
 mod scenarios;
 mod webhook;
 mod world;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use world::{Artefacts, World, existing};
 
@@ -28,39 +29,54 @@ struct Cli {
 enum Command {
     /// Plays the scenarios and tells how each one ended
     Run {
-        /// The folder with kube-apiserver and etcd; scripts/control-plane prints it
-        #[arg(long, value_name = "FOLDER")]
-        assets: PathBuf,
-        /// The policy module
-        #[arg(long, value_name = "FILE")]
-        policy: PathBuf,
-        /// The reconciler's binary
-        #[arg(long, value_name = "FILE")]
-        reconciler: PathBuf,
-        /// Helm; scripts/helm prints it
-        #[arg(long, value_name = "FILE")]
-        helm: PathBuf,
+        #[command(flatten)]
+        paths: Paths,
         /// Play only acts with this in their name
         #[arg(long, default_value = "")]
         act: String,
+    },
+    /// Tells in a terminal what goes wrong, and how it goes with the policy and the reconciler
+    Demo {
+        #[command(flatten)]
+        paths: Paths,
     },
     /// Serves the policy as an admission webhook (what `run` starts)
     #[command(hide = true)]
     Webhook(webhook::Arguments),
 }
 
+#[derive(Args)]
+struct Paths {
+    /// The folder with kube-apiserver and etcd; scripts/control-plane prints it
+    #[arg(long, value_name = "FOLDER")]
+    assets: PathBuf,
+    /// The policy module
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// The reconciler's binary
+    #[arg(long, value_name = "FILE")]
+    reconciler: PathBuf,
+    /// Helm; scripts/helm prints it
+    #[arg(long, value_name = "FILE")]
+    helm: Option<PathBuf>,
+}
+
+impl Paths {
+    fn artefacts(&self) -> Result<Artefacts> {
+        Ok(Artefacts {
+            assets: existing(&self.assets)?,
+            policy: existing(&self.policy)?,
+            reconciler: existing(&self.reconciler)?,
+            helm: self.helm.as_deref().map(existing).transpose()?,
+            repository: existing(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."))?,
+        })
+    }
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run { assets, policy, reconciler, helm, act } => on_one_thread(async {
-            let artefacts = Artefacts {
-                assets: existing(&assets)?,
-                policy: existing(&policy)?,
-                reconciler: existing(&reconciler)?,
-                helm: existing(&helm)?,
-                repository: existing(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."))?,
-            };
-            play(artefacts, &act).await
-        }),
+        Command::Run { paths, act } => on_one_thread(async { until_told(play(paths.artefacts()?, &act)).await }),
+        Command::Demo { paths } => on_one_thread(async { until_told(demo::tell(paths.artefacts()?)).await }),
         Command::Webhook(arguments) => on_threads(webhook::serve(arguments)),
     };
     match done {
@@ -81,16 +97,17 @@ fn on_threads(future: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
 }
 
-async fn play(artefacts: Artefacts, act: &str) -> Result<()> {
+/// Until it is done, or somebody tells it to stop; what it has started goes with it.
+async fn until_told(done: impl Future<Output = Result<()>>) -> Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
-        done = play_all(artefacts, act) => done,
+        done = done => done,
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         _ = terminate.recv() => bail!("terminated"),
     }
 }
 
-async fn play_all(artefacts: Artefacts, only: &str) -> Result<()> {
+async fn play(artefacts: Artefacts, only: &str) -> Result<()> {
     let begun = Instant::now();
     let mut world = World::begin(artefacts).await.context("there is no cluster")?;
     let tool = if world.has_kubectl() { "kubectl" } else { "requests like kubectl's, which is not installed" };

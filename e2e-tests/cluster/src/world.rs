@@ -31,8 +31,8 @@ pub(crate) struct Artefacts {
     pub(crate) policy: PathBuf,
     /// The reconciler's binary.
     pub(crate) reconciler: PathBuf,
-    /// Helm.
-    pub(crate) helm: PathBuf,
+    /// Helm, which only the chart needs.
+    pub(crate) helm: Option<PathBuf>,
     /// The repository, for metadata and manifests.
     pub(crate) repository: PathBuf,
 }

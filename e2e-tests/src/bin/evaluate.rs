@@ -35,6 +35,9 @@ struct Arguments {
     /// File or folder with YAML or JSON manifests: the objects that the policy finds in the cluster
     #[arg(long, value_name = "PATH", conflicts_with = "replay_host_capabilities_interactions")]
     cluster: Option<PathBuf>,
+    /// What kwctl takes before it lets the policy look objects up; here it always may
+    #[arg(long)]
+    allow_context_aware: bool,
     /// File with a session that `kwctl run --record-host-capabilities-interactions` wrote, to answer the policy from
     #[arg(long, value_name = "FILE")]
     replay_host_capabilities_interactions: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! What `deploy/` holds, and what the chart makes of it: the API server takes all of it to the letter, and both say the same.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -138,7 +138,7 @@ async fn install_platform(world: &World) -> Result<()> {
 /// What Helm makes of the chart with these values.
 fn render(world: &World, values: &[&str]) -> Result<Vec<Value>> {
     let chart: PathBuf = world.artefacts.repository.join("deploy/chart");
-    let helm: &Path = &world.artefacts.helm;
+    let helm = world.artefacts.helm.as_deref().context("this needs --helm")?;
     let mut command = Command::new(helm);
     command.args(["template", "mcpserver-scaling"]).arg(chart).args(["--namespace", "toolhive-system"]);
     for value in values {
