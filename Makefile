@@ -12,7 +12,7 @@ CLUSTER ?= $(FIXTURES)/cluster
 TOUR := mcpserver-stdio-three-replicas mcpserver-without-redis deployment-stdio-three-replicas \
 	deployment-missing-grace-period deployment-reset-by-operator scale-deployment-stdio autoscaler-stdio
 
-.PHONY: run test bats publish e2e-tests demo fmt lint bench bench-policy bench-reconciler fuzz clean evaluate
+.PHONY: run test bats publish e2e-tests demo reproducible fmt lint bench bench-policy bench-reconciler fuzz clean evaluate
 
 run: policy.wasm evaluate
 ifeq ($(REQUEST),)
@@ -72,6 +72,10 @@ demo: policy.wasm
 		target/debug/cluster-tests demo --assets "$$assets" --policy policy.wasm \
 			--reconciler target/mcpserver-scaling-reconciler; \
 	else $(MAKE) run; fi
+
+# The module built twice, from different folders: the same bytes.
+reproducible:
+	scripts/reproducible
 
 fmt:
 	cargo fmt --all

@@ -49,7 +49,7 @@ contextAwareResources:
 matchConditions:
   - name: toolhive-workloads
     expression: >-
-      !(request.resource.group == 'apps' && request.subResource == '') ||
+      request.resource.group != 'apps' || has(request.subResource) ||
       [object, oldObject].exists(o, o != null && (
         (has(o.metadata.labels) && 'toolhive' in o.metadata.labels) ||
         (has(o.metadata.ownerReferences) && o.metadata.ownerReferences.exists(r, r.apiVersion.startsWith('toolhive.stacklok.dev/')))))

@@ -128,6 +128,21 @@ pub(super) async fn restricted(world: &mut World) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn cel_in_docs(world: &mut World) -> Result<()> {
+    let text = std::fs::read_to_string(world.artefacts.repository.join("docs/comparison.md"))?;
+    let (_, snippet) = text.split_once("```yaml\n").context("has a snippet")?;
+    let (snippet, _) = snippet.split_once("```").context("which ends")?;
+    let mut spec: Value = serde_saphyr::from_str(snippet)?;
+    spec["matchConstraints"] = json!({"resourceRules": [{
+        "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["statefulsets"], "operations": ["CREATE", "UPDATE"],
+    }]});
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "stdio"}, "spec": spec,
+    });
+    world.dry_apply(&policy).await
+}
+
 async fn install_platform(world: &World) -> Result<()> {
     for definition in platform_definitions() {
         world.define(&definition).await?;

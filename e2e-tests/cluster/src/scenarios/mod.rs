@@ -93,6 +93,7 @@ pub(crate) fn acts() -> Vec<Act> {
                 "the chart, with several values and with wrong ones" => manifests::chart,
                 "the chart says what the plain manifests say" => manifests::chart_is_plain,
                 "the reconciler's pod in a namespace of the restricted profile" => manifests::restricted,
+                "the CEL that docs/comparison.md compares with" => manifests::cel_in_docs,
             },
         },
         Act {
