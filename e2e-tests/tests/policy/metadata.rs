@@ -262,3 +262,32 @@ fn the_monitor_reports_what_the_policy_would_change_or_warn_of() {
     let fine = create(deployment(1)).settings(monitor()).finds(&stdio).run();
     assert_eq!((fine.refusal(), fine.changes().len()), (None, 0));
 }
+
+#[test]
+fn what_the_documents_point_to_is_there() {
+    let mut files = vec!["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
+    files.extend(["docs/architecture.md", "docs/operations.md", "docs/security.md", "docs/comparison.md"]);
+    let mut links = 0;
+    for file in files {
+        let folder = repository().join(file).parent().expect("is in a folder").to_owned();
+        let text = text(file);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = target.split('#').next().expect("has a first part");
+            if !target.is_empty() && !target.contains("://") {
+                assert!(folder.join(target).exists(), "{file}: {target}");
+                links += 1;
+            }
+        }
+        for path in text
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|code| code.starts_with("deploy/") || code.starts_with("scripts/"))
+        {
+            let path = path.split(' ').next().expect("has a first part");
+            assert!(repository().join(path).exists(), "{file}: {path}");
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links}");
+}

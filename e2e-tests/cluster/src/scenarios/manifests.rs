@@ -9,13 +9,16 @@ use serde_json::{Value, json};
 use crate::crds::platform_definitions;
 use crate::world::World;
 
+/// The manifests beside those for Kubewarden.
+const ROOT: [&str; 3] = ["deploy/reconciler.yaml", "deploy/policy-server-rbac.yaml", "deploy/audit-scanner-rbac.yaml"];
+
 pub(super) async fn plain(world: &mut World) -> Result<()> {
     install_platform(world).await?;
-    let mut files = vec!["deploy/reconciler.yaml".to_owned(), "deploy/policy-server-rbac.yaml".to_owned()];
+    let mut files = ROOT.map(str::to_owned).to_vec();
     for entry in std::fs::read_dir(world.artefacts.repository.join("deploy/kubewarden"))? {
         files.push(format!("deploy/kubewarden/{}", entry?.file_name().to_string_lossy()));
     }
-    ensure!(files.len() == 5, "{files:?}");
+    ensure!(files.len() == 6, "{files:?}");
     for file in files {
         for object in world.manifest(&file)? {
             world.dry_apply(&object).await.with_context(|| file.clone())?;
@@ -41,7 +44,7 @@ pub(super) async fn chart(world: &mut World) -> Result<()> {
     let digest = format!("policy.digest=sha256:{}", "0".repeat(64));
     for (values, least) in [
         (&[][..], 11),
-        (&everything, 17),
+        (&everything, 19),
         (&["reconciler.watchNamespace=toolhive-system", "networkPolicy.enabled=false", digest.as_str()], 10),
         (&["reconciler.enabled=false"], 3),
         (&["policy.enabled=false"], 8),
@@ -69,7 +72,7 @@ pub(super) async fn chart_is_plain(world: &mut World) -> Result<()> {
     let mut compared = 0;
     let files = ["mcpserver-scaling", "mcpserver-scaling-guard", "mcpserver-scaling-monitor"];
     let files = files.map(|name| format!("deploy/kubewarden/{name}.yaml"));
-    for file in files.iter().map(String::as_str).chain(["deploy/reconciler.yaml", "deploy/policy-server-rbac.yaml"]) {
+    for file in files.iter().map(String::as_str).chain(ROOT) {
         for plain in world.manifest(file)? {
             let is_same = |object: &&Value| {
                 // The chart's Role for the Lease has a name of its own: there may be another Role in the namespace.
