@@ -1,6 +1,9 @@
 //! The events that say what the reconciler did: one for each change, none for what stays.
 
-use kube::runtime::events::{Event, EventType};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
 use mcp_scaling_rules::{Scaling, exceeds_stdio_cap};
 
 use crate::plan::declared;
@@ -20,14 +23,28 @@ pub struct Notice {
     pub note: String,
 }
 
-impl From<Notice> for Event {
-    fn from(notice: Notice) -> Self {
-        Self {
-            type_: if notice.is_warning { EventType::Warning } else { EventType::Normal },
-            reason: notice.reason.to_owned(),
-            action: notice.action.to_owned(),
-            note: Some(notice.note),
-            secondary: None,
+impl Notice {
+    /// The event that says it of an object. `controller` and `instance` are who reports it.
+    ///
+    /// kube's recorder keeps every event for some minutes, so as to count those that come again. Ours do not, and a cluster that is
+    /// made right for the first time has many.
+    pub fn event(self, regarding: &ObjectReference, controller: &str, instance: &str, now: Timestamp) -> Event {
+        let name = regarding.name.as_deref().unwrap_or_default();
+        Event {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{name}.")),
+                namespace: regarding.namespace.clone(),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(now)),
+            type_: Some(if self.is_warning { "Warning" } else { "Normal" }.to_owned()),
+            reason: Some(self.reason.to_owned()),
+            action: Some(self.action.to_owned()),
+            note: Some(self.note),
+            regarding: Some(regarding.clone()),
+            reporting_controller: Some(controller.to_owned()),
+            reporting_instance: Some(instance.to_owned()),
+            ..Event::default()
         }
     }
 }

@@ -11,13 +11,12 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kube::Client;
 use kube::api::ApiResource;
-use kube::runtime::events::{Recorder, Reporter};
 use mcp_scaling_rules::SessionStorage;
 use mcpserver_scaling_reconciler::controller::{self, End};
 use mcpserver_scaling_reconciler::election::Election;
 use mcpserver_scaling_reconciler::endpoints::Endpoints;
 use mcpserver_scaling_reconciler::metrics::{COMMIT, Metrics};
-use mcpserver_scaling_reconciler::reconcile::{FIELD_MANAGER, Options, Reconciler};
+use mcpserver_scaling_reconciler::reconcile::{Options, Reconciler};
 use mcpserver_scaling_reconciler::{check, client, cluster};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -259,9 +258,7 @@ async fn lead(client: &Client, arguments: &Cluster, metrics: &Arc<Metrics>, read
             () = term.clone().ends() => return,
         };
         info!(version = resource.version, "watching MCPServers");
-        let recorder =
-            Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.into(), instance: Some(identity()) });
-        let reconciler = Reconciler::new(client.clone(), resource, options, metrics.clone(), recorder);
+        let reconciler = Reconciler::new(client.clone(), resource, options, metrics.clone(), identity());
         let end =
             controller::run(Arc::new(reconciler), arguments.namespace.as_deref(), ready, term.clone().ends()).await;
         match end {

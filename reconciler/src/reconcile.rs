@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::jiff;
-use kube::api::{ApiResource, GetParams, Patch, PatchParams};
+use kube::api::{ApiResource, GetParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
 use kube::runtime::controller::Action;
-use kube::runtime::events::Recorder;
 use kube::{Api, Client, Resource};
 use mcp_scaling_rules::conditions::LIVE_REPLICAS_WARNING;
 use mcp_scaling_rules::{Condition, Scaling, SessionStorage};
@@ -49,7 +49,7 @@ pub struct Reconciler {
     pub live: LiveCounts,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    recorder: Recorder,
+    instance: String,
     history: Mutex<History>,
 }
 
@@ -105,16 +105,16 @@ struct FreshStatus {
 }
 
 impl Reconciler {
-    /// A reconciler for what the API server serves as `resource`.
+    /// A reconciler for what the API server serves as `resource`. Its events say that `instance` reported them.
     pub fn new(
         client: Client,
         resource: ApiResource,
         options: Options,
         metrics: Arc<Metrics>,
-        recorder: Recorder,
+        instance: String,
     ) -> Self {
         let (live, history) = (LiveCounts::default(), Mutex::default());
-        Self { client, resource: Arc::new(resource), options, live, metrics, recorder, history }
+        Self { client, resource: Arc::new(resource), options, live, metrics, instance, history }
     }
 
     /// Makes a server right that was seen as `seen`, and says when to look again.
@@ -344,9 +344,11 @@ impl Reconciler {
         let mut reference = server.object_ref(&self.resource);
         reference.uid = Some(uid.to_owned());
         reference.resource_version = None;
+        let events: Api<Event> = Api::namespaced(self.client.clone(), server.namespace());
         for notice in notices {
+            let event = notice.event(&reference, FIELD_MANAGER, &self.instance, jiff::Timestamp::now());
             // An event that is lost changes nothing; what it tells is in the status and in the log.
-            if let Err(error) = self.recorder.publish(&notice.into(), &reference).await {
+            if let Err(error) = events.create(&PostParams::default(), &event).await {
                 self.metrics.event_failures.inc();
                 warn!(namespace = server.namespace(), name = server.name(), "cannot write an event: {error}");
             }

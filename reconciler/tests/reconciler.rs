@@ -9,7 +9,6 @@ use std::time::Duration;
 use kube::Client;
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
-use kube::runtime::events::{Recorder, Reporter};
 use mcp_scaling_rules::SessionStorage;
 use mcpserver_scaling_reconciler::client::patient;
 use mcpserver_scaling_reconciler::cluster::served_resource;
@@ -80,10 +79,7 @@ async fn start_with(server: &ApiServer, dry_run: bool) -> Running {
                 Err(_) => sleep(SECOND).await,
             }
         };
-        let reporter =
-            Reporter { controller: "mcpserver-scaling-reconciler".to_owned(), instance: Some("pod".to_owned()) };
-        let recorder = Recorder::new(client.clone(), reporter);
-        let reconciler = Arc::new(Reconciler::new(client, resource, options, counted, recorder));
+        let reconciler = Arc::new(Reconciler::new(client, resource, options, counted, "pod".to_owned()));
         let stop = async move { drop(stopped.await) };
         controller::run(reconciler, None, &watch::channel(false).0, stop).await
     });

@@ -342,12 +342,9 @@ impl ApiServer {
                 self.patch(call, group, version, &key(resource, namespace, name), apply, scale)
             }
             ("POST", ["apis", "events.k8s.io", "v1", "namespaces", namespace, "events"]) => {
-                let name = call.body["metadata"]["name"].as_str().expect("has a name");
-                self.put(&key("events", namespace, name), call.body.clone());
-                answer(&call.body)
-            }
-            ("PATCH", ["apis", "events.k8s.io", "v1", "namespaces", namespace, "events", name]) => {
-                self.put(&key("events", namespace, name), call.body.clone());
+                let name = call.body["metadata"]["generateName"].as_str().expect("has the beginning of a name");
+                let name = format!("{name}{:05}", self.state().version);
+                self.put(&key("events", namespace, &name), call.body.clone());
                 answer(&call.body)
             }
             _ => panic!("the model does not know {}", call.line()),

@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use super::reconciling::says;
-use crate::world::{OPERATOR, World, deployment};
+use crate::world::{OPERATOR, World, deployment, statefulset};
 
 const SERVERS: usize = 500;
 
@@ -56,21 +56,28 @@ pub(super) async fn many_at_once(world: &mut World) -> Result<()> {
         Ok(())
     };
     memory("webhook", world.webhook_process())?;
-    memory("reconciler", world.reconciler_process(index))
+    memory("reconciler after that", world.reconciler_process(index))?;
+    world.stop_reconcilers().await?;
+    let index = world.start_reconciler(&[]).await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    memory("reconciler after a restart", world.reconciler_process(index))
 }
 
-/// Makes 500 servers with three replicas each, and their Deployments; how long each of those took, in order.
+/// Makes 500 servers with three replicas each, their Deployments and StatefulSets; how long the Deployments took, in order.
 async fn create_all(world: &World, namespace: &str) -> Result<Vec<Duration>> {
     world.namespace(namespace).await?;
     let operator = world.actor(OPERATOR).await?;
     let create = |index: usize| {
         let operator = operator.clone();
         async move {
-            let server = world.server(&format!("server-{index}"), json!({"replicas": 3}));
+            let name = format!("server-{index}");
+            let server = world.server(&name, json!({"replicas": 3}));
             let server = world.admin.create("mcpservers", namespace, &server).await?.done()?.body;
             let begun = Instant::now();
             operator.create("deployments", namespace, &deployment(&server, 3)).await?.done()?;
-            anyhow::Ok(begun.elapsed())
+            let elapsed = begun.elapsed();
+            operator.create("statefulsets", namespace, &statefulset(&name, "stdio", 1)).await?.done()?;
+            anyhow::Ok(elapsed)
         }
     };
     let mut times: Vec<Duration> =
