@@ -32,7 +32,7 @@ impl Notice {
         let name = regarding.name.as_deref().unwrap_or_default();
         Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{name}.")),
+                generate_name: Some(format!("{name}-")),
                 namespace: regarding.namespace.clone(),
                 ..ObjectMeta::default()
             },

@@ -60,7 +60,13 @@ enum Wrong {
 struct Past {
     writes: [Option<Writes>; 3],
     wrong: Wrong,
-    failures: u32,
+    failures: Option<Failures>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failures {
+    count: u32,
+    last: Instant,
 }
 
 /// What is remembered of all servers, by any name for them.
@@ -121,17 +127,18 @@ impl History {
 
     /// How long to wait after a failure: longer each time, and never quite as long as others, so that not all come back at
     /// once.
-    pub fn failed(&mut self, server: &str) -> Duration {
+    pub fn failed(&mut self, server: &str, now: Instant) -> Duration {
         let past = self.servers.entry(server.into()).or_default();
-        past.failures = past.failures.saturating_add(1);
-        let wait = doubled(FIRST_RETRY, past.failures - 1, LONGEST_RETRY);
+        let before = past.failures.map_or(0, |failures| failures.count);
+        past.failures = Some(Failures { count: before.saturating_add(1), last: now });
+        let wait = doubled(FIRST_RETRY, before, LONGEST_RETRY);
         wait.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
     /// Forgets the failures of a server.
     pub fn succeeded(&mut self, server: &str) {
         if let Some(past) = self.servers.get_mut(server) {
-            past.failures = 0;
+            past.failures = None;
         }
     }
 
@@ -144,7 +151,9 @@ impl History {
                 // Longer than the warning lasts, or it would be taken for one from before a restart.
                 Wrong::Until(then) => then + QUIET * 2 > now,
             };
-            is_wrong || past.failures > 0 || past.writes.iter().flatten().any(|writes| !writes.is_over(now))
+            // A server that failed and was deleted is not tried again.
+            let fails = past.failures.is_some_and(|failures| failures.last + LONGEST_RETRY * 2 > now);
+            is_wrong || fails || past.writes.iter().flatten().any(|writes| !writes.is_over(now))
         });
     }
 
@@ -244,14 +253,19 @@ mod tests {
     #[test]
     fn failures_are_tried_again_ever_later() {
         let mut history = History::default();
+        let now = Instant::now();
         for (times, longest) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
-            let wait = history.failed("a");
+            let wait = history.failed("a", now);
             assert!(wait >= SECOND * longest / 2 && wait <= SECOND * longest, "{times}: {wait:?}");
         }
         for _ in 0..100 {
-            assert!(history.failed("a") <= Duration::from_secs(300));
+            assert!(history.failed("a", now) <= Duration::from_secs(300));
         }
         history.succeeded("a");
-        assert!(history.failed("a") <= SECOND);
+        assert!(history.failed("a", now) <= SECOND);
+        history.prune(now + SECOND * 300);
+        assert_eq!(history.len(), 1);
+        history.prune(now + SECOND * 600);
+        assert!(history.is_empty(), "it was deleted meanwhile");
     }
 }

@@ -87,8 +87,7 @@ impl Failure {
 #[derive(Deserialize)]
 struct Fresh {
     metadata: FreshMetadata,
-    #[serde(default)]
-    status: FreshStatus,
+    status: Option<FreshStatus>,
 }
 
 #[derive(Deserialize)]
@@ -98,9 +97,8 @@ struct FreshMetadata {
     resource_version: String,
 }
 
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Deserialize)]
 struct FreshStatus {
-    #[serde(default)]
     conditions: Option<Vec<Box<RawValue>>>,
 }
 
@@ -185,7 +183,7 @@ impl Reconciler {
 
     /// When to try a server again that could not be made right.
     pub fn retry(&self, server: &Server, failure: &Failure) -> Action {
-        let wait = self.history().failed(&key(server));
+        let wait = self.history().failed(&key(server), Instant::now());
         Action::requeue(wait.max(failure.retry_after().unwrap_or_default()))
     }
 
@@ -284,7 +282,7 @@ impl Reconciler {
     ) -> Result<Vec<Notice>, Failure> {
         let (namespace, name) = (server.namespace(), server.name());
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let list = fresh.status.conditions.unwrap_or_default();
+        let list = fresh.status.and_then(|status| status.conditions).unwrap_or_default();
         let (conditions, transitions) = with_conditions(list, wanted, server, &now)?;
         if self.options.dry_run {
             for condition in wanted {

@@ -635,7 +635,7 @@ async fn an_api_server_that_fails_every_fourth_time() {
             _ => None,
         });
         let _running = start(&server).await;
-        sleep(200 * A_WHILE).await;
+        sleep(400 * A_WHILE).await;
         assert_right(&server, &format!("seed {seed}"));
         server.take_calls();
         server.trouble(|_| None);

@@ -343,6 +343,7 @@ impl ApiServer {
             }
             ("POST", ["apis", "events.k8s.io", "v1", "namespaces", namespace, "events"]) => {
                 let name = call.body["metadata"]["generateName"].as_str().expect("has the beginning of a name");
+                assert!(name.ends_with('-'), "the API server takes no other end: {name}");
                 let name = format!("{name}{:05}", self.state().version);
                 self.put(&key("events", namespace, &name), call.body.clone());
                 answer(&call.body)
