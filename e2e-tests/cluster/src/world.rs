@@ -474,19 +474,20 @@ impl World {
     /// # Errors
     /// Where they do not.
     pub(crate) async fn webhook_answers(&self) -> Result<()> {
-        // Warned of whatever the settings, but for sessionStorage: ignore, which no scenario has.
-        let probe = json!({
+        eventually("the webhook answers", || async { Ok(!self.probe().await?.warnings.is_empty()) }).await
+    }
+
+    /// Asks for something that the policy warns of with any of the settings here, and that nobody keeps.
+    async fn probe(&self) -> Result<Answer> {
+        let server = self.server("webhook-probe", json!({}));
+        // It is there already, or is made now.
+        let _ = self.admin.create("mcpservers", "toolhive-system", &server).await?;
+        let autoscaler = json!({
             "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "probe"},
             "spec": {"maxReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "webhook-probe"}},
         });
-        let server = self.server("webhook-probe", json!({}));
         let path = format!("{}?dryRun=All", self.admin.path("horizontalpodautoscalers", "toolhive-system"));
-        eventually("the webhook answers", || async {
-            // It is looked up by name, and found, since it is made where the webhook does not yet stand in the way.
-            let _ = self.admin.create("mcpservers", "toolhive-system", &server).await?;
-            Ok(!self.admin.send("POST", &path, "application/json", &probe).await?.warnings.is_empty())
-        })
-        .await
+        self.admin.send("POST", &path, "application/json", &autoscaler).await
     }
 
     /// Starts the webhook's process, anew or where it was.
@@ -538,8 +539,12 @@ impl World {
     pub(crate) async fn webhook_off(&mut self) -> Result<()> {
         let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/mcpserver-scaling-policy";
         self.admin.send("DELETE", path, "application/json", &Value::Null).await?;
-        // The API server hears of it a moment later; until then the webhook still answers.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        // The API server hears of it a moment later; until then the webhook has to answer.
+        let is_off = || async {
+            let answer = self.probe().await?;
+            Ok(answer.code < 300 && answer.warnings.is_empty())
+        };
+        eventually("no request comes through the webhook", is_off).await?;
         stop(&mut self.webhook);
         Ok(())
     }
