@@ -163,4 +163,29 @@ mod tests {
         assert_eq!(series(&metrics).len(), before.len());
         assert!(metrics.render().contains(r#"mcpserver_scaling_reconciles_total{result="ok"} 1"#));
     }
+
+    #[test]
+    fn alerts_dashboard_and_documents_name_what_there_is() {
+        let rendered = Metrics::new().render();
+        let mut named = 0;
+        for file in
+            ["deploy/chart/files/alerts.yaml", "deploy/chart/files/dashboard.json", "docs/operations.md", "README.md"]
+        {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../").to_owned() + file;
+            let text = std::fs::read_to_string(path).expect("is there");
+            for rest in text.split("mcpserver_scaling_").skip(1) {
+                let name: String =
+                    rest.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '_').collect();
+                let is_there = rendered.lines().any(|line| {
+                    let series = line.strip_prefix("mcpserver_scaling_").and_then(|line| line.strip_prefix(&name));
+                    series.is_some_and(|rest| rest.starts_with([' ', '{']))
+                });
+                assert!(is_there, "{file}: mcpserver_scaling_{name}");
+                named += 1;
+            }
+        }
+        assert!(named > 20, "{named}");
+        let dashboard = include_str!("../../deploy/chart/files/dashboard.json");
+        assert!(serde_json::from_str::<serde_json::Value>(dashboard).is_ok());
+    }
 }

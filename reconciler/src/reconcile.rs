@@ -286,14 +286,7 @@ impl Reconciler {
         let (conditions, transitions) = with_conditions(list, wanted, server, &now)?;
         if self.options.dry_run {
             for condition in wanted {
-                info!(
-                    namespace,
-                    name,
-                    condition = condition.type_,
-                    status = condition.status,
-                    reason = condition.reason,
-                    "would set the condition"
-                );
+                log_condition(server, condition, "would set");
             }
             return Ok(Vec::new());
         }
@@ -322,15 +315,7 @@ impl Reconciler {
         self.metrics.status_writes.inc();
         let mut notices: Vec<Notice> = transitions.iter().filter_map(events::transition).collect();
         for transition in &transitions {
-            let condition = transition.to;
-            info!(
-                namespace,
-                name,
-                condition = condition.type_,
-                status = condition.status,
-                reason = condition.reason,
-                "set the condition"
-            );
+            log_condition(server, &transition.to, "set");
         }
         if self.wrote(server, Target::Conditions) == Written::Yielding {
             notices.push(events::yielding("status.conditions"));
@@ -365,6 +350,17 @@ impl From<Kind> for Target {
             Kind::StatefulSet => Self::StatefulSet,
         }
     }
+}
+
+fn log_condition(server: &Server, condition: &Condition, what: &str) {
+    info!(
+        namespace = server.namespace(),
+        name = server.name(),
+        condition = condition.type_,
+        status = condition.status,
+        reason = condition.reason,
+        "{what} the condition"
+    );
 }
 
 fn by_us() -> PatchParams {

@@ -617,6 +617,14 @@ impl World {
         })
     }
 
+    /// Makes an MCPServer, as a person does. What the API server answered; the server is its body.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub(crate) async fn make_server(&self, namespace: &str, name: &str, spec: Value) -> Result<Answer> {
+        self.admin.create("mcpservers", namespace, &self.server(name, spec)).await?.done()
+    }
+
     /// Every entry of the API server's audit log so far.
     ///
     /// # Errors

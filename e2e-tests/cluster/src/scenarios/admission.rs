@@ -9,7 +9,7 @@ use crate::world::{AUTOSCALER, OPERATOR, World, deployment, eventually, stateful
 async fn with_server(world: &World, namespace: &str, spec: serde_json::Value) -> Result<()> {
     world.namespace(namespace).await?;
     let transport = spec["transport"].as_str().unwrap_or("stdio").to_owned();
-    let server = world.admin.create("mcpservers", namespace, &world.server("github", spec)).await?.done()?.body;
+    let server = world.make_server(namespace, "github", spec).await?.body;
     let operator = world.actor(OPERATOR).await?;
     operator.create("deployments", namespace, &deployment(&server, 1)).await?.done()?;
     operator.create("statefulsets", namespace, &statefulset("github", &transport, 1)).await?.done()?;
@@ -23,8 +23,7 @@ fn ensure_warned(warnings: &[String], of: &str) -> Result<()> {
 
 pub(super) async fn stdio_server(world: &mut World) -> Result<()> {
     let namespace = world.namespace("stdio-server").await?;
-    let created =
-        world.admin.create("mcpservers", &namespace, &world.server("github", json!({"replicas": 3}))).await?.done()?;
+    let created = world.make_server(&namespace, "github", json!({"replicas": 3})).await?;
     ensure_warned(&created.warnings, "stdio runs 1 replica; 3 requested")?;
     ensure!(created.body["spec"]["replicas"] == 3, "the declared count is GitOps' to keep");
 
@@ -234,12 +233,7 @@ pub(super) async fn foreign(world: &mut World) -> Result<()> {
 pub(super) async fn reject_ratchets(world: &mut World) -> Result<()> {
     world.webhook_off().await?;
     let namespace = world.namespace("reject").await?;
-    let server = world
-        .admin
-        .create("mcpservers", &namespace, &world.server("github", json!({"replicas": 3})))
-        .await?
-        .done()?
-        .body;
+    let server = world.make_server(&namespace, "github", json!({"replicas": 3})).await?.body;
     let mut before = deployment(&server, 3);
     before["metadata"]["finalizers"] = json!(["example.com/e2e"]);
     world.admin.create("deployments", &namespace, &before).await?.done()?;

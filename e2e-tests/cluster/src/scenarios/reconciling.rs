@@ -48,10 +48,10 @@ fn status_writes(world: &World, namespace: &str) -> Result<usize> {
 
 pub(super) async fn what_admission_missed(world: &mut World) -> Result<()> {
     let namespace = world.namespace("missed").await?;
-    let server = world.admin.create("mcpservers", &namespace, &world.server("github", json!({}))).await?.done()?.body;
+    let server = world.make_server(&namespace, "github", json!({})).await?.body;
     world.admin.create("deployments", &namespace, &deployment(&server, 3)).await?.done()?;
     world.admin.create("statefulsets", &namespace, &statefulset("github", "stdio", 2)).await?.done()?;
-    world.admin.create("mcpservers", &namespace, &world.server("declared", json!({"replicas": 3}))).await?.done()?;
+    world.make_server(&namespace, "declared", json!({"replicas": 3})).await?;
     world.start_reconciler(&[]).await?;
 
     let admin = &world.admin;
@@ -79,7 +79,7 @@ pub(super) async fn what_admission_missed(world: &mut World) -> Result<()> {
 pub(super) async fn autoscaler_without_redis(world: &mut World) -> Result<()> {
     let namespace = world.namespace("without-redis").await?;
     let spec = json!({"transport": "streamable-http"});
-    let server = world.admin.create("mcpservers", &namespace, &world.server("github", spec)).await?.done()?.body;
+    let server = world.make_server(&namespace, "github", spec).await?.body;
     world.admin.create("deployments", &namespace, &deployment(&server, 1)).await?.done()?;
     world.actor(AUTOSCALER).await?.scale("deployments", &namespace, "github", 4).await?.done()?;
     let unshared = ("True", "LiveReplicasWithoutSessionStorage");
@@ -117,7 +117,7 @@ pub(super) async fn beside_present_operator(world: &mut World) -> Result<()> {
         for index in 0..5 {
             let begun = Instant::now();
             let name = format!("server-{index}");
-            world.admin.create("mcpservers", &namespace, &world.server(&name, json!({"replicas": 3}))).await?.done()?;
+            world.make_server(&namespace, &name, json!({"replicas": 3})).await?;
             let own = [
                 condition("Ready", "True", "Running"),
                 condition("StdioReplicaCapped", CAPPED.0, CAPPED.1),
@@ -141,12 +141,7 @@ pub(super) async fn beside_present_operator(world: &mut World) -> Result<()> {
 pub(super) async fn beside_old_operator(world: &mut World) -> Result<()> {
     let namespace = world.namespace("beside-old").await?;
     let operator = world.actor(OPERATOR).await?;
-    let server = world
-        .admin
-        .create("mcpservers", &namespace, &world.server("github", json!({"replicas": 3})))
-        .await?
-        .done()?
-        .body;
+    let server = world.make_server(&namespace, "github", json!({"replicas": 3})).await?.body;
     operator_writes(&operator, &namespace, "github", &[condition("Ready", "True", "Running")]).await?;
     operator.create("deployments", &namespace, &deployment(&server, 1)).await?.done()?;
     says(&world.admin, &namespace, "github", "StdioReplicaCapped", CAPPED).await?;
@@ -163,11 +158,11 @@ pub(super) async fn killed(world: &mut World) -> Result<()> {
     let namespace = world.namespace("killed").await?;
     world.stop_reconcilers().await?;
     let index = world.start_reconciler(&[]).await?;
-    world.admin.create("mcpservers", &namespace, &world.server("one", json!({"replicas": 3}))).await?.done()?;
+    world.make_server(&namespace, "one", json!({"replicas": 3})).await?;
     says(&world.admin, &namespace, "one", "StdioReplicaCapped", CAPPED).await?;
     let version = world.admin.get("mcpservers", &namespace, "one").await?["metadata"]["resourceVersion"].clone();
     world.kill_reconciler(index);
-    world.admin.create("mcpservers", &namespace, &world.server("two", json!({"replicas": 3}))).await?.done()?;
+    world.make_server(&namespace, "two", json!({"replicas": 3})).await?;
     world.start_reconciler(&[]).await?;
     says(&world.admin, &namespace, "two", "StdioReplicaCapped", CAPPED).await?;
     let now = world.admin.get("mcpservers", &namespace, "one").await?["metadata"]["resourceVersion"].clone();
@@ -187,12 +182,12 @@ pub(super) async fn two(world: &mut World) -> Result<()> {
     })
     .await?;
     world.start_reconciler(&[]).await?;
-    world.admin.create("mcpservers", &namespace, &world.server("one", json!({"replicas": 3}))).await?.done()?;
+    world.make_server(&namespace, "one", json!({"replicas": 3})).await?;
     says(&world.admin, &namespace, "one", "StdioReplicaCapped", CAPPED).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     ensure!(status_writes(world, &namespace)? == 1, "one of them writes");
     world.kill_reconciler(first);
-    world.admin.create("mcpservers", &namespace, &world.server("two", json!({"replicas": 3}))).await?.done()?;
+    world.make_server(&namespace, "two", json!({"replicas": 3})).await?;
     says(&world.admin, &namespace, "two", "StdioReplicaCapped", CAPPED).await
 }
 
@@ -201,6 +196,6 @@ pub(super) async fn api_server_restarts(world: &mut World) -> Result<()> {
     world.plane.stop_api_server();
     tokio::time::sleep(Duration::from_secs(3)).await;
     world.plane.start_api_server().await?;
-    world.admin.create("mcpservers", &namespace, &world.server("one", json!({"replicas": 3}))).await?.done()?;
+    world.make_server(&namespace, "one", json!({"replicas": 3})).await?;
     says(&world.admin, &namespace, "one", "StdioReplicaCapped", CAPPED).await
 }

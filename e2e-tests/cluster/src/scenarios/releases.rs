@@ -15,7 +15,7 @@ pub(super) async fn together(world: &mut World) -> Result<()> {
     let namespace = world.namespace("together").await?;
     world.stop_reconcilers().await?;
     world.start_reconciler(&[]).await?;
-    let server = world.admin.create("mcpservers", &namespace, &world.server("github", json!({}))).await?.done()?.body;
+    let server = world.make_server(&namespace, "github", json!({})).await?.body;
     world.actor(OPERATOR).await?.create("deployments", &namespace, &deployment(&server, 3)).await?.done()?;
     let autoscaler = world.actor(AUTOSCALER).await?;
     for _ in 0..5 {
@@ -40,8 +40,7 @@ async fn other_release(world: &mut World, shape: Shape) -> Result<()> {
 pub(super) async fn since_013(world: &mut World) -> Result<()> {
     other_release(world, Shape::Since013).await?;
     let namespace = world.namespace("since-013").await?;
-    let server =
-        world.admin.create("mcpservers", &namespace, &world.server("github", json!({"replicas": 3}))).await?.done()?;
+    let server = world.make_server(&namespace, "github", json!({"replicas": 3})).await?;
     ensure!(server.warnings.iter().any(|warning| warning.contains("stdio runs 1 replica")), "{:?}", server.warnings);
     let ready = json!({"type": "Ready", "status": "True", "reason": "Running", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
     let status = json!({"status": {"phase": "Running", "conditions": [ready]}});
@@ -59,12 +58,7 @@ pub(super) async fn since_013(world: &mut World) -> Result<()> {
 pub(super) async fn before_013(world: &mut World) -> Result<()> {
     other_release(world, Shape::Before013).await?;
     let namespace = world.namespace("before-013").await?;
-    let server = world
-        .admin
-        .create("mcpservers", &namespace, &world.server("github", json!({"replicas": 3})))
-        .await?
-        .done()?
-        .body;
+    let server = world.make_server(&namespace, "github", json!({"replicas": 3})).await?.body;
     ensure!(server["spec"]["replicas"].is_null(), "the definition does not have it");
     let operator = world.actor(OPERATOR).await?;
     operator.create("deployments", &namespace, &deployment(&server, 1)).await?.done()?;
@@ -73,7 +67,7 @@ pub(super) async fn before_013(world: &mut World) -> Result<()> {
     says(&world.admin, &namespace, "github", "StdioReplicaCapped", ("False", "StdioReplicaCapNotActive")).await?;
 
     let spec = json!({"transport": "sse"});
-    let server = world.admin.create("mcpservers", &namespace, &world.server("sse", spec)).await?.done()?.body;
+    let server = world.make_server(&namespace, "sse", spec).await?.body;
     operator.create("deployments", &namespace, &deployment(&server, 1)).await?.done()?;
     world.person_scales("deployments", &namespace, "sse", 3).await?;
     operator.update("deployments", &namespace, "sse", |it| it["spec"]["replicas"] = 1.into()).await?.done()?;
