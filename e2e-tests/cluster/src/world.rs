@@ -410,7 +410,20 @@ impl World {
         for definition in shape.definitions() {
             self.define(&definition).await?;
         }
-        Ok(())
+        self.servers_can_be_made().await
+    }
+
+    /// Waits until servers can be made: what serves a definition changes a moment after the definition.
+    ///
+    /// # Errors
+    /// Where they cannot.
+    pub(crate) async fn servers_can_be_made(&self) -> Result<()> {
+        let path = format!("{}?dryRun=All", self.admin.path("mcpservers", "toolhive-system"));
+        let server = self.server("probe", json!({}));
+        eventually("servers can be made", || async {
+            Ok(self.admin.send("POST", &path, "application/json", &server).await?.code < 300)
+        })
+        .await
     }
 
     /// Removes ToolHive's definitions, and with them every server.

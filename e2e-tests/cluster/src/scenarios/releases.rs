@@ -1,7 +1,5 @@
 //! The policy and the reconciler together, under the definitions of several releases of ToolHive.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -105,7 +103,7 @@ pub(super) async fn upgrade(world: &mut World) -> Result<()> {
         let patch = json!({"spec": {"versions": versions}});
         world.admin.send("PATCH", &path, "application/merge-patch+json", &patch).await?.done()?;
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.servers_can_be_made().await?;
     world.admin.merge("mcpservers", namespace, "github", &json!({"spec": {"replicas": 1}})).await?.done()?;
     let replicas: &Value = &json!({"spec": {"replicas": 2, "transport": "sse"}});
     world.admin.merge("mcpservers", namespace, "sse", replicas).await?.done()?;
