@@ -55,6 +55,16 @@ pub(super) async fn chart(world: &mut World) -> Result<()> {
             world.dry_apply(object).await.with_context(|| format!("{values:?}"))?;
         }
     }
+    // Whatever is set for the policy: one that may change nothing must not want to.
+    let changing = ["policy.settings.terminationGracePeriodSeconds=60", "policy.settings.preserveScaling=true"];
+    let objects = render(world, &[&["guard.enabled=true", "monitor.enabled=true"][..], &changing].concat())?;
+    let unchanging: Vec<&Value> = objects.iter().filter(|object| object["spec"]["mutating"] == false).collect();
+    ensure!(unchanging.len() == 2, "guard and monitor are not there");
+    for policy in unchanging {
+        let settings = &policy["spec"]["settings"];
+        let wants = (&settings["terminationGracePeriodSeconds"], &settings["preserveScaling"]);
+        ensure!(wants == (&json!(0), &json!(false)), "{}: {settings}", policy["metadata"]["name"]);
+    }
     for wrong in [
         "policy.settings.stdioReplicas=no",
         "policy.settings.unknown=1",
