@@ -1,10 +1,8 @@
 //! One pass over a cluster: what is wrong with its MCP servers, and what to do about it.
 
-use mcp_scaling_rules::exceeds_stdio_cap;
 use mcp_scaling_rules::replicas::STDIO_REPLICAS;
+use mcp_scaling_rules::{Scaling, SessionStorage, exceeds_stdio_cap};
 use serde::Serialize;
-
-use mcp_scaling_rules::{Scaling, SessionStorage};
 
 use crate::cluster::Inventory;
 use crate::plan::{Live, plan};

@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-/// Name of the Lease.
-pub const LEASE: &str = "mcpserver-scaling-reconciler";
+use crate::reconcile::FIELD_MANAGER;
+
+/// Name of the Lease; deploy/ allows no other.
+pub const LEASE: &str = FIELD_MANAGER;
 
 /// For how long a Lease is held, in seconds, and how long before its end it is renewed. Another process takes over when it
 /// would have ended, whether this one died or was told to stop; whoever comes anew takes one that was given back at once.
@@ -38,7 +40,7 @@ impl Election {
                 .with_identity(identity)
                 .with_duration(HELD)
                 .with_grace(RENEWED_BEFORE)
-                .with_field_manager(LEASE)
+                .with_field_manager(FIELD_MANAGER)
                 .build()
                 .await;
             match manager {

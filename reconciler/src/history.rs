@@ -156,16 +156,6 @@ impl History {
             is_wrong || fails || past.writes.iter().flatten().any(|writes| !writes.is_over(now))
         });
     }
-
-    /// How many servers are remembered.
-    pub fn len(&self) -> usize {
-        self.servers.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.servers.is_empty()
-    }
 }
 
 impl Writes {
@@ -227,9 +217,9 @@ mod tests {
         assert_eq!(history.wrote("a", Target::Conditions, None, now + QUIET - SECOND), Written::Again);
         assert_eq!(history.wrote("a", Target::Conditions, None, now + QUIET * 2), Written::Anew);
         history.prune(now + QUIET * 2);
-        assert_eq!(history.len(), 1);
+        assert_eq!(history.servers.len(), 1);
         history.prune(now + QUIET * 3);
-        assert!(history.is_empty());
+        assert!(history.servers.is_empty());
     }
 
     #[test]
@@ -264,8 +254,8 @@ mod tests {
         history.succeeded("a");
         assert!(history.failed("a", now) <= SECOND);
         history.prune(now + SECOND * 300);
-        assert_eq!(history.len(), 1);
+        assert_eq!(history.servers.len(), 1);
         history.prune(now + SECOND * 600);
-        assert!(history.is_empty(), "it was deleted meanwhile");
+        assert!(history.servers.is_empty(), "it was deleted meanwhile");
     }
 }

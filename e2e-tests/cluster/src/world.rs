@@ -304,7 +304,6 @@ impl World {
     }
 
     async fn apply_with(&self, object: &Value, options: &str) -> Result<()> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
         let root = if version.contains('/') { "apis" } else { "api" };
         let namespace = match object["metadata"]["namespace"].as_str() {
@@ -326,7 +325,6 @@ impl World {
     pub(crate) async fn define(&self, definition: &Value) -> Result<()> {
         self.apply_any(definition).await?;
         let spec = &definition["spec"];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let version = text(&spec["versions"][0]["name"]);
         let path = format!("/apis/{}/{version}/{}", text(&spec["group"]), text(&spec["names"]["plural"]));
         eventually("a definition is served", || async {
@@ -457,7 +455,7 @@ impl World {
     /// # Errors
     /// Where it does not take effect.
     pub(crate) async fn webhook_on(&mut self, settings: &Value) -> Result<()> {
-        let port = self.start_webhook(settings, None).await?;
+        let port = self.start_webhook(settings).await?;
         let metadata: Value = self.manifest("metadata.yml")?.remove(0);
         let mut rules = metadata["rules"].clone();
         for rule in rules.as_array_mut().context("metadata.yml has rules")? {
@@ -503,16 +501,13 @@ impl World {
         self.admin.send("POST", &path, "application/json", &autoscaler).await
     }
 
-    /// Starts the webhook's process, anew or where it was.
+    /// Starts the webhook's process, in the place of one that runs. Its port.
     ///
     /// # Errors
     /// Where it does not begin.
-    pub(crate) async fn start_webhook(&mut self, settings: &Value, port: Option<u16>) -> Result<u16> {
+    async fn start_webhook(&mut self, settings: &Value) -> Result<u16> {
         stop(&mut self.webhook);
-        let port = match port {
-            Some(port) => port,
-            None => free_port()?,
-        };
+        let port = free_port()?;
         let certificate = self.plane.authority().sign("webhook", "webhook")?;
         let kubeconfig = self.account("kubewarden", "policy-server").await?;
         let mut command = bound_to_us(&std::env::current_exe()?);
@@ -691,6 +686,11 @@ pub(crate) fn statefulset(name: &str, transport: &str, replicas: u32) -> Value {
             "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "mcp", "image": "example/mcp"}]}},
         },
     })
+}
+
+/// The text of a JSON value; none where it is no text.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// Waits until it is so.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use super::reconciling::says;
+use super::reconciling::{CAPPED, says};
 use crate::world::{OPERATOR, World, deployment, statefulset};
 
 const SERVERS: usize = 500;
@@ -40,14 +40,7 @@ pub(super) async fn many_at_once(world: &mut World) -> Result<()> {
     let index = world.start_reconciler(&[]).await?;
     for namespace in ["load-without", "load-with"] {
         for index in [0, SERVERS / 2, SERVERS - 1] {
-            says(
-                &world.admin,
-                namespace,
-                &format!("server-{index}"),
-                "StdioReplicaCapped",
-                ("True", "StdioTransportCapAt1"),
-            )
-            .await?;
+            says(&world.admin, namespace, &format!("server-{index}"), "StdioReplicaCapped", CAPPED).await?;
         }
     }
     println!("      the reconciler has made {} right after {:.1} s", 2 * SERVERS, begun.elapsed().as_secs_f64());

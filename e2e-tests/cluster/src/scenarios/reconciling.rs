@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::world::{AUTOSCALER, Actor, OPERATOR, World, deployment, eventually, statefulset};
 
-const CAPPED: (&str, &str) = ("True", "StdioTransportCapAt1");
+pub(super) const CAPPED: (&str, &str) = ("True", "StdioTransportCapAt1");
 const MISSING: (&str, &str) = ("True", "SessionStorageMissingForReplicas");
 
 fn pair(told: (&str, &str)) -> (String, String) {

@@ -3,11 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::reconciling::{runs, says};
+use super::reconciling::{CAPPED, runs, says};
 use crate::crds::Shape;
 use crate::world::{AUTOSCALER, OPERATOR, World, deployment};
-
-const CAPPED: (&str, &str) = ("True", "StdioTransportCapAt1");
 
 pub(super) async fn together(world: &mut World) -> Result<()> {
     let namespace = world.namespace("together").await?;

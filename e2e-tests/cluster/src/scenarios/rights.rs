@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{World, text};
 
 /// API group, resource with its subresource, verb.
 type Right = (String, String, String);
@@ -43,10 +43,6 @@ fn compare(world: &World, user: &str, manifest: &str) -> Result<()> {
     ensure!(idle.is_empty(), "it has, and does not use, {idle:?}");
     ensure!(!used.is_empty(), "it did nothing");
     Ok(())
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 fn right(entry: &Value) -> Option<Right> {
