@@ -1,8 +1,8 @@
 # `make run` and `make test` need nothing but Rust, and Node for the tests on wasm32; they install what else is missing.
 
 SOURCES := $(shell find src rules/src -name '*.rs') Cargo.toml Cargo.lock rules/Cargo.toml
-FLOOR := target/accept-guest.wasm
-FIXTURES := e2e-tests/fixtures
+FLOOR := target/empty-guest.wasm
+FIXTURES := test_data
 EVALUATE := target/debug/evaluate
 
 # What `make run` evaluates: REQUEST=file, SETTINGS=file, CLUSTER=file or folder. Without REQUEST, a tour.
@@ -27,7 +27,7 @@ else
 endif
 
 evaluate:
-	cargo build --quiet --locked -p e2e-tests --bin evaluate
+	cargo build --quiet --locked -p policy-host --bin evaluate
 
 policy.wasm: $(SOURCES) scripts/wasm
 	scripts/wasm module mcpserver-scaling-policy $@
@@ -49,8 +49,8 @@ bats: policy.wasm evaluate
 		else echo "no kwctl here: the evaluator takes its place"; fi
 	bats e2e-tests/e2e.bats
 
-$(FLOOR): e2e-tests/accept-guest/src/lib.rs e2e-tests/accept-guest/Cargo.toml Cargo.toml Cargo.lock scripts/wasm
-	scripts/wasm module accept-guest $@
+$(FLOOR): policy-host/empty-guest/src/lib.rs policy-host/empty-guest/Cargo.toml Cargo.toml Cargo.lock scripts/wasm
+	scripts/wasm module empty-guest $@
 
 test: policy.wasm $(FLOOR)
 	cargo test --locked
@@ -89,7 +89,7 @@ lint:
 bench: bench-policy bench-reconciler
 
 bench-policy: policy.wasm $(FLOOR)
-	cargo run --quiet --locked --profile bench-host -p e2e-tests --bin bench -- --floor $(FLOOR) policy.wasm
+	cargo run --quiet --locked --profile bench-host -p policy-host --bin bench -- --floor $(FLOOR) policy.wasm
 
 bench-reconciler:
 	scripts/reconciler target/mcpserver-scaling-reconciler

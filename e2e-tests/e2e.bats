@@ -5,8 +5,8 @@ bats_require_minimum_version 1.5.0
 
 setup() {
 	cd "$BATS_TEST_DIRNAME/.."
-	requests=e2e-tests/fixtures/requests
-	session=e2e-tests/fixtures/sessions/github-is-stdio.yaml
+	requests=test_data/requests
+	session=test_data/sessions/github-is-stdio.yaml
 }
 
 judge() {
@@ -38,7 +38,7 @@ patch() { answer '.patch // "" | @base64d' | jq -c '.[]?'; }
 
 @test "reject refuses it, and says why" {
 	judge --request-path $requests/scale-deployment-stdio.json --replay-host-capabilities-interactions $session \
-		--settings-path e2e-tests/fixtures/settings/reject.yaml
+		--settings-path test_data/settings/reject.yaml
 	[ "$(answer .allowed)" = false ]
 	[ "$(answer .status.code)" = 422 ]
 	[[ "$(answer .status.message)" == *"stdio runs 1 replica"* ]]

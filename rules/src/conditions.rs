@@ -1,80 +1,179 @@
-//! The status conditions on an `MCPServer` that speak of scaling.
+//! The status conditions of an `MCPServer` that tell about scaling.
 //!
-//! Two are judged from `spec.replicas` alone. Their types and reasons are those that ToolHive operators write from v0.13 on
-//! (`cmd/thv-operator/api/*/mcpserver_types.go`), so that readers and alerts find one vocabulary whoever wrote them.
+//! Two of the types are ToolHive's, decided from the spec alone. Their names and reasons are those that its operators write
+//! from v0.13 on (`cmd/thv-operator/api/*/mcpserver_types.go`), so that readers and alerts find the same words whoever wrote
+//! them. The third type is ours.
 
-use crate::replicas::exceeds_stdio_cap;
-use crate::server::Scaling;
-use crate::session_storage::sessions_at_risk;
+use crate::scaling::Scaling;
+use crate::session_storage::{SessionStorage, sessions_at_risk};
+use crate::transport::exceeds_stdio_cap;
 
-/// `type` of the condition that tells a capped `stdio` server.
-pub const STDIO_REPLICA_CAPPED: &str = "StdioReplicaCapped";
-/// `type` of the condition that tells a server whose replicas do not share their sessions.
-pub const SESSION_STORAGE_WARNING: &str = "SessionStorageWarning";
-
-/// `type` of our own condition, which tells what `spec.replicas` does not: how many replicas the workloads are set to run.
-/// ToolHive has no such type, so that nobody else writes it.
-pub const LIVE_REPLICAS_WARNING: &str = "LiveReplicasWarning";
-
-/// Values of `reason`.
-pub mod reasons {
-    /// `spec.replicas` is above one with transport `stdio`.
-    pub const STDIO_TRANSPORT_CAP_AT_1: &str = "StdioTransportCapAt1";
-    /// The stdio cap does not apply.
-    pub const STDIO_REPLICA_CAP_NOT_ACTIVE: &str = "StdioReplicaCapNotActive";
-    /// `spec.replicas` is above one without Redis.
-    pub const SESSION_STORAGE_MISSING_FOR_REPLICAS: &str = "SessionStorageMissingForReplicas";
-    /// `spec.replicas` is above one with Redis.
-    pub const SESSION_STORAGE_CONFIGURED: &str = "SessionStorageConfigured";
-    /// `spec.replicas` is absent or at most one.
-    pub const SESSION_STORAGE_WARNING_NOT_APPLICABLE: &str = "SessionStorageWarningNotApplicable";
-    /// A workload of a `stdio` server was set to more than one replica, which the spec does not ask for.
-    pub const LIVE_REPLICAS_ABOVE_STDIO_CAP: &str = "LiveReplicasAboveStdioCap";
-    /// A workload runs more than one replica without Redis, which `SessionStorageWarning` does not tell.
-    pub const LIVE_REPLICAS_WITHOUT_SESSION_STORAGE: &str = "LiveReplicasWithoutSessionStorage";
-    /// The live counts fit the server again.
-    pub const LIVE_REPLICAS_FIT: &str = "LiveReplicasFit";
+/// `type` of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConditionType {
+    /// Whether `spec.replicas` is above what `stdio` supports. ToolHive's.
+    StdioReplicaCapped,
+    /// Whether `spec.replicas` asks for replicas that do not share their sessions. ToolHive's.
+    SessionStorageWarning,
+    /// Whether the workloads are set to more replicas than the server supports, which `spec.replicas` does not tell. Ours:
+    /// no operator writes it.
+    LiveReplicasWarning,
 }
 
-/// What a condition on an `MCPServer` should say. Time and generation are the writer's to add.
+impl ConditionType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::StdioReplicaCapped, Self::SessionStorageWarning, Self::LiveReplicasWarning];
+
+    /// The value of `type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StdioReplicaCapped => "StdioReplicaCapped",
+            Self::SessionStorageWarning => "SessionStorageWarning",
+            Self::LiveReplicasWarning => "LiveReplicasWarning",
+        }
+    }
+
+    /// The type of this name, `None` for conditions that are not about scaling.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|type_| type_.name() == name)
+    }
+}
+
+/// `status` of a condition that we write. Others may write `Unknown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConditionStatus {
+    /// `True`.
+    True,
+    /// `False`.
+    False,
+}
+
+impl ConditionStatus {
+    /// The value of `status`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+        }
+    }
+
+    /// The status of this name, `None` for any other value.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::True, Self::False].into_iter().find(|status| status.name() == name)
+    }
+}
+
+/// `reason` of a condition. Each belongs to one type and one status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConditionReason {
+    /// `spec.replicas` is above one with transport `stdio`.
+    StdioTransportCapAt1,
+    /// The stdio cap does not apply.
+    StdioReplicaCapNotActive,
+    /// `spec.replicas` is above one without Redis.
+    SessionStorageMissingForReplicas,
+    /// `spec.replicas` is above one with Redis.
+    SessionStorageConfigured,
+    /// `spec.replicas` is absent or at most one.
+    SessionStorageWarningNotApplicable,
+    /// A workload of a `stdio` server was set to more than one replica, which the spec does not ask for.
+    LiveReplicasAboveStdioCap,
+    /// A workload is set to more than one replica without Redis, which `SessionStorageWarning` does not tell.
+    LiveReplicasWithoutSessionStorage,
+    /// The counts of the workloads fit the server again.
+    LiveReplicasFit,
+}
+
+/// What a condition on an `MCPServer` should be. The writer adds the time and the generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// `type`.
-    pub type_: &'static str,
-    /// `status`: `True` or `False`.
-    pub status: &'static str,
-    /// `reason`, one of [`reasons`].
-    pub reason: &'static str,
+    pub type_: ConditionType,
+    /// `status`.
+    pub status: ConditionStatus,
+    /// `reason`.
+    pub reason: ConditionReason,
     /// `message`, for people.
     pub message: &'static str,
 }
 
-/// Both conditions of ToolHive's for a server. The third, [`LIVE_REPLICAS_WARNING`], is not judged from the spec.
-pub fn conditions(server: &Scaling) -> [Condition; 2] {
-    [stdio_replica_capped(server), session_storage_warning(server)]
+impl ConditionReason {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::StdioTransportCapAt1,
+        Self::StdioReplicaCapNotActive,
+        Self::SessionStorageMissingForReplicas,
+        Self::SessionStorageConfigured,
+        Self::SessionStorageWarningNotApplicable,
+        Self::LiveReplicasAboveStdioCap,
+        Self::LiveReplicasWithoutSessionStorage,
+        Self::LiveReplicasFit,
+    ];
+
+    /// The value of `reason`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StdioTransportCapAt1 => "StdioTransportCapAt1",
+            Self::StdioReplicaCapNotActive => "StdioReplicaCapNotActive",
+            Self::SessionStorageMissingForReplicas => "SessionStorageMissingForReplicas",
+            Self::SessionStorageConfigured => "SessionStorageConfigured",
+            Self::SessionStorageWarningNotApplicable => "SessionStorageWarningNotApplicable",
+            Self::LiveReplicasAboveStdioCap => "LiveReplicasAboveStdioCap",
+            Self::LiveReplicasWithoutSessionStorage => "LiveReplicasWithoutSessionStorage",
+            Self::LiveReplicasFit => "LiveReplicasFit",
+        }
+    }
+
+    /// The reason of this name, `None` for any other value.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
+    /// The condition that has this reason.
+    pub fn condition(self) -> Condition {
+        use ConditionStatus::{False, True};
+        use ConditionType::{LiveReplicasWarning, SessionStorageWarning, StdioReplicaCapped};
+        let (type_, status, message) = match self {
+            Self::StdioTransportCapAt1 => {
+                (StdioReplicaCapped, True, "transport stdio supports 1 replica; spec.replicas requests more")
+            }
+            Self::StdioReplicaCapNotActive => (StdioReplicaCapped, False, "the stdio replica cap does not apply"),
+            Self::SessionStorageMissingForReplicas => (
+                SessionStorageWarning,
+                True,
+                "spec.replicas is above 1 and spec.sessionStorage.provider is not redis: replicas do not share sessions",
+            ),
+            Self::SessionStorageConfigured => (SessionStorageWarning, False, "replicas share their sessions in Redis"),
+            Self::SessionStorageWarningNotApplicable => (SessionStorageWarning, False, "spec.replicas is not above 1"),
+            Self::LiveReplicasAboveStdioCap => {
+                (LiveReplicasWarning, True, "a workload was set to more than 1 replica; transport stdio supports 1")
+            }
+            Self::LiveReplicasWithoutSessionStorage => (
+                LiveReplicasWarning,
+                True,
+                "a workload is set to more than 1 replica and sessions are not stored in Redis: replicas do not share sessions",
+            ),
+            Self::LiveReplicasFit => {
+                (LiveReplicasWarning, False, "the counts of the workloads fit the transport and the session storage")
+            }
+        };
+        Condition { type_, status, reason: self, message }
+    }
 }
 
-fn stdio_replica_capped(server: &Scaling) -> Condition {
-    let (status, reason, message) = match server.replicas {
-        Some(count) if exceeds_stdio_cap(server.transport, count) => {
-            ("True", reasons::STDIO_TRANSPORT_CAP_AT_1, "transport stdio runs 1 replica; spec.replicas asks for more")
-        }
-        _ => ("False", reasons::STDIO_REPLICA_CAP_NOT_ACTIVE, "the stdio replica cap does not apply"),
+/// Both of ToolHive's conditions for a server, decided from its spec to the letter: an absent storage is not Redis, whatever
+/// a cluster's default is, since operators do not look at a default.
+pub fn spec_conditions(scaling: &Scaling) -> [Condition; 2] {
+    let stdio = match scaling.replicas {
+        Some(count) if exceeds_stdio_cap(scaling.transport, count) => ConditionReason::StdioTransportCapAt1,
+        _ => ConditionReason::StdioReplicaCapNotActive,
     };
-    Condition { type_: STDIO_REPLICA_CAPPED, status, reason, message }
-}
-
-fn session_storage_warning(server: &Scaling) -> Condition {
-    let (status, reason, message) = match server.replicas {
-        Some(count) if sessions_at_risk(server.session_storage, count) => (
-            "True",
-            reasons::SESSION_STORAGE_MISSING_FOR_REPLICAS,
-            "spec.replicas is above 1 and spec.sessionStorage.provider is not redis: replicas do not share sessions",
-        ),
-        Some(count) if count > 1 => {
-            ("False", reasons::SESSION_STORAGE_CONFIGURED, "replicas share their sessions in Redis")
+    let storage = match scaling.replicas {
+        Some(count) if sessions_at_risk(scaling.session_storage_or(SessionStorage::Memory), count) => {
+            ConditionReason::SessionStorageMissingForReplicas
         }
-        _ => ("False", reasons::SESSION_STORAGE_WARNING_NOT_APPLICABLE, "spec.replicas is not above 1"),
+        Some(count) if count > 1 => ConditionReason::SessionStorageConfigured,
+        _ => ConditionReason::SessionStorageWarningNotApplicable,
     };
-    Condition { type_: SESSION_STORAGE_WARNING, status, reason, message }
+    [stdio.condition(), storage.condition()]
 }

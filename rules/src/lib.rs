@@ -1,15 +1,22 @@
-//! The rules of safe horizontal scaling for [ToolHive](https://github.com/stacklok/toolhive) MCP servers.
+//! The rules of safe horizontal scaling for [ToolHive](https://github.com/stacklok/toolhive) MCP servers, and the facts
+//! about ToolHive that they rest on.
 //!
 //! Pure functions over small types: no Kubernetes client, no I/O, no clock. The admission policy and the reconciler both
-//! call them, so that a server is judged by one set of rules wherever it is seen.
+//! call them, so that a server is held to one set of rules wherever it is seen.
 //!
-//! | module | decides |
+//! | module | holds |
 //! |---|---|
-//! | [`replicas`] | how many replicas a workload gets: the stdio cap, declared counts, preserved counts |
+//! | [`replicas`] | how many replicas a workload gets: declared counts, preserved counts, the stdio cap |
+//! | [`transport`] | the transports, and how many replicas `stdio` supports |
 //! | [`session_storage`] | whether more than one replica would lose sessions |
-//! | [`grace_period`] | the floor under a pod's termination grace period |
-//! | [`conditions`] | the two status conditions on an `MCPServer` and their vocabulary |
-//! | [`server`] | the kinds of custom resource that scale, and the fields of theirs that the rules read |
+//! | [`grace_period`] | the floor for a pod's termination grace period |
+//! | [`conditions`] | the status conditions of an `MCPServer`: types, reasons, and which apply |
+//! | [`kind`] | the kinds of custom resource that scale, and their API versions |
+//! | [`scaling`] | what the spec of a custom resource says about scaling |
+//! | [`workload`] | Deployment and StatefulSet, and the field that declares the count of each |
+//! | [`owner`] | which custom resource a workload runs for |
+//! | [`labels`], [`accounts`] | names of labels, annotations and service accounts |
+//! | [`field`] | a field of an object that was not validated |
 
 #![forbid(unsafe_code)]
 // The guest calls these rules, and there a panic is a denied request.
@@ -22,13 +29,25 @@
     clippy::unwrap_used
 )]
 
+pub mod accounts;
 pub mod conditions;
+pub mod field;
 pub mod grace_period;
+pub mod kind;
+pub mod labels;
+pub mod owner;
 pub mod replicas;
-pub mod server;
+pub mod scaling;
 pub mod session_storage;
+pub mod transport;
+pub mod workload;
 
-pub use conditions::{Condition, conditions};
-pub use replicas::{Transport, admitted, exceeds_stdio_cap, resolve};
-pub use server::{Scaling, ServerKind};
+pub use conditions::{Condition, ConditionReason, ConditionStatus, ConditionType, spec_conditions};
+pub use field::{Field, Malformed};
+pub use kind::ServerKind;
+pub use owner::Owner;
+pub use replicas::{admitted, resolve};
+pub use scaling::{InvalidField, RawSpec, Scaling};
 pub use session_storage::{SessionStorage, sessions_at_risk};
+pub use transport::{Transport, exceeds_stdio_cap};
+pub use workload::Workload;

@@ -5,14 +5,14 @@
 /// Source: ToolHive's CRD, where the field is an enum of these two names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SessionStorage {
-    /// In each pod's memory: another replica does not know the session.
+    /// In the memory of each pod: another replica does not know the session.
     Memory,
     /// In Redis, shared by all replicas.
     Redis,
 }
 
 impl SessionStorage {
-    /// The storage with this name in a custom resource, matched to the letter; any other name is `None`.
+    /// The storage with this name in a custom resource. The case of the letters counts; any other name is `None`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "memory" => Some(Self::Memory),
@@ -30,7 +30,7 @@ impl SessionStorage {
     }
 }
 
-/// Whether `asked` replicas lose sessions: there is more than one, and they do not share a storage.
-pub fn sessions_at_risk(storage: SessionStorage, asked: u32) -> bool {
-    asked > 1 && storage != SessionStorage::Redis
+/// Whether `requested` replicas lose sessions: there is more than one, and they do not share a storage.
+pub fn sessions_at_risk(storage: SessionStorage, requested: u32) -> bool {
+    requested > 1 && storage != SessionStorage::Redis
 }

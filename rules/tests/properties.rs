@@ -17,13 +17,13 @@ fn count() -> impl Strategy<Value = u32> {
 
 proptest! {
     #[test]
-    fn resolve_is_idempotent(transport in transport(), declared in option::of(count())) {
+    fn resolves_to_the_same_when_repeated(transport in transport(), declared in option::of(count())) {
         let once = resolve(transport, declared);
         prop_assert_eq!(resolve(transport, once), once);
     }
 
     #[test]
-    fn resolve_never_raises_and_keeps_zero_and_none(transport in transport(), declared in option::of(count())) {
+    fn resolves_to_no_more_than_declared_and_keeps_zero_and_none(transport in transport(), declared in option::of(count())) {
         let resolved = resolve(transport, declared);
         prop_assert_eq!(resolved.is_none(), declared.is_none());
         prop_assert!(resolved <= declared);
@@ -31,43 +31,43 @@ proptest! {
     }
 
     #[test]
-    fn admitted_is_idempotent(
-        transport in transport(), asked in count(), declared in option::of(count()), preserved in option::of(count())
+    fn admits_the_same_when_repeated(
+        transport in transport(), requested in count(), declared in option::of(count()), preserved in option::of(count())
     ) {
-        let once = admitted(transport, asked, declared, preserved);
+        let once = admitted(transport, requested, declared, preserved);
         prop_assert_eq!(admitted(transport, once, declared, preserved), once);
         prop_assert_eq!(admitted(transport, once, declared, None), once);
     }
 
     #[test]
-    fn admitted_raises_only_to_a_declared_or_preserved_count(
-        transport in transport(), asked in count(), declared in option::of(count()), preserved in option::of(count())
+    fn raises_only_to_a_declared_or_preserved_count(
+        transport in transport(), requested in count(), declared in option::of(count()), preserved in option::of(count())
     ) {
-        let count = admitted(transport, asked, declared, preserved);
-        prop_assert!(count <= asked || Some(count) == declared.or(preserved) || count == 1);
-        prop_assert!(count <= declared.or(preserved).unwrap_or(asked));
+        let count = admitted(transport, requested, declared, preserved);
+        prop_assert!(count <= requested || Some(count) == declared.or(preserved) || count == 1);
+        prop_assert!(count <= declared.or(preserved).unwrap_or(requested));
     }
 
     #[test]
-    fn stdio_is_never_above_one(
-        asked in count(), declared in option::of(count()), preserved in option::of(count())
+    fn never_admits_stdio_above_one(
+        requested in count(), declared in option::of(count()), preserved in option::of(count())
     ) {
-        prop_assert!(admitted(Transport::Stdio, asked, declared, preserved) <= 1);
+        prop_assert!(admitted(Transport::Stdio, requested, declared, preserved) <= 1);
     }
 
     #[test]
-    fn a_request_for_zero_that_nothing_overrules_gets_zero(transport in transport()) {
+    fn admits_a_request_for_zero_that_nothing_overrides(transport in transport()) {
         prop_assert_eq!(admitted(transport, 0, None, None), 0);
     }
 
     #[test]
-    fn the_grace_period_ends_at_or_above_the_floor_and_never_falls(asked in option::of(any::<i64>()), floor in 0i64..) {
-        let set = raised_to_floor(asked, floor);
-        let result = set.or(asked);
+    fn raises_the_grace_period_to_the_floor_and_never_lowers_it(requested in option::of(any::<i64>()), floor in 0i64..) {
+        let set = raised_to_floor(requested, floor);
+        let result = set.or(requested);
         if floor > 0 {
             prop_assert!(result >= Some(floor));
         }
-        prop_assert!(result >= asked);
+        prop_assert!(result >= requested);
         prop_assert_eq!(raised_to_floor(result, floor), None);
     }
 }

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use e2e_tests::admission::AdmissionRequest;
-use e2e_tests::cluster::keep_masked;
-use e2e_tests::host::{self, Host};
-use e2e_tests::policy::Policy;
+use policy_host::admission::AdmissionRequest;
+use policy_host::cluster::keep_masked;
+use policy_host::host::{self, Host};
+use policy_host::policy::Policy;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use e2e_tests::cluster::Cluster;
-use e2e_tests::host::Host;
+use policy_host::cluster::Cluster;
+use policy_host::host::Host;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ impl Scenario {
 
     fn host(&self) -> Arc<dyn Host> {
         let Some(spec) = &self.found else {
-            return e2e_tests::host::empty();
+            return policy_host::host::empty();
         };
         let manifests: Vec<String> = KINDS.iter().map(|kind| server(kind, spec.clone()).to_string()).collect();
         Arc::new(Cluster::from_manifests(&manifests.join("\n---\n")).expect("are manifests"))

@@ -6,9 +6,9 @@
 use std::fs;
 use std::sync::Arc;
 
-use e2e_tests::admission::AdmissionRequest;
-use e2e_tests::cluster::Cluster;
-use e2e_tests::meter::{Cost, Meter};
+use policy_host::admission::AdmissionRequest;
+use policy_host::cluster::Cluster;
+use policy_host::meter::{Cost, Meter};
 use serde_json::{Value, json};
 use wasmtime_provider::wasmtime::{Engine, Module};
 
@@ -35,7 +35,7 @@ fn module(path: &str) -> Vec<u8> {
 }
 
 fn cost(meter: &Meter, fixture: &str) -> Cost {
-    let fixtures = repository().join("e2e-tests/fixtures");
+    let fixtures = repository().join("test_data");
     let text = fs::read_to_string(fixtures.join(format!("requests/{fixture}.json"))).expect("is there");
     let request = AdmissionRequest::from_json(&text).expect("is a request");
     let payload = json!({"request": request, "settings": {}}).to_string();
@@ -54,7 +54,7 @@ fn size() {
 #[test]
 fn work() {
     let meter = Meter::new(&module("policy.wasm")).expect("is a module");
-    let floor = Meter::new(&module("target/accept-guest.wasm")).expect("is a module");
+    let floor = Meter::new(&module("target/empty-guest.wasm")).expect("is a module");
     for (fixture, budget, lookups) in FUEL {
         let (cost, floor) = (cost(&meter, fixture), cost(&floor, fixture));
         let fuel = (cost.start + cost.call).saturating_sub(floor.start + floor.call);

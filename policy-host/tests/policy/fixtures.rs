@@ -3,16 +3,16 @@
 use std::fs;
 use std::sync::Arc;
 
-use e2e_tests::admission::AdmissionRequest;
-use e2e_tests::cluster::Cluster;
-use e2e_tests::report::report;
-use e2e_tests::session::Session;
+use policy_host::admission::AdmissionRequest;
+use policy_host::cluster::Cluster;
+use policy_host::report::report;
+use policy_host::session::Session;
 use serde_json::json;
 
 use crate::harness::{policy, repository};
 
 fn verdict(name: &str) -> String {
-    let fixtures = repository().join("e2e-tests/fixtures");
+    let fixtures = repository().join("test_data");
     let text = fs::read_to_string(fixtures.join(format!("requests/{name}.json"))).expect("is there");
     let request = AdmissionRequest::from_json(&text).expect("is a request");
     let cluster = Cluster::read(&fixtures.join("cluster")).expect("is a cluster");
@@ -153,7 +153,7 @@ fn what_is_somebody_elses() {
 
 #[test]
 fn the_recorded_session_asks_what_the_module_asks() {
-    let fixtures = repository().join("e2e-tests/fixtures");
+    let fixtures = repository().join("test_data");
     let text = fs::read_to_string(fixtures.join("requests/deployment-stdio-three-replicas.json")).expect("is there");
     let request = AdmissionRequest::from_json(&text).expect("is a request");
     let session = Arc::new(Session::read(&fixtures.join("sessions/github-is-stdio.yaml")).expect("is a session"));

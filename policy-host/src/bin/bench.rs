@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
-use e2e_tests::admission::AdmissionRequest;
-use e2e_tests::cluster::Cluster;
-use e2e_tests::host::Host;
-use e2e_tests::meter::Meter;
-use e2e_tests::policy::Policy;
+use policy_host::admission::AdmissionRequest;
+use policy_host::cluster::Cluster;
+use policy_host::host::Host;
+use policy_host::meter::Meter;
+use policy_host::policy::Policy;
 use serde_json::json;
 
 /// Evaluations timed for each line; the fastest tenth of them is averaged, so that what else the machine does stays out.
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         "request", "payload", "fuel", "over", "time", "floor", "ratio"
     );
     println!("{:<34} {:>7} {:>9} {:>9} {:>8} {:>9} {:>6}", "", "bytes", "", "floor", "us", "us", "");
-    for file in e2e_tests::cluster::files(&fixtures.join("requests"))? {
+    for file in policy_host::cluster::files(&fixtures.join("requests"))? {
         let request = AdmissionRequest::from_json(&std::fs::read_to_string(&file)?)?;
         let payload = serde_json::to_vec(&json!({"request": request, "settings": {}}))?;
         let (_, cost) = meter.measure("validate", &payload, cluster.clone())?;

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use e2e_tests::admission::{AdmissionRequest, AdmissionResponse};
-use e2e_tests::cluster::Cluster;
-use e2e_tests::host::Host;
-use e2e_tests::policy::Policy;
+use policy_host::admission::{AdmissionRequest, AdmissionResponse};
+use policy_host::cluster::Cluster;
+use policy_host::host::Host;
+use policy_host::policy::Policy;
 use json_patch::PatchOperation;
 use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use serde_json::{Value, json};

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::harness::repository;
 
-const REQUEST: &str = "e2e-tests/fixtures/requests/deployment-stdio-three-replicas.json";
-const CLUSTER: &str = "e2e-tests/fixtures/cluster";
+const REQUEST: &str = "test_data/requests/deployment-stdio-three-replicas.json";
+const CLUSTER: &str = "test_data/cluster";
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evaluate"));
@@ -64,7 +64,7 @@ fn json_in_the_shape_that_kwctl_prints() {
 
 #[test]
 fn a_rejection_is_no_failure() {
-    let arguments = ["-r", REQUEST, "--cluster", CLUSTER, "--settings-path", "e2e-tests/fixtures/settings/reject.yaml"];
+    let arguments = ["-r", REQUEST, "--cluster", CLUSTER, "--settings-path", "test_data/settings/reject.yaml"];
     let rejected = response(&evaluate(&arguments));
     assert_eq!(rejected["allowed"], false);
     assert_eq!(rejected["status"]["code"], 422);
@@ -104,15 +104,15 @@ fn without_a_cluster_nothing_is_found() {
 
 #[test]
 fn a_recorded_session_answers() {
-    let session = "e2e-tests/fixtures/sessions/github-is-stdio.yaml";
+    let session = "test_data/sessions/github-is-stdio.yaml";
     let response = response(&evaluate(&["-r", REQUEST, "--replay-host-capabilities-interactions", session]));
     assert_eq!(response["patchType"], "JSONPatch");
 }
 
 #[test]
 fn what_is_left_of_a_session_is_told() {
-    let request = "e2e-tests/fixtures/requests/deployment-foreign.json";
-    let session = "e2e-tests/fixtures/sessions/github-is-stdio.yaml";
+    let request = "test_data/requests/deployment-foreign.json";
+    let session = "test_data/sessions/github-is-stdio.yaml";
     let output = evaluate(&["-r", request, "--replay-host-capabilities-interactions", session]);
     assert_eq!(response(&output)["allowed"], true);
     assert_eq!(text(&output.stderr), "warning: 1 of the recorded exchanges have not been replayed\n");
@@ -123,7 +123,7 @@ fn bad_input_is_one_clear_line() {
     for (arguments, says) in [
         (&["-r", "missing.json"][..], "missing.json"),
         (&["-r", "README.md"], "not JSON"),
-        (&["-r", "e2e-tests/fixtures/cluster/mcpservers.yaml"], "not JSON"),
+        (&["-r", "test_data/cluster/mcpservers.yaml"], "not JSON"),
         (&["-r", REQUEST, "--settings-path", "missing.yaml"], "missing.yaml"),
         (&["-r", REQUEST, "--settings-json", "{"], "--settings-json"),
         (&["-r", REQUEST, "--settings-json", r#"{"stdioReplica":"cap"}"#], "stdioReplica"),
@@ -155,6 +155,6 @@ fn a_request_that_lacks_a_member_is_told_which() {
 #[test]
 fn a_module_that_fails_is_a_failure() {
     // It knows no settings, so it has no `validate_settings`.
-    let line = failure(&evaluate(&["-r", REQUEST, "target/accept-guest.wasm"]));
+    let line = failure(&evaluate(&["-r", REQUEST, "target/empty-guest.wasm"]));
     assert!(line.contains("No handler registered"), "{line}");
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
-use e2e_tests::admission::AdmissionRequest;
-use e2e_tests::cluster::Cluster;
-use e2e_tests::host::{self, Host};
-use e2e_tests::policy::Policy;
-use e2e_tests::report::report;
-use e2e_tests::session::Session;
+use policy_host::admission::AdmissionRequest;
+use policy_host::cluster::Cluster;
+use policy_host::host::{self, Host};
+use policy_host::policy::Policy;
+use policy_host::report::report;
+use policy_host::session::Session;
 use serde_json::{Value, json};
 
 /// Evaluate an admission request with a Kubewarden policy and print the verdict.

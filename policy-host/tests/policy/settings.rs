@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use e2e_tests::host::empty;
+use policy_host::host::empty;
 use kubewarden_policy_sdk::settings::SettingsValidationResponse;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use e2e_tests::host::empty;
+use policy_host::host::empty;
 use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use serde_json::{Value, json};
 

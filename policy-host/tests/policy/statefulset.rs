@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use e2e_tests::host::{callback_failure, not_found};
+use policy_host::host::{callback_failure, not_found};
 use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use serde_json::{Value, json};
 

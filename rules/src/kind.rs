@@ -1,0 +1,65 @@
+//! The kinds of custom resource that scale.
+
+use crate::transport::Transport;
+
+/// The API group of ToolHive's custom resources.
+pub const GROUP: &str = "toolhive.stacklok.dev";
+
+/// The API versions that ToolHive serves, newest first. `v1beta1` since v0.23; `v1alpha1` has the same schema.
+pub const API_VERSIONS: [&str; 2] = ["toolhive.stacklok.dev/v1beta1", "toolhive.stacklok.dev/v1alpha1"];
+
+/// A kind of custom resource that has `spec.replicas`.
+///
+/// Source: ToolHive's CRDs (`deploy/charts/operator-crds`) and the labels that its operator sets
+/// (`cmd/thv-operator/controllers`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServerKind {
+    /// An MCP server with a proxy (Deployment) and a backend (StatefulSet); the only kind whose transport can be `stdio`.
+    McpServer,
+    /// Several MCP servers behind one endpoint.
+    VirtualMcpServer,
+    /// A proxy for an MCP server that runs elsewhere.
+    McpRemoteProxy,
+}
+
+impl ServerKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::McpServer, Self::VirtualMcpServer, Self::McpRemoteProxy];
+
+    /// `kind` of the custom resource.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::McpServer => "MCPServer",
+            Self::VirtualMcpServer => "VirtualMCPServer",
+            Self::McpRemoteProxy => "MCPRemoteProxy",
+        }
+    }
+
+    /// The value of the label `app.kubernetes.io/name` on the Deployments that the operator makes for this kind.
+    pub fn app_name(self) -> &'static str {
+        match self {
+            Self::McpServer => "mcpserver",
+            Self::VirtualMcpServer => "virtualmcpserver",
+            Self::McpRemoteProxy => "mcpremoteproxy",
+        }
+    }
+
+    /// What an absent `spec.transport` means. Only `MCPServer` can be `stdio`, and is by default; the other kinds always
+    /// use HTTP.
+    pub fn default_transport(self) -> Transport {
+        match self {
+            Self::McpServer => Transport::Stdio,
+            Self::VirtualMcpServer | Self::McpRemoteProxy => Transport::StreamableHttp,
+        }
+    }
+
+    /// The kind of this name in this API group.
+    pub fn from_name(group: &str, name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| group == GROUP && kind.name() == name)
+    }
+
+    /// The kind whose Deployments have this value of the label `app.kubernetes.io/name`.
+    pub fn from_app_name(app_name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.app_name() == app_name)
+    }
+}

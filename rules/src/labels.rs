@@ -1,0 +1,20 @@
+//! The labels and annotations that tell of ToolHive, and our own annotation.
+//!
+//! Source of ToolHive's: `cmd/thv-operator/controllers` (Deployments) and `pkg/container/kubernetes` and `pkg/labels`
+//! (StatefulSets).
+
+/// On Deployments: which kind of custom resource they are made for. The values are [`crate::ServerKind::app_name`].
+pub const APP_NAME: &str = "app.kubernetes.io/name";
+/// On StatefulSets: the server's name, and the only label that their selector has.
+pub const APP: &str = "app";
+/// On both workloads, with the value [`TOOLHIVE_VALUE`].
+pub const TOOLHIVE: &str = "toolhive";
+/// The value of [`TOOLHIVE`].
+pub const TOOLHIVE_VALUE: &str = "true";
+/// On both workloads: the server's name.
+pub const TOOLHIVE_NAME: &str = "toolhive-name";
+/// On StatefulSets: the transport. Up to ToolHive v0.7.2 it is the proxy's mode on `stdio` servers.
+pub const TOOLHIVE_TRANSPORT: &str = "toolhive-transport";
+
+/// Our annotation on a custom resource: the counts that it asked for before `declaredReplicas: cap` lowered them.
+pub const REQUESTED_REPLICAS: &str = "mcpserver-scaling-policy/requested-replicas";

@@ -1,0 +1,59 @@
+//! The two workloads of a server, and which field of the custom resource declares the count of each.
+
+use crate::scaling::Scaling;
+
+/// A workload that ToolHive runs for a server. Both bear the server's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Workload {
+    /// The proxy runner's pods, made by the operator. A `VirtualMCPServer` and an `MCPRemoteProxy` have only this one.
+    Deployment,
+    /// The MCP server's own pods (the backend), made by the proxy runner of an `MCPServer`.
+    StatefulSet,
+}
+
+impl Workload {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Deployment, Self::StatefulSet];
+
+    /// `kind`.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+        }
+    }
+
+    /// The name of the resource in a path and in an admission request.
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployments",
+            Self::StatefulSet => "statefulsets",
+        }
+    }
+
+    /// The workload of this `kind` in this API group.
+    pub fn from_kind(group: &str, kind: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|workload| group == "apps" && workload.kind() == kind)
+    }
+
+    /// The workload of this resource name in this API group.
+    pub fn from_resource(group: &str, resource: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|workload| group == "apps" && workload.resource() == resource)
+    }
+
+    /// The field of the custom resource that declares this workload's count.
+    pub fn declared_in(self) -> &'static str {
+        match self {
+            Self::Deployment => crate::scaling::REPLICAS,
+            Self::StatefulSet => crate::scaling::BACKEND_REPLICAS,
+        }
+    }
+
+    /// The count that the custom resource declares for this workload.
+    pub fn declared(self, scaling: &Scaling) -> Option<u32> {
+        match self {
+            Self::Deployment => scaling.replicas,
+            Self::StatefulSet => scaling.backend_replicas,
+        }
+    }
+}
