@@ -1,17 +1,14 @@
-//! `HorizontalPodAutoscaler` and KEDA's `ScaledObject`: warnings about what will happen once they scale.
+//! `HorizontalPodAutoscaler` and KEDA's `ScaledObject`: warns about what will happen when they scale.
 
-use mcp_scaling_rules::{Scaling, exceeds_stdio_cap, sessions_at_risk};
+use mcp_scaling_rules::{Malformed, Owner, Scaling, Workload, exceeds_stdio_cap, sessions_at_risk};
 
-use crate::custom_resource::{BACKEND_REPLICAS, Declaration, REPLICAS};
 use crate::lookup::{self, GetResource, Lookup};
 use crate::request::{Request, Spec};
 use crate::requester::Requester;
-use crate::server::{self, Server};
 use crate::settings::{Settings, UnsharedSessions};
-use crate::verdict::Verdict;
-use crate::view::Malformed;
+use crate::verdict::{Verdict, shortened};
 
-/// What KEDA takes an absent `maxReplicaCount` for.
+/// The maximum that KEDA gives a ScaledObject without `maxReplicaCount`.
 const KEDA_DEFAULT_MAXIMUM: u32 = 100;
 
 /// A kind of autoscaler.
@@ -23,7 +20,7 @@ pub(crate) enum Autoscaler {
 }
 
 impl Autoscaler {
-    /// The most replicas that the autoscaler may ask for.
+    /// The most replicas that the autoscaler may request.
     fn maximum(&self, spec: &Spec<'_>) -> Result<u32, Malformed> {
         match self {
             Self::Horizontal => spec.max_replicas.count().optional()?.ok_or(Malformed),
@@ -32,91 +29,95 @@ impl Autoscaler {
     }
 }
 
-/// Judges CREATE and UPDATE of an autoscaler. It only ever warns: whether a server can be scaled may change later, and the
-/// Scale that the autoscaler writes is judged when it comes.
+/// Validates CREATE and UPDATE of an autoscaler. It only warns: whether a server can be scaled may change later, and the
+/// Scale that the autoscaler writes is validated when it comes.
 ///
 /// # Errors
-/// [`Malformed`] where a field that decides is.
-pub(crate) fn evaluate<'a>(
+/// [`Malformed`] where a field that decides is malformed.
+pub(crate) fn validate(
     autoscaler: &Autoscaler,
-    request: &Request<'a>,
+    request: &Request<'_>,
     settings: &Settings,
     get: &GetResource<'_>,
-) -> Result<Verdict<'a>, Malformed> {
+) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
     let spec = request.spec()?;
-    let Some((server, declaration)) = target(autoscaler, spec)? else {
+    let Some((owner, workload)) = target(autoscaler, spec)? else {
         return Ok(verdict);
     };
     let maximum = autoscaler.maximum(spec)?;
-    if let Lookup::Found(scaling) = lookup::find(&server, request, settings, get) {
-        let by_person = Requester::of(request, settings, Some(&server)) == Requester::Person;
-        for (key, value, warning) in findings(&server, declaration, &scaling, maximum, settings) {
-            verdict.annotate(key, value);
+    if let Lookup::Found(scaling) = lookup::find(&owner, request, get) {
+        let by_person = Requester::of(request, settings, Some(&owner)) == Requester::Person;
+        for finding in findings(&owner, workload, &scaling, maximum, settings) {
+            verdict.annotate(finding.annotation, finding.value);
             if by_person {
-                verdict.warn(&warning);
+                verdict.warn(&finding.warning);
             }
         }
     }
     Ok(verdict)
 }
 
-/// The server that may stand behind the target, and the field that declares its count. `None` where the target can be none
-/// of ToolHive's.
-fn target<'a>(
-    autoscaler: &Autoscaler,
-    spec: &Spec<'a>,
-) -> Result<Option<(Server<'a>, &'static Declaration)>, Malformed> {
+/// The target's possible owner, and which workload the target is. `None` where the target cannot be a workload of
+/// ToolHive's.
+fn target<'a>(autoscaler: &Autoscaler, spec: &Spec<'a>) -> Result<Option<(Owner<'a>, Workload)>, Malformed> {
     let target = spec.scale_target_ref.as_ref().optional()?.ok_or(Malformed)?;
-    let api_version = target.api_version.text().optional()?;
-    let kind = target.kind.text().optional()?;
-    let name = target.name.text().optional()?.ok_or(Malformed)?;
+    let api_version = target.api_version.string().optional()?;
+    let kind = target.kind.string().optional()?;
+    let name = target.name.string().optional()?.ok_or(Malformed)?;
     let (api_version, kind) = match autoscaler {
         Autoscaler::Horizontal => (api_version.ok_or(Malformed)?, kind.ok_or(Malformed)?),
-        // KEDA takes a target of no kind for a Deployment.
+        // KEDA takes a target without a kind for a Deployment.
         Autoscaler::Keda => (api_version.unwrap_or("apps/v1".into()), kind.unwrap_or("Deployment".into())),
     };
-    let declaration = match (api_version.split_once('/'), &*kind) {
-        (Some(("apps", _)), "Deployment") => &REPLICAS,
-        (Some(("apps", _)), "StatefulSet") => &BACKEND_REPLICAS,
-        _ => return Ok(None),
+    let Some((group, _)) = api_version.split_once('/') else {
+        return Ok(None);
     };
-    Ok(Some((server::guess(name), declaration)))
+    Ok(Workload::from_kind(group, &kind).map(|workload| (Owner::by_name(name), workload)))
 }
 
-/// What stands in the autoscaler's way: an audit annotation and a warning for each.
+/// A reason why the autoscaler will not work as intended.
+struct Finding {
+    annotation: &'static str,
+    value: String,
+    warning: String,
+}
+
 fn findings(
-    server: &Server<'_>,
-    declaration: &Declaration,
+    owner: &Owner<'_>,
+    workload: Workload,
     scaling: &Scaling,
     maximum: u32,
     settings: &Settings,
-) -> Vec<(&'static str, String, String)> {
-    let Server { kind, name, .. } = server;
-    let kind = kind.name;
-    let field = declaration.field;
-    // The name comes last: where it is long, the end is what is cut off.
+) -> Vec<Finding> {
+    let (kind, name) = (owner.kind.name(), shortened(&owner.name));
+    let storage = scaling.session_storage_or(settings.default_session_storage);
     let mut findings = Vec::new();
     if exceeds_stdio_cap(scaling.transport, maximum) {
-        findings.push((
-            "stdio-replicas",
-            format!("maximum={maximum}"),
-            format!("the target stays at 1 replica: transport is stdio on {kind} {name}"),
-        ));
+        findings.push(Finding {
+            annotation: "stdio-replicas",
+            value: format!("maximum={maximum}"),
+            warning: format!(
+                "transport stdio of {kind} {name} supports 1 replica; the autoscaler may request {maximum}"
+            ),
+        });
     }
-    if let Some(count) = (declaration.count)(scaling) {
-        findings.push((
-            "declared-replicas",
-            format!("{field}={count}"),
-            format!("{field} is declared and fights this autoscaler: remove it from {kind} {name}"),
-        ));
+    if let Some(count) = workload.declared(scaling) {
+        let field = workload.declared_in();
+        findings.push(Finding {
+            annotation: "declared-replicas",
+            value: format!("{field}={count}"),
+            warning: format!("{field} of {kind} {name} conflicts with the autoscaler; remove the field"),
+        });
     }
-    if sessions_at_risk(scaling.session_storage, maximum) && settings.session_storage != UnsharedSessions::Ignore {
-        findings.push((
-            "sessions-at-risk",
-            format!("maximum={maximum}"),
-            format!("above 1 replica sessions are lost without Redis: set sessionStorage.provider of {kind} {name}"),
-        ));
+    if settings.session_storage != UnsharedSessions::Ignore && sessions_at_risk(storage, maximum) {
+        findings.push(Finding {
+            annotation: "sessions-at-risk",
+            value: format!("maximum={maximum}"),
+            warning: format!(
+                "replicas without Redis lose sessions; set spec.sessionStorage.provider of {kind} {name} to redis"
+            ),
+        });
     }
     findings
 }

@@ -1,8 +1,8 @@
 //! Safe horizontal scaling of [ToolHive](https://github.com/stacklok/toolhive) MCP servers at admission: a policy for
 //! [Kubewarden](https://www.kubewarden.io), as a waPC guest.
 //!
-//! [`wapc_init`] registers the operations, [`evaluate`] answers `validate`. One file judges each kind of request; what
-//! they decide comes from `mcp-scaling-rules`.
+//! [`wapc_init`] registers the operations, [`validate`] answers `validate`. Each kind of request has a file of its own; the
+//! decisions come from `mcp-scaling-rules`.
 
 // A panic in the guest is a trap, and a trap is a denied request.
 #![cfg_attr(
@@ -19,32 +19,32 @@
 )]
 
 mod autoscaler;
+mod checks;
 mod custom_resource;
 mod deployment;
-mod edit;
-mod judge;
+mod error;
+mod json;
 mod lookup;
+mod owner;
 mod replicas;
 mod request;
 mod requester;
 mod scale;
-mod server;
 pub mod settings;
 mod statefulset;
 mod verdict;
-mod view;
 
 use std::panic::PanicHookInfo;
 
 use autoscaler::Autoscaler;
+pub use error::{RequestError, SettingsError};
 use kubewarden_policy_sdk::host_capabilities::kubernetes::get_resource;
 use kubewarden_policy_sdk::protocol_version_guest;
-pub use lookup::GetResource;
-use mcp_scaling_rules::ServerKind;
+pub use lookup::{GetResource, HostError};
+use mcp_scaling_rules::{Field, Malformed, ServerKind};
 use request::{Payload, Request};
 use settings::Settings;
 use verdict::Verdict;
-use view::{Field, Malformed};
 use wapc_guest::{CallResult, host_call, register_function};
 
 /// Registers the waPC operations; the host calls it once for each instance.
@@ -52,104 +52,101 @@ use wapc_guest::{CallResult, host_call, register_function};
 #[unsafe(no_mangle)]
 pub extern "C" fn wapc_init() {
     std::panic::set_hook(Box::new(log_panic));
-    register_function("validate", validate);
-    register_function("validate_settings", validate_settings);
+    register_function("validate", answer_validate);
+    register_function("validate_settings", answer_validate_settings);
     register_function("protocol_version", protocol_version_guest);
 }
 
-/// Tells the host's log where a panic was: the trap that follows reaches the host without a word.
+/// Writes the place of a panic to the host's log: the trap that follows carries no text.
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let event = format!("{{\"level\":\"error\",\"message\":{}}}", edit::quoted(&panic.to_string()));
-    // Nobody is left to hear of a failure.
+    let event = format!("{{\"level\":\"error\",\"message\":{}}}", json::quoted(&panic.to_string()));
+    // Where this call fails as well, there is nobody left to tell.
     let _ = host_call("kubewarden", "tracing", "log", event.as_bytes());
 }
 
-fn validate(payload: &[u8]) -> CallResult {
-    let response = evaluate(payload, &|request| get_resource(request).map_err(host_error))?;
-    Ok(response)
+fn answer_validate(payload: &[u8]) -> CallResult {
+    // As text, since the error's `Debug` would be some kilobytes of the module.
+    Ok(validate(payload, &|request| get_resource(request).map_err(host_error)).map_err(|error| error.to_string())?)
 }
 
-/// The host's own words, where the error has any; of the rest it matters only that it failed.
-fn host_error(error: kubewarden_policy_sdk::Error) -> String {
-    match error {
+/// The host's own text, where the error has one. Of any other error it only matters that the call failed.
+fn host_error(error: kubewarden_policy_sdk::Error) -> HostError {
+    HostError(match error {
         kubewarden_policy_sdk::Error::HostCall { source, .. } => source.to_string(),
-        _ => "no object".to_owned(),
-    }
+        _ => String::new(),
+    })
 }
 
-fn validate_settings(payload: &[u8]) -> CallResult {
+fn answer_validate_settings(payload: &[u8]) -> CallResult {
     Ok(serde_json::to_vec(&settings::validate(payload))?)
 }
 
-/// Answers `validate`: takes what the host sends and gives what it wants back. `get` reads objects from the cluster.
+/// Answers `validate`: takes the payload that the host sends and returns the response that it expects. `get` reads objects
+/// from the cluster.
 ///
 /// # Errors
-/// A sentence that names the fault, where the payload is no admission request or holds settings that
-/// `validate_settings` refuses. It quotes nothing of the request, which may hold secrets. The host denies the request.
-pub fn evaluate(payload: &[u8], get: &GetResource<'_>) -> Result<Vec<u8>, String> {
-    let payload = std::str::from_utf8(payload).map_err(|error| format!("the payload is not UTF-8: {error}"))?;
+/// [`RequestError`] where the payload is no admission request, or holds settings that `validate_settings` refuses. The host
+/// denies such a request.
+pub fn validate(payload: &[u8], get: &GetResource<'_>) -> Result<Vec<u8>, RequestError> {
+    let payload = std::str::from_utf8(payload)?;
     let parsed = Payload::read(payload)?;
     let request = match &parsed.request {
         Field::Value(request) => request,
-        Field::Absent => return Err("request is missing".to_owned()),
-        Field::Malformed => return Err("request is not an object".to_owned()),
+        Field::Absent => return Err(RequestError::Missing("request")),
+        Field::Malformed => return Err(RequestError::NotAnObject("request")),
     };
-    let verdict = if parsed.is_about_foreign_workload() {
-        Verdict::default()
-    } else {
-        judge_request(request, || Settings::from_json(parsed.settings.json().unwrap_or("null")), get)?
-    };
-    verdict
-        .into_response(|| request.object_text(payload))
-        .map_err(|error| format!("the response cannot be written: {error}"))
+    let settings = || Settings::from_json(parsed.settings.json().unwrap_or("null"));
+    let verdict = validate_request(request, settings, get)?;
+    verdict.into_response(|| request::object_text(payload)).map_err(RequestError::Response)
 }
 
-/// Finds what the request is about and has it judged. `settings` are read only where it is about something of ToolHive's.
-fn judge_request<'a>(
-    request: &Request<'a>,
-    settings: impl FnOnce() -> Result<Settings, String>,
+/// Finds out what the request is about and validates it. `settings` are read only where it is about an object of ToolHive's
+/// or an autoscaler.
+fn validate_request(
+    request: &Request<'_>,
+    settings: impl FnOnce() -> Result<Settings, SettingsError>,
     get: &GetResource<'_>,
-) -> Result<Verdict<'a>, String> {
+) -> Result<Verdict, RequestError> {
     let kind = match &request.kind {
         Field::Value(kind) => kind,
-        Field::Absent => return Err("request.kind is missing".to_owned()),
-        Field::Malformed => return Err("request.kind is not an object".to_owned()),
+        Field::Absent => return Err(RequestError::Missing("request.kind")),
+        Field::Malformed => return Err(RequestError::NotAnObject("request.kind")),
     };
-    let name = required(kind.kind.text(), "request.kind.kind")?;
-    let group = required(kind.group.text(), "request.kind.group")?;
-    let operation = required(request.operation.text(), "request.operation")?;
-    let sub_resource = request.sub_resource.text().value().unwrap_or_default();
+    let name = required(kind.kind.string(), "request.kind.kind")?;
+    let group = required(kind.group.string(), "request.kind.group")?;
+    let operation = required(request.operation.string(), "request.operation")?;
+    let sub_resource = request.sub_resource.string().value().unwrap_or_default();
 
     if !matches!(&*operation, "CREATE" | "UPDATE") || request.is_being_deleted() {
         return Ok(Verdict::default());
     }
-    let judged = match (&*group, &*name, &*sub_resource) {
+    let verdict = match (&*group, &*name, &*sub_resource) {
         (group, name, "") if let Some(kind) = ServerKind::from_name(group, name) => {
-            custom_resource::evaluate(kind, request, &settings()?)
+            custom_resource::validate(kind, request, &settings()?)
         }
-        ("apps", "Deployment", "") if let Some(server) = request.server_of_workload() => {
-            deployment::evaluate(&server, request, &settings()?, get)
+        ("apps", "Deployment", "") if let Some(owner) = owner::of_workload(request) => {
+            deployment::validate(&owner, request, &settings()?, get)
         }
-        ("apps", "StatefulSet", "") if let Some(server) = request.server_of_workload() => {
-            statefulset::evaluate(&server, request, &settings()?, get)
+        ("apps", "StatefulSet", "") if let Some(owner) = owner::of_workload(request) => {
+            statefulset::validate(&owner, request, &settings()?, get)
         }
-        ("autoscaling", "Scale", "scale") if let Some((server, declaration)) = scale::server(request) => {
-            scale::evaluate(&server, declaration, request, &settings()?, get)
+        ("autoscaling", "Scale", "scale") if let Some((owner, workload)) = owner::of_scale(request) => {
+            scale::validate(&owner, workload, request, &settings()?, get)
         }
         ("autoscaling", "HorizontalPodAutoscaler", "") => {
-            autoscaler::evaluate(&Autoscaler::Horizontal, request, &settings()?, get)
+            autoscaler::validate(&Autoscaler::Horizontal, request, &settings()?, get)
         }
-        ("keda.sh", "ScaledObject", "") => autoscaler::evaluate(&Autoscaler::Keda, request, &settings()?, get),
+        ("keda.sh", "ScaledObject", "") => autoscaler::validate(&Autoscaler::Keda, request, &settings()?, get),
         _ => Ok(Verdict::default()),
     };
-    // The API server refuses what is malformed, and says why better than a guess of ours could.
-    Ok(judged.unwrap_or_else(|Malformed| Verdict::default()))
+    // The API server refuses a malformed object itself, and names the field.
+    Ok(verdict.unwrap_or_else(|Malformed| Verdict::default()))
 }
 
-fn required<T>(field: Field<T>, name: &str) -> Result<T, String> {
+fn required<T>(field: Field<T>, name: &'static str) -> Result<T, RequestError> {
     match field {
         Field::Value(value) => Ok(value),
-        Field::Absent => Err(format!("{name} is missing")),
-        Field::Malformed => Err(format!("{name} is not a string")),
+        Field::Absent => Err(RequestError::Missing(name)),
+        Field::Malformed => Err(RequestError::NotAString(name)),
     }
 }

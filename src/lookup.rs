@@ -3,46 +3,65 @@
 use std::collections::BTreeSet;
 
 use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
-use mcp_scaling_rules::Scaling;
-use mcp_scaling_rules::server::API_VERSIONS;
+use mcp_scaling_rules::kind::API_VERSIONS;
+use mcp_scaling_rules::scaling::FIELDS;
+use mcp_scaling_rules::{Field, Owner, Scaling, ServerKind};
 use serde_json::value::RawValue;
 
 use crate::custom_resource;
+use crate::json::read;
 use crate::request::{Object, Request};
-use crate::server::Server;
-use crate::settings::Settings;
-use crate::view::{Field, read};
 
-/// The host's `get_resource`: the object as the API server gives it, or the host's error text.
-pub type GetResource<'h> = dyn Fn(&GetResourceRequest) -> Result<Box<RawValue>, String> + 'h;
+/// The host's `get_resource`: the object as the API server gives it.
+pub type GetResource<'h> = dyn Fn(&GetResourceRequest) -> Result<Box<RawValue>, HostError> + 'h;
 
-/// What a lookup came to.
+/// The host's error text. It may run over many lines (a backtrace), so it is never passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostError(
+    /// The text.
+    pub String,
+);
+
+impl HostError {
+    /// Whether the host says that the object does not exist. Only the text tells, and a text of its own belongs to an API
+    /// version that is not served.
+    ///
+    /// Source: `policy-evaluator`, `src/callback_handler/kubernetes/client.rs`.
+    fn is_not_found(&self, request: &GetResourceRequest) -> bool {
+        let GetResourceRequest { api_version, kind, name, .. } = request;
+        self.0.contains(&format!("Cannot find {api_version}/{kind} named '{name}'"))
+    }
+}
+
+/// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    /// The custom resource, as far as it decides.
+    /// What the custom resource says about scaling.
     Found(Scaling),
     /// There is no such custom resource.
     NotFound,
-    /// It could not be read, or what came back makes no sense.
+    /// It could not be read, or what was read is invalid.
     Failed,
 }
 
-/// Looks the custom resource up: at the API version its owner reference names, else at ToolHive's newest, and where that
-/// does not find it at one other. Never from the host's cache: an answer some seconds old would undo a change that the
-/// operator is just carrying out.
+/// Looks the custom resource up at the API version that its owner reference names, or else at ToolHive's newest. Where that
+/// does not find it, one other version is tried. The host's cache is never used: an answer some seconds old would undo a
+/// change that the operator is just carrying out.
 ///
-/// A guess is not worth a second look where the first finds nothing, and its failure says nothing of ToolHive.
-pub(crate) fn find(server: &Server<'_>, request: &Request<'_>, settings: &Settings, get: &GetResource<'_>) -> Lookup {
-    let namespace = request.namespace.text().value().unwrap_or_default();
-    let own = server.api_version.as_deref();
+/// An owner that is known by its name alone is tried at one version where it is not found, and a failed lookup of it counts
+/// as not found: the name may as well belong to something else.
+pub(crate) fn find(owner: &Owner<'_>, request: &Request<'_>, get: &GetResource<'_>) -> Lookup {
+    let namespace = request.namespace.string().value().unwrap_or_default();
+    let own = owner.api_version.as_deref();
     let others = API_VERSIONS.into_iter().filter(|version| Some(*version) != own);
-    let mut outcome = if server.is_guess { Lookup::NotFound } else { Lookup::Failed };
+    let mut outcome = if owner.is_by_name_only { Lookup::NotFound } else { Lookup::Failed };
     for api_version in own.into_iter().chain(others).take(2) {
-        match get(&get_resource_request(server, api_version, &namespace)) {
-            Ok(object) => return scaling(server, object.get(), settings).map_or(Lookup::Failed, Lookup::Found),
-            Err(error) if is_not_found(&error, server, api_version) => {
+        let request = get_resource_request(owner, api_version, &namespace);
+        match get(&request) {
+            Ok(object) => return scaling(owner.kind, object.get()).map_or(Lookup::Failed, Lookup::Found),
+            Err(error) if error.is_not_found(&request) => {
                 outcome = Lookup::NotFound;
-                if server.is_guess {
+                if owner.is_by_name_only {
                     break;
                 }
             }
@@ -52,27 +71,19 @@ pub(crate) fn find(server: &Server<'_>, request: &Request<'_>, settings: &Settin
     outcome
 }
 
-fn get_resource_request(server: &Server<'_>, api_version: &str, namespace: &str) -> GetResourceRequest {
-    const FIELDS: [&str; 4] =
-        ["spec.backendReplicas", "spec.replicas", "spec.sessionStorage.provider", "spec.transport"];
+fn get_resource_request(owner: &Owner<'_>, api_version: &str, namespace: &str) -> GetResourceRequest {
     GetResourceRequest {
         api_version: api_version.to_owned(),
-        kind: server.kind.name.to_owned(),
-        name: server.name.clone().into_owned(),
+        kind: owner.kind.name().to_owned(),
+        name: owner.name.clone().into_owned(),
         namespace: Some(namespace.to_owned()),
         disable_cache: true,
         field_masks: Some(BTreeSet::from(FIELDS.map(str::to_owned))),
     }
 }
 
-/// The host says that an object is missing only in the text of its error. An API version that is not served reads
-/// differently.
-fn is_not_found(error: &str, server: &Server<'_>, api_version: &str) -> bool {
-    error.contains(&format!("Cannot find {api_version}/{} named '{}'", server.kind.name, server.name))
-}
-
-fn scaling(server: &Server<'_>, object: &str, settings: &Settings) -> Option<Scaling> {
-    let mut view = Field::<Object<'_>>::default();
-    read(object, &mut view).ok()?;
-    custom_resource::scaling(server.kind, &view.value()?.spec.value()?, settings).ok()
+fn scaling(kind: ServerKind, object: &str) -> Option<Scaling> {
+    let mut parsed = Field::<Object<'_>>::default();
+    read(object, &mut parsed).ok()?;
+    custom_resource::scaling(kind, &parsed.value()?.spec.value()?).ok()
 }

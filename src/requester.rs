@@ -1,10 +1,11 @@
-//! Who is behind a request.
+//! Who makes a request.
+
+use mcp_scaling_rules::{Owner, accounts};
 
 use crate::request::Request;
-use crate::server::Server;
 use crate::settings::Settings;
 
-/// Who is behind a request, as far as it matters.
+/// Who makes a request, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Requester {
     /// A person, or a tool that acts for one (`kubectl`, Argo CD, Flux). Also a request that names no user, as those of
@@ -17,29 +18,19 @@ pub(crate) enum Requester {
 }
 
 impl Requester {
-    /// Tells by the user name of the request, which is about something of `server`'s, if of anybody's.
-    pub(crate) fn of(request: &Request<'_>, settings: &Settings, server: Option<&Server<'_>>) -> Self {
+    /// Tells by the user name of the request. `owner` is the custom resource that the request's object belongs to, if any:
+    /// its proxy runner counts as ToolHive.
+    pub(crate) fn of(request: &Request<'_>, settings: &Settings, owner: Option<&Owner<'_>>) -> Self {
         let user = request.user_info.as_ref().value();
-        let username = user.and_then(|user| user.username.text().value()).unwrap_or_default();
-        if settings.operator_service_accounts.iter().any(|name| *name == username)
-            || server.is_some_and(|server| is_proxy_runner(&username, server, request))
-        {
+        let username = user.and_then(|user| user.username.string().value()).unwrap_or_default();
+        let namespace = request.namespace.string().value().unwrap_or_default();
+        let is_operator = settings.operator_service_accounts.iter().any(|name| *name == username);
+        if is_operator || owner.is_some_and(|owner| accounts::is_proxy_runner(&username, &namespace, &owner.name)) {
             Self::ToolHive
-        } else if username.starts_with("system:serviceaccount:kube-system:")
-            || username == "system:kube-controller-manager"
-        {
+        } else if accounts::is_kubernetes_controller(&username) {
             Self::Controller
         } else {
             Self::Person
         }
     }
-}
-
-/// Whether this is the service account that the operator makes for the server's proxy runner.
-fn is_proxy_runner(username: &str, server: &Server<'_>, request: &Request<'_>) -> bool {
-    let account = username.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
-    account.is_some_and(|(namespace, name)| {
-        name.strip_suffix("-proxy-runner") == Some(&server.name)
-            && request.namespace.text().value().is_some_and(|own| own == namespace)
-    })
 }

@@ -1,14 +1,27 @@
-//! The settings of the policy. README.md has the table for people.
+//! The settings of the policy. README.md has the table for users.
 
 use kubewarden_policy_sdk::settings::SettingsValidationResponse;
-use mcp_scaling_rules::SessionStorage;
+use mcp_scaling_rules::{Field, Malformed, SessionStorage, accounts};
 
-use crate::view::{Field, Leaf, Malformed, Slot, View, read};
+use crate::error::SettingsError;
+use crate::json::{Destination, JsonText, View, read};
 
-/// How the policy behaves. Every key is optional.
+/// The names of all settings.
+pub(crate) const KEYS: [&str; 8] = [
+    "stdioReplicas",
+    "declaredReplicas",
+    "sessionStorage",
+    "defaultSessionStorage",
+    "terminationGracePeriodSeconds",
+    "preserveScaling",
+    "operatorServiceAccounts",
+    "onLookupFailure",
+];
+
+/// How the policy behaves. Every setting is optional.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `stdioReplicas`: what happens when a workload of a stdio server is to run more than one replica.
+    /// `stdioReplicas`: what happens when more than one replica is requested for a workload of a stdio server.
     pub stdio_replicas: ExcessReplicas,
     /// `declaredReplicas`: what happens when a stdio server itself declares more than one.
     pub declared_replicas: ExcessReplicas,
@@ -33,25 +46,25 @@ pub enum ExcessReplicas {
     Cap,
     /// Refuse the request.
     Reject,
-    /// Say so.
+    /// Warn the person who makes the request.
     Warn,
 }
 
 /// What to do about replicas that do not share sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnsharedSessions {
-    /// Say so.
+    /// Warn the person who makes the request.
     Warn,
     /// Refuse the request.
     Reject,
-    /// Nothing.
+    /// Do nothing.
     Ignore,
 }
 
 /// What to do when the custom resource cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookupFailure {
-    /// Let the count be.
+    /// Leave the count as requested.
     Allow,
     /// Refuse the request.
     Reject,
@@ -66,7 +79,7 @@ impl Default for Settings {
             default_session_storage: SessionStorage::Memory,
             termination_grace_period_seconds: 30,
             preserve_scaling: true,
-            operator_service_accounts: vec!["system:serviceaccount:toolhive-system:toolhive-operator".to_owned()],
+            operator_service_accounts: vec![accounts::OPERATOR.to_owned()],
             on_lookup_failure: LookupFailure::Allow,
         }
     }
@@ -76,11 +89,11 @@ impl Settings {
     /// Reads settings from JSON. `null` and `{}` are the defaults.
     ///
     /// # Errors
-    /// A sentence that names the key at fault and what it takes.
-    pub fn from_json(json: &str) -> Result<Self, String> {
+    /// [`SettingsError`] with the first key that is unknown or has a value that it does not take.
+    pub fn from_json(json: &str) -> Result<Self, SettingsError> {
         let mut members = Field::<Members<'_>>::default();
-        read(json, &mut members).map_err(|error| format!("the settings are not JSON: {error}"))?;
-        let members = members.optional().map_err(|Malformed| "the settings are not an object")?;
+        read(json, &mut members)?;
+        let members = members.optional().map_err(|Malformed| SettingsError::NotAnObject)?;
         let mut settings = Self::default();
         for (key, value) in members.unwrap_or_default().0 {
             settings.set(&key, &value)?;
@@ -88,7 +101,7 @@ impl Settings {
         Ok(settings)
     }
 
-    fn set(&mut self, key: &str, value: &Leaf<'_>) -> Result<(), String> {
+    fn set(&mut self, key: &str, value: &JsonText<'_>) -> Result<(), SettingsError> {
         const EXCESS: [(&str, ExcessReplicas); 3] =
             [("cap", ExcessReplicas::Cap), ("reject", ExcessReplicas::Reject), ("warn", ExcessReplicas::Warn)];
         const SESSIONS: [(&str, UnsharedSessions); 3] = [
@@ -108,71 +121,63 @@ impl Settings {
             "preserveScaling" => self.preserve_scaling = boolean(key, value)?,
             "operatorServiceAccounts" => self.operator_service_accounts = names(key, value)?,
             "onLookupFailure" => self.on_lookup_failure = one_of(key, value, &LOOKUP)?,
-            _ => {
-                return Err(format!(
-                    "unknown setting \"{key}\": the settings are stdioReplicas, declaredReplicas, sessionStorage, \
-                     defaultSessionStorage, terminationGracePeriodSeconds, preserveScaling, operatorServiceAccounts \
-                     and onLookupFailure"
-                ));
-            }
+            _ => return Err(SettingsError::Unknown(key.to_owned())),
         }
         Ok(())
     }
 }
 
-/// All members of an object, in the order they stand in.
+/// All members of an object, in their order.
 #[derive(Default)]
-struct Members<'a>(Vec<(String, Leaf<'a>)>);
+struct Members<'a>(Vec<(String, JsonText<'a>)>);
 
 impl<'a> View<'a> for Members<'a> {
-    fn member(&mut self, name: &str) -> Option<Slot<'_, 'a>> {
-        self.0.push((name.to_owned(), Leaf::default()));
-        self.0.last_mut().map(|(_, value)| Slot::Text(value))
+    fn member(&mut self, name: &str) -> Option<Destination<'_, 'a>> {
+        self.0.push((name.to_owned(), JsonText::default()));
+        self.0.last_mut().map(|(_, value)| Destination::Text(value))
     }
 }
 
-fn one_of<T: Copy>(key: &str, value: &Leaf<'_>, choices: &[(&str, T)]) -> Result<T, String> {
-    let name = value.text().value().unwrap_or_default();
+fn one_of<T: Copy>(key: &str, value: &JsonText<'_>, choices: &[(&str, T)]) -> Result<T, SettingsError> {
+    let name = value.string().value().unwrap_or_default();
     let choice = choices.iter().find(|(choice, _)| *choice == name);
     choice.map(|(_, choice)| *choice).ok_or_else(|| {
         let names: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
-        wrong(key, &format!("one of {}", names.join(", ")))
+        invalid(key, &format!("one of {}", names.join(", ")))
     })
 }
 
-fn seconds(key: &str, value: &Leaf<'_>) -> Result<i64, String> {
+fn seconds(key: &str, value: &JsonText<'_>) -> Result<i64, SettingsError> {
     let seconds = value.integer().value().filter(|seconds| *seconds >= 0);
-    seconds.ok_or_else(|| wrong(key, "a whole number of seconds, 0 or more"))
+    seconds.ok_or_else(|| invalid(key, "a whole number of seconds, 0 or more"))
 }
 
-fn boolean(key: &str, value: &Leaf<'_>) -> Result<bool, String> {
+fn boolean(key: &str, value: &JsonText<'_>) -> Result<bool, SettingsError> {
     let flag = value.json().and_then(|json| json.parse().ok());
-    flag.ok_or_else(|| wrong(key, "true or false"))
+    flag.ok_or_else(|| invalid(key, "true or false"))
 }
 
-fn names(key: &str, value: &Leaf<'_>) -> Result<Vec<String>, String> {
-    let mut list = Field::<Vec<Leaf<'_>>>::default();
+fn names(key: &str, value: &JsonText<'_>) -> Result<Vec<String>, SettingsError> {
+    let mut list = Field::<Vec<JsonText<'_>>>::default();
     let elements = value.json().and_then(|json| {
         read(json, &mut list).ok()?;
         list.value()
     });
     let names = elements.and_then(|elements| {
-        let names = elements.iter().map(|element| element.text().value().map(String::from));
+        let names = elements.iter().map(|element| element.string().value().map(String::from));
         names.map(|name| name.filter(|name| !name.is_empty())).collect()
     });
-    names.ok_or_else(|| wrong(key, "a list of user names, none of them empty"))
+    names.ok_or_else(|| invalid(key, "a list of user names, none of them empty"))
 }
 
-fn wrong(key: &str, takes: &str) -> String {
-    format!("setting \"{key}\" must be {takes}")
+fn invalid(key: &str, expected: &str) -> SettingsError {
+    SettingsError::Invalid { key: key.to_owned(), expected: expected.to_owned() }
 }
 
 /// The answer to `validate_settings`.
 pub(crate) fn validate(payload: &[u8]) -> SettingsValidationResponse {
-    let message = std::str::from_utf8(payload)
-        .map_err(|_| "settings must be UTF-8".to_owned())
-        .and_then(Settings::from_json)
-        .err();
+    let settings = std::str::from_utf8(payload).map_err(|_| SettingsError::NotUtf8).and_then(Settings::from_json);
+    let message = settings.err().map(|error| error.to_string());
     SettingsValidationResponse { valid: message.is_none(), message }
 }
 
@@ -180,24 +185,25 @@ pub(crate) fn validate(payload: &[u8]) -> SettingsValidationResponse {
 mod tests {
     use mcp_scaling_rules::SessionStorage;
 
-    use super::{ExcessReplicas, LookupFailure, Settings, UnsharedSessions};
+    use super::{ExcessReplicas, KEYS, LookupFailure, Settings, UnsharedSessions};
 
     #[test]
-    fn nothing_set_is_the_defaults() {
-        assert_eq!(Settings::from_json("{}"), Ok(Settings::default()));
-        assert_eq!(Settings::from_json("null"), Ok(Settings::default()));
+    fn defaults_where_nothing_is_set() {
+        for json in ["{}", "null"] {
+            assert_eq!(Settings::from_json(json).expect("are settings"), Settings::default());
+        }
     }
 
     #[test]
-    fn every_key_is_read() {
+    fn reads_every_key() {
         let settings = Settings::from_json(
             r#"{"stdioReplicas": "reject", "declaredReplicas": "cap", "sessionStorage": "ignore",
                 "defaultSessionStorage": "redis", "terminationGracePeriodSeconds": 0, "preserveScaling": false,
                 "operatorServiceAccounts": ["me"], "onLookupFailure": "reject"}"#,
         );
         assert_eq!(
-            settings,
-            Ok(Settings {
+            settings.expect("are settings"),
+            Settings {
                 stdio_replicas: ExcessReplicas::Reject,
                 declared_replicas: ExcessReplicas::Cap,
                 session_storage: UnsharedSessions::Ignore,
@@ -206,12 +212,12 @@ mod tests {
                 preserve_scaling: false,
                 operator_service_accounts: vec!["me".to_owned()],
                 on_lookup_failure: LookupFailure::Reject,
-            })
+            }
         );
     }
 
     #[test]
-    fn what_is_refused_is_named() {
+    fn names_what_it_rejects() {
         for (json, key) in [
             (r#"{"stdioReplica": "cap"}"#, "stdioReplica"),
             (r#"{"stdioReplicas": "Cap"}"#, "stdioReplicas"),
@@ -231,8 +237,16 @@ mod tests {
             ("7", "settings"),
             ("{", "settings"),
         ] {
-            let refusal = Settings::from_json(json).expect_err(json);
+            let refusal = Settings::from_json(json).expect_err(json).to_string();
             assert!(refusal.contains(key), "{json}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn lists_every_key_that_it_takes() {
+        for key in KEYS {
+            let refusal = Settings::from_json(&format!("{{\"{key}\": {{}}}}")).expect_err(key).to_string();
+            assert!(refusal.starts_with(&format!("setting \"{key}\" must be ")), "{refusal}");
         }
     }
 }

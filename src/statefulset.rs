@@ -1,38 +1,35 @@
 //! `StatefulSet`: the pods of an `MCPServer`'s backend.
 
-use mcp_scaling_rules::Transport;
+use mcp_scaling_rules::{Malformed, Owner, Transport, Workload};
 
-use crate::custom_resource::BACKEND_REPLICAS;
 use crate::lookup::GetResource;
-use crate::replicas::{self, Change};
+use crate::replicas::{self, ReplicasRequest};
 use crate::request::Request;
 use crate::requester::Requester;
-use crate::server::Server;
 use crate::settings::Settings;
 use crate::verdict::Verdict;
-use crate::view::Malformed;
 
-/// Judges CREATE and UPDATE of a StatefulSet that runs for `server`. Its grace period is the proxy runner's to set.
+/// Validates CREATE and UPDATE of a StatefulSet that runs for `owner`. The proxy runner sets its grace period.
 ///
 /// # Errors
-/// [`Malformed`] where a field that decides is.
-pub(crate) fn evaluate<'a>(
-    server: &Server<'a>,
-    request: &Request<'a>,
+/// [`Malformed`] where a field that decides is malformed.
+pub(crate) fn validate(
+    owner: &Owner<'_>,
+    request: &Request<'_>,
     settings: &Settings,
     get: &GetResource<'_>,
-) -> Result<Verdict<'a>, Malformed> {
+) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
-    let requester = Requester::of(request, settings, Some(server));
+    let requester = Requester::of(request, settings, Some(owner));
     let transport = transport_label(request);
-    let change = Change::of_workload(request, request.spec()?, requester, &BACKEND_REPLICAS, transport)?;
-    replicas::judge(&mut verdict, server, request, &change, settings, get);
+    let replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, transport)?;
+    replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
     Ok(verdict)
 }
 
-/// The transport that these pods run with, which ToolHive writes on the StatefulSet.
+/// The transport that the StatefulSet's label names.
 fn transport_label(request: &Request<'_>) -> Option<Transport> {
     let metadata = request.object.as_ref().value()?.metadata.as_ref().value()?;
-    let label = metadata.labels.as_ref().value()?.toolhive_transport.text().value()?;
+    let label = metadata.labels.as_ref().value()?.toolhive_transport.string().value()?;
     Transport::from_name(&label)
 }

@@ -1,17 +1,19 @@
-//! What the policy says of a request, and how it is written for the host.
+//! The policy's answer to a request, and how it is written for the host.
 
 use serde::{Serialize, Serializer};
 
-use crate::edit::{self, Edit};
-use crate::view::Leaf;
+use crate::json::{self, Edit};
 
 /// Longest warning in characters. The API server may cut longer ones.
 const WARNING_LENGTH: usize = 120;
 
-/// What the policy says of a request. The default accepts it as it is.
+/// Longest name of an object in a warning or message, in characters, so that what follows the name is not cut off.
+const NAME_LENGTH: usize = 40;
+
+/// The policy's answer to a request. The default accepts it as it is.
 #[derive(Debug, Default)]
-pub(crate) struct Verdict<'a> {
-    edits: Vec<Edit<'a>>,
+pub(crate) struct Verdict {
+    edits: Vec<Edit>,
     warnings: Vec<String>,
     audit_annotations: Vec<(&'static str, String)>,
     refusal: Option<Refusal>,
@@ -28,25 +30,25 @@ pub(crate) const UNPROCESSABLE: u16 = 422;
 /// Refused because something could not be read: the same request may be accepted later.
 pub(crate) const UNAVAILABLE: u16 = 503;
 
-impl<'a> Verdict<'a> {
-    /// Changes the object: the value at `path`, of which `current` is what was read there.
-    pub(crate) fn edit(&mut self, path: &'static [&'static str], current: Leaf<'a>, json: String) {
-        self.edits.push(Edit { path, current, json });
+impl Verdict {
+    /// Changes the object: sets the value at `path`.
+    pub(crate) fn edit(&mut self, path: &'static [&'static str], json: String) {
+        self.edits.push(Edit { path, json });
     }
 
-    /// Tells the person behind the request. Kept to one line of at most 120 characters: a line break would make the API
-    /// server drop it.
+    /// Warns the person who makes the request, in one line of at most 120 characters: the API server drops a warning with a
+    /// line break.
     pub(crate) fn warn(&mut self, warning: &str) {
         let line = warning.chars().filter(|character| !character.is_control());
         self.warnings.push(line.take(WARNING_LENGTH).collect());
     }
 
-    /// Writes to the API server's audit log. Keys get the webhook's name in front there.
+    /// Adds to the event in the API server's audit log. There the webhook's name stands before the key.
     pub(crate) fn annotate(&mut self, key: &'static str, value: String) {
         self.audit_annotations.push((key, value));
     }
 
-    /// Refuses the request. Where there are several reasons the message gives them all, with the code of the first.
+    /// Refuses the request. Where there are several reasons the message gives them all, and the code is that of the first.
     pub(crate) fn refuse(&mut self, code: u16, reason: &str) {
         match &mut self.refusal {
             None => {
@@ -59,9 +61,12 @@ impl<'a> Verdict<'a> {
         }
     }
 
-    /// The response to the host. `object` gives the text of the request's object; it is asked for only where there are
-    /// edits to make in it.
-    pub(crate) fn into_response(self, object: impl FnOnce() -> Option<&'a str>) -> serde_json::Result<Vec<u8>> {
+    /// The response to the host, as JSON. `object` gives the text of the request's object; it is called only where there are
+    /// edits to make.
+    ///
+    /// # Errors
+    /// Where the response cannot be written as JSON.
+    pub(crate) fn into_response<'a>(self, object: impl FnOnce() -> Option<&'a str>) -> serde_json::Result<Vec<u8>> {
         #[derive(Serialize)]
         struct Response<'r> {
             accepted: bool,
@@ -83,8 +88,8 @@ impl<'a> Verdict<'a> {
             warnings: &self.warnings,
         })?;
         let changes = self.refusal.is_none() && !self.edits.is_empty();
-        if changes && let Some(object) = object().and_then(|object| edit::apply(object, &self.edits)) {
-            // The object is JSON already; it goes in as it is, as the last member.
+        if changes && let Some(object) = object().and_then(|object| json::apply(object, &self.edits)) {
+            // The object is JSON already, so it is appended as the last member.
             response.pop();
             response.extend_from_slice(b",\"mutated_object\":");
             response.extend_from_slice(object.as_bytes());
@@ -94,33 +99,42 @@ impl<'a> Verdict<'a> {
     }
 }
 
+/// The name of an object, short enough for a warning and without line breaks. Names come from the request.
+pub(crate) fn shortened(name: &str) -> String {
+    let mut name: String = name.chars().filter(|character| !character.is_control()).collect();
+    if let Some((end, _)) = name.char_indices().nth(NAME_LENGTH) {
+        name.truncate(end);
+        name.push('…');
+    }
+    name
+}
+
 fn as_map<S: Serializer>(pairs: &&[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict;
-    use crate::view::Leaf;
+    use super::{Verdict, shortened};
 
-    fn response(verdict: Verdict<'_>) -> String {
+    fn response(verdict: Verdict) -> String {
         let object = Some(r#"{"spec":{"replicas":3}}"#);
         String::from_utf8(verdict.into_response(|| object).expect("serializes")).expect("is UTF-8")
     }
 
     #[test]
-    fn nothing_to_say() {
+    fn accepts_by_default() {
         assert_eq!(response(Verdict::default()), r#"{"accepted":true}"#);
     }
 
     #[test]
-    fn everything_to_say() {
+    fn writes_warnings_annotations_and_the_changed_object() {
         let mut verdict = Verdict::default();
         verdict.warn("careful");
         verdict.annotate("a", "1".to_owned());
         verdict.annotate("b", "2".to_owned());
-        verdict.edit(&["spec", "replicas"], Leaf::default(), "1".to_owned());
-        verdict.edit(&["spec", "x"], Leaf::default(), "true".to_owned());
+        verdict.edit(&["spec", "replicas"], "1".to_owned());
+        verdict.edit(&["spec", "x"], "true".to_owned());
         assert_eq!(
             response(verdict),
             concat!(
@@ -131,19 +145,26 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_changes_nothing_and_gives_every_reason() {
+    fn refuses_with_every_reason_and_without_changes() {
         let mut verdict = Verdict::default();
-        verdict.edit(&["spec", "replicas"], Leaf::default(), "1".to_owned());
+        verdict.edit(&["spec", "replicas"], "1".to_owned());
         verdict.refuse(422, "too many");
         verdict.refuse(503, "too late");
         assert_eq!(response(verdict), r#"{"accepted":false,"message":"too many; too late","code":422}"#);
     }
 
     #[test]
-    fn warnings_are_one_short_line() {
+    fn keeps_warnings_to_one_short_line() {
         let mut verdict = Verdict::default();
         verdict.warn(&format!("a\nb\u{7}{}", "ü".repeat(200)));
         let expected = format!("ab{}", "ü".repeat(118));
         assert_eq!(verdict.warnings, [expected]);
+    }
+
+    #[test]
+    fn shortens_long_names() {
+        assert_eq!(shortened("git\nhub"), "github");
+        assert_eq!(shortened(&"n".repeat(40)), "n".repeat(40));
+        assert_eq!(shortened(&"ü".repeat(41)), format!("{}…", "ü".repeat(40)));
     }
 }

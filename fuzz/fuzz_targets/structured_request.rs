@@ -1,14 +1,14 @@
-//! Requests that look like requests, with values that may be anything: never a panic, changes only where the policy may
-//! make them, and a second evaluation changes nothing more.
+//! Sends well-formed requests whose fields have arbitrary values. The policy must not panic, must change only the fields that
+//! it may change, and must change nothing in a second evaluation.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use mcpserver_scaling_policy::evaluate;
+use mcpserver_scaling_policy::{HostError, validate};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// A value of any type, mostly of the kind that counts are.
+/// A JSON value of any type; `Small` is a likely count.
 #[derive(Arbitrary, Debug)]
 enum Any {
     Absent,
@@ -22,6 +22,7 @@ enum Any {
     Object,
 }
 
+/// The kind of the request's object.
 #[derive(Arbitrary, Debug)]
 enum Kind {
     Server,
@@ -34,31 +35,41 @@ enum Kind {
     ScaledObject,
 }
 
+/// The spec of an object of any kind; each kind reads only some of its members.
 #[derive(Arbitrary, Debug)]
 struct Spec {
     replicas: Any,
     backend_replicas: Any,
+    /// The index of a transport that exists.
     transport: Option<u8>,
-    odd_transport: Any,
-    provider: Option<bool>,
-    grace: Any,
+    /// `spec.transport` where `transport` is absent.
+    other_transport: Any,
+    /// Whether the storage is Redis; no storage where it is absent.
+    is_redis: Option<bool>,
+    grace_period: Any,
+    /// The maximum of an autoscaler.
     maximum: Any,
 }
 
+/// A request, the custom resource that a lookup finds, and the settings.
 #[derive(Arbitrary, Debug)]
 struct Input {
     kind: Kind,
     is_update: bool,
     user: u8,
     labels: Any,
-    owner: bool,
-    was_marked: bool,
+    has_controller: bool,
+    /// Whether the old object has the metadata of the new one.
+    old_has_owner: bool,
     spec: Spec,
-    old: Option<Spec>,
-    found: Option<Spec>,
+    old_spec: Option<Spec>,
+    /// The spec of the custom resource; the lookup fails where it is absent.
+    found_spec: Option<Spec>,
+    /// Indexes of the values of the settings.
     settings: [u8; 5],
 }
 
+/// The choice at this index, counted around the end of the list.
 fn pick<'c>(choices: &[&'c str], index: u8) -> &'c str {
     choices[usize::from(index) % choices.len()]
 }
@@ -82,7 +93,7 @@ impl Any {
 impl Spec {
     fn to_json(&self) -> Value {
         let mut pod = json!({});
-        self.grace.put(&mut pod, "terminationGracePeriodSeconds");
+        self.grace_period.put(&mut pod, "terminationGracePeriodSeconds");
         let mut spec = json!({
             "template": {"spec": pod},
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "github"}
@@ -93,9 +104,9 @@ impl Spec {
         self.maximum.put(&mut spec, "maxReplicaCount");
         match self.transport {
             Some(index) => spec["transport"] = json!(pick(&["stdio", "sse", "streamable-http"], index)),
-            None => self.odd_transport.put(&mut spec, "transport"),
+            None => self.other_transport.put(&mut spec, "transport"),
         }
-        if let Some(is_redis) = self.provider {
+        if let Some(is_redis) = self.is_redis {
             spec["sessionStorage"] = json!({"provider": if is_redis { "redis" } else { "memory" }});
         }
         spec
@@ -122,7 +133,7 @@ impl Input {
         if !matches!(self.labels, Any::Absent) {
             self.labels.put(&mut metadata, "labels");
         }
-        if self.owner {
+        if self.has_controller {
             metadata["ownerReferences"] = json!([{
                 "apiVersion": "toolhive.stacklok.dev/v1alpha1", "kind": "MCPServer", "name": "github", "controller": true
             }]);
@@ -137,8 +148,8 @@ impl Input {
     }
 
     fn old_object(&self) -> Option<Value> {
-        let mut object = self.object(self.old.as_ref()?);
-        if !self.was_marked {
+        let mut object = self.object(self.old_spec.as_ref()?);
+        if !self.old_has_owner {
             object["metadata"] = json!({"name": "github"});
         }
         Some(object)
@@ -173,18 +184,19 @@ impl Input {
         .to_string()
     }
 
-    fn evaluate(&self, object: &Value) -> Value {
-        let get = |_: &_| -> Result<Box<RawValue>, String> {
-            let spec = self.found.as_ref().ok_or("unreachable")?.to_json();
-            serde_json::from_str(&json!({"spec": spec}).to_string()).map_err(|error| error.to_string())
+    /// The response to the request with this object.
+    fn validate(&self, object: &Value) -> Value {
+        let get = |_: &_| -> Result<Box<RawValue>, HostError> {
+            let spec = self.found_spec.as_ref().ok_or_else(|| HostError("unreachable".to_owned()))?.to_json();
+            serde_json::from_str(&json!({"spec": spec}).to_string()).map_err(|error| HostError(error.to_string()))
         };
-        let response = evaluate(self.payload(object).as_bytes(), &get).expect("it is a request");
+        let response = validate(self.payload(object).as_bytes(), &get).expect("the payload is a request");
         serde_json::from_slice(&response).expect("a response is JSON")
     }
 }
 
-/// The object without what the policy may change.
-fn without_changes(object: &Value) -> Value {
+/// The object without the fields that the policy may change.
+fn without_changeable_fields(object: &Value) -> Value {
     let mut object = object.clone();
     for (parent, name) in [
         ("/spec", "replicas"),
@@ -201,14 +213,14 @@ fn without_changes(object: &Value) -> Value {
 
 fuzz_target!(|input: Input| {
     let object = input.object(&input.spec);
-    let response = input.evaluate(&object);
+    let response = input.validate(&object);
     for warning in response["warnings"].as_array().into_iter().flatten() {
         let warning = warning.as_str().expect("a warning is a string");
         assert!(warning.chars().count() <= 120 && !warning.contains('\n'));
     }
     if let Some(mutated) = response.get("mutated_object") {
         assert_eq!(response["accepted"], true);
-        assert_eq!(without_changes(mutated), without_changes(&object));
-        assert_eq!(input.evaluate(mutated).get("mutated_object"), None, "once is enough");
+        assert_eq!(without_changeable_fields(mutated), without_changeable_fields(&object));
+        assert_eq!(input.validate(mutated).get("mutated_object"), None, "a second evaluation changes nothing");
     }
 });

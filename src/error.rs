@@ -1,0 +1,56 @@
+//! What is wrong with a payload from the host. No text quotes the payload, which may hold secrets.
+
+use std::str::Utf8Error;
+
+use thiserror::Error;
+
+/// Why a request cannot be validated. The host denies it with this text.
+#[derive(Debug, Error)]
+pub enum RequestError {
+    /// The payload is not UTF-8.
+    #[error("the payload is not UTF-8: {0}")]
+    NotUtf8(#[from] Utf8Error),
+    /// The payload is not JSON.
+    #[error("the payload is not JSON: {0}")]
+    NotJson(#[from] serde_json::Error),
+    /// A part of the payload, which is named, has to be an object and is not.
+    #[error("{0} is not an object")]
+    NotAnObject(&'static str),
+    /// A part of the payload, which is named, has to be a string and is not.
+    #[error("{0} is not a string")]
+    NotAString(&'static str),
+    /// A part of the payload, which is named, is missing.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// The settings are not those that `validate_settings` accepts.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The response cannot be written as JSON.
+    #[error("the response cannot be written: {0}")]
+    Response(#[source] serde_json::Error),
+}
+
+/// Why settings are refused. The text names the key.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// They are not UTF-8.
+    #[error("the settings are not UTF-8")]
+    NotUtf8,
+    /// They are not JSON.
+    #[error("the settings are not JSON: {0}")]
+    NotJson(#[from] serde_json::Error),
+    /// They are JSON and no object.
+    #[error("the settings are not an object")]
+    NotAnObject,
+    /// There is no setting of this name.
+    #[error("unknown setting \"{0}\": the settings are {known}", known = crate::settings::KEYS.join(", "))]
+    Unknown(String),
+    /// A setting has a value that it does not take.
+    #[error("setting \"{key}\" must be {expected}")]
+    Invalid {
+        /// The name of the setting.
+        key: String,
+        /// What it takes.
+        expected: String,
+    },
+}
