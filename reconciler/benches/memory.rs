@@ -1,28 +1,29 @@
-//! What the reconciler costs: the size of its binary, its memory and the writes it makes, at 1,000 and at 10,000 MCPServers with
-//! their Deployments and StatefulSets. The real binary talks over HTTP to the model of the API server that the tests use.
+//! The size of the reconciler's binary, its memory and its writes, with 1,000 and with 10,000 MCPServers and their workloads. The
+//! binary as it ships connects over HTTP to the fake API server of the tests.
 //!
-//! `cargo bench --bench memory -- <binary>`; fails where a budget is exceeded.
+//! `cargo bench --bench memory -- <binary>`; fails if a budget is exceeded.
 
-#[path = "../tests/model/mod.rs"]
-mod model;
+#[path = "../tests/fake_api_server/mod.rs"]
+mod fake_api_server;
 
 use std::fs;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use model::{ApiServer, ListType, kubeconfig};
+use fake_api_server::{ApiServer, ListType, kubeconfig};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+/// In bytes.
 const BINARY_BUDGET: u64 = 8_000_000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let Some(binary) = std::env::args().skip(1).find(|argument| !argument.starts_with("--")) else {
-        eprintln!("which binary? make bench names it");
+        eprintln!("usage: cargo bench --bench memory -- <binary>");
         return ExitCode::FAILURE;
     };
-    let size = fs::metadata(&binary).expect("the binary is there").len();
+    let size = fs::metadata(&binary).expect("the binary exists").len();
     let mut is_within = report("binary", size as f64 / 1e6, BINARY_BUDGET as f64 / 1e6, "MB");
     for (servers, budget) in [(1_000, 10.0), (10_000, 30.0)] {
         is_within &= measure(&binary, servers, budget).await;
@@ -42,19 +43,19 @@ async fn measure(binary: &str, servers: usize, budget: f64) -> bool {
     println!("\n{servers} MCPServers, each with a Deployment and a StatefulSet");
 
     let mut reconciler = start(binary, port);
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut writes = 0;
-    while writes < servers && begun.elapsed() < Duration::from_secs(180) {
+    while writes < servers && started.elapsed() < Duration::from_secs(180) {
         sleep(Duration::from_millis(100)).await;
         writes += api_server.take_writes().len();
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64();
     sleep(Duration::from_secs(3)).await;
     writes += api_server.take_writes().len();
-    let mut is_within = report("writes to make all of them right", writes as f64, servers as f64, "");
-    println!("  {:<44} {seconds:>9.1} s", "time for that");
-    is_within &= report("memory, resident", resident(&reconciler, "VmRSS"), budget, "MB");
-    println!("  {:<44} {:>9.1} MB", "at most, meanwhile", resident(&reconciler, "VmHWM"));
+    let mut is_within = report("writes to reconcile all of them", writes as f64, servers as f64, "");
+    println!("  {:<44} {seconds:>9.1} s", "duration of these writes");
+    is_within &= report("resident memory", resident(&reconciler, "VmRSS"), budget, "MB");
+    println!("  {:<44} {:>9.1} MB", "peak of the resident memory", resident(&reconciler, "VmHWM"));
 
     api_server.take_calls();
     let mut times = Vec::new();
@@ -68,8 +69,8 @@ async fn measure(binary: &str, servers: usize, budget: f64) -> bool {
         sleep(Duration::from_millis(100)).await;
     }
     times.sort_by(f64::total_cmp);
-    is_within &= report("from a change to the condition, slowest of 10", *times.last().expect("ten"), 2.0, "s");
-    // The counts that go with the last changes.
+    is_within &= report("time from a change to its write, slowest of 10", *times.last().expect("ten"), 2.0, "s");
+    // Lets the reconciler finish the writes for the last changes.
     sleep(Duration::from_secs(3)).await;
     api_server.take_calls();
     reconciler.kill().expect("is running");
@@ -78,7 +79,7 @@ async fn measure(binary: &str, servers: usize, budget: f64) -> bool {
     let mut restarted = start(binary, port);
     sleep(Duration::from_secs(10)).await;
     is_within &= report("writes after a restart", api_server.take_writes().len() as f64, 0.0, "");
-    is_within &= report("memory after it, resident", resident(&restarted, "VmRSS"), budget, "MB");
+    is_within &= report("resident memory after a restart", resident(&restarted, "VmRSS"), budget, "MB");
     restarted.kill().expect("is running");
     restarted.wait().expect("ends");
     is_within
@@ -86,7 +87,7 @@ async fn measure(binary: &str, servers: usize, budget: f64) -> bool {
 
 fn report(what: &str, measured: f64, budget: f64, unit: &str) -> bool {
     let is_within = measured <= budget;
-    let verdict = if is_within { "" } else { "  TOO MUCH" };
+    let verdict = if is_within { "" } else { "  EXCEEDED" };
     println!("  {what:<44} {measured:>9.1} {unit:<3} (budget {budget}){verdict}");
     is_within
 }
@@ -99,15 +100,15 @@ fn start(binary: &str, port: u16) -> Child {
     command.stdout(Stdio::null()).spawn().expect("runs")
 }
 
-/// A figure of /proc/<pid>/status, in MB.
+/// A field of /proc/<pid>/status, in MB.
 fn resident(process: &Child, field: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("is running");
     let line = status.lines().find(|line| line.starts_with(field)).expect("has the field");
-    let kibibytes = line.split_whitespace().nth(1).and_then(|figure| figure.parse::<f64>().ok());
+    let kibibytes = line.split_whitespace().nth(1).and_then(|number| number.parse::<f64>().ok());
     kibibytes.expect("is a number") * 1024.0 / 1e6
 }
 
-/// An MCPServer of some five kilobytes, as people write them, without the two conditions.
+/// An MCPServer of about 5 kB without the two conditions.
 fn mcpserver(name: &str) -> Value {
     let environment: Vec<Value> =
         (0..20).map(|index| json!({"name": format!("VARIABLE_{index}"), "value": "x".repeat(40)})).collect();
@@ -123,7 +124,7 @@ fn mcpserver(name: &str) -> Value {
     })
 }
 
-/// A Deployment or StatefulSet of some eight kilobytes.
+/// A Deployment or StatefulSet of about 8 kB.
 fn workload(name: &str, kind: &str) -> Value {
     let environment: Vec<Value> =
         (0..40).map(|index| json!({"name": format!("VARIABLE_{index}"), "value": "x".repeat(60)})).collect();

@@ -1,14 +1,15 @@
-//! One pass over a cluster: what is wrong with its MCP servers, and what to do about it.
+//! The findings of one pass over a cluster: the problems of its MCP servers, and a remedy for each.
 
-use mcp_scaling_rules::replicas::STDIO_REPLICAS;
-use mcp_scaling_rules::{Scaling, SessionStorage, exceeds_stdio_cap};
+use mcp_scaling_rules::transport::STDIO_REPLICAS;
+use mcp_scaling_rules::{InvalidField, Scaling, SessionStorage, Workload, exceeds_stdio_cap};
 use serde::Serialize;
 
 use crate::cluster::Inventory;
-use crate::plan::{Live, plan};
+use crate::live_replicas::LiveReplicas;
+use crate::plan::plan;
 use crate::server::Server;
 
-/// One thing that is wrong with one server.
+/// One problem of one server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
@@ -16,31 +17,35 @@ pub struct Finding {
     pub namespace: String,
     /// The server's name.
     pub name: String,
-    /// `spec.transport`, or what it defaults to; empty where the server cannot be read.
+    /// `spec.transport`, or its default; empty where the spec is invalid.
     pub transport: String,
-    /// `spec.replicas` and `spec.backendReplicas`, `-` for one that is not declared.
+    /// `spec.replicas/spec.backendReplicas`, `-` for one that is absent; empty where the spec is invalid.
     pub declared: String,
-    /// What Deployment and StatefulSet are set to run, `-` for one that is not there.
+    /// The replicas that Deployment and StatefulSet are set to, `-` for one that does not exist; empty where the spec is
+    /// invalid.
     pub live: String,
-    /// `spec.sessionStorage.provider`, or what it defaults to.
+    /// `spec.sessionStorage.provider`, or the default storage; empty where the spec is invalid.
     pub storage: String,
-    /// What is wrong.
+    /// The problem.
     pub finding: String,
-    /// What sets it right.
+    /// The action that solves it.
     pub remedy: String,
 }
 
-/// Everything that is wrong, by namespace and name of the server. `default_storage` is what one without
-/// `spec.sessionStorage` uses.
+/// The problems of all servers, sorted by namespace and name. `default_storage` is the storage of a server
+/// without `spec.sessionStorage`; ToolHive's own conditions ignore it.
 pub fn findings(inventory: &Inventory, default_storage: SessionStorage) -> Vec<Finding> {
-    let of_server = |server: &Server| match server.scaling(default_storage) {
-        Ok(scaling) => of_server(server, &scaling, inventory.live.of(server.namespace(), server.name())),
-        Err(fault) => vec![unreadable(server, fault)],
+    let of_server = |server: &Server| match &server.scaling {
+        Ok(scaling) => {
+            let live = inventory.live_replicas.get(server.namespace(), server.name());
+            of_valid_server(server, scaling, default_storage, live)
+        }
+        Err(error) => vec![of_invalid_server(server, *error)],
     };
     inventory.servers.iter().flat_map(of_server).collect()
 }
 
-fn unreadable(server: &Server, fault: &str) -> Finding {
+fn of_invalid_server(server: &Server, error: InvalidField) -> Finding {
     Finding {
         namespace: server.namespace().to_owned(),
         name: server.name().to_owned(),
@@ -48,72 +53,77 @@ fn unreadable(server: &Server, fault: &str) -> Finding {
         declared: String::new(),
         live: String::new(),
         storage: String::new(),
-        finding: format!("cannot be read: {fault}"),
+        finding: error.to_string(),
         remedy: "correct the field".to_owned(),
     }
 }
 
-fn of_server(server: &Server, scaling: &Scaling, live: Live) -> Vec<Finding> {
-    let plan = plan(server, scaling, live, false);
-    let mut found: Vec<(String, String)> = Vec::new();
+fn of_valid_server(
+    server: &Server,
+    scaling: &Scaling,
+    default_storage: SessionStorage,
+    live: LiveReplicas,
+) -> Vec<Finding> {
+    let plan = plan(server, scaling, default_storage, live, false);
+    let mut problems: Vec<(String, String)> = Vec::new();
 
-    for (field, declared) in [("spec.replicas", scaling.replicas), ("spec.backendReplicas", scaling.backend_replicas)] {
-        if let Some(count) = declared.filter(|count| exceeds_stdio_cap(scaling.transport, *count)) {
-            found.push((
-                format!("{field} is {count}; stdio runs {STDIO_REPLICAS}"),
-                format!("set {field} to 1, or use another transport"),
+    for workload in Workload::ALL {
+        let field = workload.declared_in();
+        if let Some(count) = workload.declared(scaling).filter(|count| exceeds_stdio_cap(scaling.transport, *count)) {
+            problems.push((
+                format!("{field} is {count}; transport stdio supports {STDIO_REPLICAS}"),
+                format!("set {field} to {STDIO_REPLICAS}, or use another transport"),
             ));
         }
     }
-    for (workload, live, wanted) in
-        [("Deployment", live.deployment, plan.deployment), ("StatefulSet", live.statefulset, plan.statefulset)]
-    {
-        if let (Some(live), Some(wanted)) = (live, wanted) {
-            found.push((
-                format!("{workload} is set to {live} replicas instead of {wanted}"),
-                format!("kubectl scale {} {} --replicas={wanted}", workload.to_lowercase(), server.name()),
+    for workload in Workload::ALL {
+        if let (Some(live), Some(desired)) = (live.of(workload), plan.replicas(workload)) {
+            let kind = workload.kind();
+            problems.push((
+                format!("{kind} is set to {live} replicas instead of {desired}"),
+                format!("kubectl scale {} {} --replicas={desired}", kind.to_lowercase(), server.name()),
             ));
         }
     }
     if let Some(count) = plan.unshared_replicas {
-        found.push((
+        problems.push((
             format!("{count} replicas do not share sessions"),
             "set spec.sessionStorage.provider to redis".to_owned(),
         ));
     }
-    if plan.misleads {
-        found.push((
-            "status.conditions say otherwise".to_owned(),
-            "let ToolHive's operator (v0.13 or newer) reconcile it".to_owned(),
+    if plan.is_status_misleading {
+        problems.push((
+            "status.conditions are missing or stale".to_owned(),
+            "have ToolHive's operator (v0.13 or newer) or this reconciler write them".to_owned(),
         ));
     }
 
-    found
+    problems
         .into_iter()
         .map(|(finding, remedy)| Finding {
             namespace: server.namespace().to_owned(),
             name: server.name().to_owned(),
             transport: scaling.transport.name().to_owned(),
-            declared: counts(scaling.replicas, scaling.backend_replicas),
-            live: counts(live.deployment, live.statefulset),
-            storage: scaling.session_storage.name().to_owned(),
+            declared: counts(|workload| workload.declared(scaling)),
+            live: counts(|workload| live.of(workload)),
+            storage: scaling.session_storage_or(default_storage).name().to_owned(),
             finding,
             remedy,
         })
         .collect()
 }
 
-fn counts(proxy: Option<u32>, backend: Option<u32>) -> String {
-    let text = |count: Option<u32>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
-    format!("{}/{}", text(proxy), text(backend))
+/// The counts of both workloads, as `3/-`.
+fn counts(count: impl Fn(Workload) -> Option<u32>) -> String {
+    Workload::ALL.map(|workload| count(workload).map_or_else(|| "-".to_owned(), |count| count.to_string())).join("/")
 }
 
-/// The findings as a table, in the manner of kubectl. Where there are none it says so.
+/// The findings as a table, formatted like one of kubectl's, or a sentence where there are none.
 pub fn table(findings: &[Finding], servers: usize) -> String {
     if findings.is_empty() {
-        return format!("Nothing is wrong with the {servers} MCPServers.");
+        return format!("No problems found in {servers} MCPServers.");
     }
-    let titles = ["NAMESPACE", "NAME", "TRANSPORT", "DECLARED", "LIVE", "STORAGE", "FINDING", "WHAT TO DO"];
+    let titles = ["NAMESPACE", "NAME", "TRANSPORT", "DECLARED", "LIVE", "STORAGE", "FINDING", "REMEDY"];
     let rows: Vec<[&str; 8]> = findings
         .iter()
         .map(|finding| {

@@ -1,9 +1,9 @@
-//! The client of the API server: from which configuration, and how long it waits.
+//! The client of the API server: which cluster it connects to, its timeouts, and the name under which it writes.
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use kube::api::PatchParams;
 use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -11,39 +11,44 @@ use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Service};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
-/// How long the API server may take to begin an answer. A client that tries again meanwhile, since it was told to, is part
-/// of it.
-pub const ANSWER: Duration = Duration::from_secs(30);
+use crate::error::ConnectError;
 
-/// For how long a watch runs, in seconds, until the API server ends it and it is begun again where it was.
-pub const WATCH_SECONDS: u32 = 60;
+/// The field manager of every write, the name of the reporting controller in events, and the name of the Lease.
+pub(crate) const FIELD_MANAGER: &str = "mcpserver-scaling-reconciler";
 
-/// How long an answer may pause. A watch is silent as long as nothing happens, so it is a little longer than one.
-const PAUSE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
+/// How long a response may take to begin, with the retries of kube's client included.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client for the cluster that a kubeconfig names: the `file`, else `$KUBECONFIG`, `~/.kube/config` or the pod's service
-/// account; `context` chooses in it.
+/// How long a watch runs, in seconds, until the API server ends it and the watcher resumes it.
+pub(crate) const WATCH_SECONDS: u32 = 60;
+
+/// How long the body of a response may pause. A watch without events is silent for its whole duration, so this is longer.
+const BODY_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
+
+/// A client for the cluster of a kubeconfig: of the `file` if there is one, else of `$KUBECONFIG`, `~/.kube/config` or the
+/// pod's service account. `context` selects a context of the kubeconfig.
 ///
 /// # Errors
-/// Where there is none, or it cannot be read.
-pub async fn connect(file: Option<&Path>, context: Option<String>) -> Result<Client> {
+/// [`ConnectError`] where no configuration is found, or it cannot be read or used.
+pub async fn connect(file: Option<&Path>, context: Option<String>) -> Result<Client, ConnectError> {
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     let mut config = match file {
         Some(path) => {
-            let file = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let file = Kubeconfig::read_from(path)
+                .map_err(|source| ConnectError::KubeconfigFile { path: path.to_owned(), source })?;
             Config::from_custom_kubeconfig(file, &options).await?
         }
         None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
-        None => Config::infer().await.context("no cluster to talk to: give --kubeconfig")?,
+        None => Config::infer().await?,
     };
-    config.connect_timeout = Some(ANSWER);
-    // `patient` sees to it, for a socket and for whatever a test puts in its place.
+    config.connect_timeout = Some(RESPONSE_TIMEOUT);
+    // `with_timeouts` sets the read timeout, so that tests without a socket have the same one.
     config.read_timeout = None;
-    Ok(patient(ClientBuilder::try_from(config)?))
+    Ok(with_timeouts(ClientBuilder::try_from(config)?))
 }
 
-/// A client over a service, that waits for [`ANSWER`] and no longer.
-pub fn patient<S, B>(builder: ClientBuilder<S>) -> Client
+/// A client whose calls fail after a timeout: 30 s for the response to begin, 70 s without any data of its body.
+pub fn with_timeouts<S, B>(builder: ClientBuilder<S>) -> Client
 where
     S: Service<http::Request<Body>, Response = http::Response<B>> + Send + 'static,
     S::Future: Send + 'static,
@@ -51,5 +56,13 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    builder.with_layer(&ResponseBodyTimeoutLayer::new(PAUSE)).with_layer(&TimeoutLayer::new(ANSWER)).build()
+    builder
+        .with_layer(&ResponseBodyTimeoutLayer::new(BODY_TIMEOUT))
+        .with_layer(&TimeoutLayer::new(RESPONSE_TIMEOUT))
+        .build()
+}
+
+/// The parameters of a patch under our field manager.
+pub(crate) fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }

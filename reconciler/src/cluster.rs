@@ -1,52 +1,64 @@
-//! Reads servers and workloads from the API server once, page by page, and keeps of them only what decides.
+//! Reads servers and workloads from the API server once, in pages.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
 use kube::api::{ApiResource, ListParams};
 use kube::core::GroupVersionKind;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, discovery};
-use mcp_scaling_rules::server::{GROUP, MCP_SERVER};
+use mcp_scaling_rules::kind::GROUP;
+use mcp_scaling_rules::{ServerKind, Workload};
 use serde::de::DeserializeOwned;
 
-use crate::live::LiveCounts;
+use crate::error::ClusterError;
+use crate::live_replicas::LiveReplicasCache;
 use crate::server::Server;
-use crate::workload::{Kind, Workload};
+use crate::workload::{WorkloadObject, selector};
 
-/// Objects a page: few enough that a page does not show in the memory, many enough that a cluster is few pages.
-pub const PAGE: u32 = 100;
+/// Objects in a page of a list: few enough to keep the memory small, many enough that a cluster has few pages.
+pub(crate) const PAGE_SIZE: u32 = 100;
 
-/// What a cluster has.
+/// The servers of a cluster and their workloads.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    /// The servers, by namespace and name.
-    pub servers: Vec<Server>,
-    /// What their workloads are set to run.
-    pub live: LiveCounts,
+    /// The servers, sorted by namespace and name.
+    pub(crate) servers: Vec<Server>,
+    /// The replicas that their workloads are set to.
+    pub(crate) live_replicas: LiveReplicasCache,
 }
 
-/// Reads every `MCPServer`, of one namespace or of all, and the counts of their Deployments and StatefulSets. `progress` is
-/// told after each page how many objects have been read.
+impl Inventory {
+    /// The number of servers.
+    pub fn server_count(&self) -> usize {
+        self.servers.len()
+    }
+}
+
+/// Reads every `MCPServer`, of one namespace or of all, and the replicas of their Deployments and StatefulSets. `progress` is
+/// called after each page with the number of objects read so far.
 ///
 /// # Errors
-/// Where the API server does not answer, does not let us read, or has no `MCPServer`.
-pub async fn read(client: &Client, namespace: Option<&str>, mut progress: impl FnMut(usize)) -> Result<Inventory> {
+/// [`ClusterError`] where the API server does not answer, does not permit a list, or does not serve `MCPServer`.
+pub async fn read(
+    client: &Client,
+    namespace: Option<&str>,
+    mut progress: impl FnMut(usize),
+) -> Result<Inventory, ClusterError> {
     let resource = Arc::new(served_resource(client).await?);
     let mut inventory = Inventory::default();
     let mut read = 0;
-    let mut each = |objects: usize| {
+    let mut count_page = |objects: usize| {
         read += objects;
         progress(read);
     };
-    let plural = &resource.plural;
     let servers = api::<Server>(client, namespace, &resource);
-    pages(servers, plural, None, &mut each, |server| inventory.servers.push(server)).await?;
-    for kind in Kind::ALL {
-        let workloads = api::<Workload>(client, namespace, &kind);
-        let take = |workload| drop(inventory.live.apply(kind, Event::Apply(workload)));
-        pages(workloads, kind.plural(), Some(kind.selector()), &mut each, take).await?;
+    let add = |server| inventory.servers.push(server);
+    list(servers, &resource.plural, None, &mut count_page, add).await?;
+    for workload in Workload::ALL {
+        let objects = api::<WorkloadObject>(client, namespace, &workload);
+        let add = |object| drop(inventory.live_replicas.apply(workload, Event::Apply(object)));
+        list(objects, workload.resource(), Some(selector(workload)), &mut count_page, add).await?;
     }
     inventory.servers.sort_by(|one, other| (one.namespace(), one.name()).cmp(&(other.namespace(), other.name())));
     Ok(inventory)
@@ -55,52 +67,52 @@ pub async fn read(client: &Client, namespace: Option<&str>, mut progress: impl F
 /// `MCPServer` at the version that the API server prefers.
 ///
 /// # Errors
-/// Where the API server does not answer, or does not serve it.
-pub async fn served_resource(client: &Client) -> Result<ApiResource> {
+/// [`ClusterError`] where the API server does not answer, or does not serve it.
+pub async fn served_resource(client: &Client) -> Result<ApiResource, ClusterError> {
     let group = match discovery::group(client, GROUP).await {
         Ok(group) => group,
-        Err(kube::Error::Discovery(_)) => bail!("the cluster does not serve {GROUP}: is ToolHive installed?"),
-        Err(error) => return Err(error).context("cannot ask the API server what it serves"),
+        Err(kube::Error::Discovery(_)) => return Err(ClusterError::GroupNotServed),
+        Err(error) => return Err(ClusterError::Discovery(error)),
     };
-    let recommended = group.recommended_kind(MCP_SERVER.name);
-    let (resource, _) = recommended.with_context(|| format!("{GROUP} has no {}", MCP_SERVER.name))?;
+    let (resource, _) = group.recommended_kind(ServerKind::McpServer.name()).ok_or(ClusterError::KindNotServed)?;
     Ok(resource)
 }
 
-/// Whether the API server says that it does not serve a resource any more.
-pub async fn is_gone(client: &Client, resource: &ApiResource) -> bool {
+/// Whether the API server answers that it does not serve a resource at this version.
+pub(crate) async fn is_not_served(client: &Client, resource: &ApiResource) -> bool {
     let kind = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
     match discovery::pinned_kind(client, &kind).await {
         Err(kube::Error::Discovery(_)) => true,
         Err(kube::Error::Api(status)) => status.code == 404,
-        // It does not answer: nobody knows.
+        // An API server that does not answer may still serve it.
         Ok(_) | Err(_) => false,
     }
 }
 
-/// The objects of a kind, of one namespace or of all.
-pub fn api<K>(client: &Client, namespace: Option<&str>, kind: &K::DynamicType) -> Api<K>
+/// The API for a type, of one namespace or of all.
+pub(crate) fn api<K>(client: &Client, namespace: Option<&str>, dynamic_type: &K::DynamicType) -> Api<K>
 where
     K: Resource<Scope = kube::core::DynamicResourceScope>,
 {
     match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, kind),
-        None => Api::all_with(client.clone(), kind),
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, dynamic_type),
+        None => Api::all_with(client.clone(), dynamic_type),
     }
 }
 
-async fn pages<K: Resource + Clone + Debug + DeserializeOwned>(
+async fn list<K: Resource + Clone + Debug + DeserializeOwned>(
     api: Api<K>,
-    plural: &str,
-    labels: Option<&str>,
-    progress: &mut impl FnMut(usize),
-    mut take: impl FnMut(K),
-) -> Result<()> {
-    let mut parameters = ListParams { label_selector: labels.map(str::to_owned), ..ListParams::default().limit(PAGE) };
+    resource: &str,
+    label_selector: Option<String>,
+    count_page: &mut impl FnMut(usize),
+    mut add: impl FnMut(K),
+) -> Result<(), ClusterError> {
+    let mut parameters = ListParams { label_selector, ..ListParams::default().limit(PAGE_SIZE) };
     loop {
-        let page = api.list(&parameters).await.with_context(|| format!("cannot list {plural}"))?;
-        progress(page.items.len());
-        page.items.into_iter().for_each(&mut take);
+        let failed = |source| ClusterError::List { resource: resource.to_owned(), source };
+        let page = api.list(&parameters).await.map_err(failed)?;
+        count_page(page.items.len());
+        page.items.into_iter().for_each(&mut add);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters = parameters.continue_token(&token),
             None => return Ok(()),

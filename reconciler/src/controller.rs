@@ -1,4 +1,4 @@
-//! The wiring: watches feed a queue of servers, and the queue feeds the reconciler.
+//! The controller: watches feed a queue of servers, and the queue feeds the reconciler.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -13,47 +13,45 @@ use kube::runtime::controller::{Config, applier};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::watcher::{self, Event, watcher};
-use mcp_scaling_rules::conditions;
-use mcp_scaling_rules::conditions::{LIVE_REPLICAS_WARNING, SESSION_STORAGE_WARNING, STDIO_REPLICA_CAPPED};
-use mcp_scaling_rules::server::MCP_SERVER;
+use mcp_scaling_rules::{ConditionReason, ConditionStatus, ConditionType, ServerKind, Workload, spec_conditions};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
 use crate::client::WATCH_SECONDS;
-use crate::cluster::{PAGE, api, is_gone};
+use crate::cluster::{PAGE_SIZE, api, is_not_served};
+use crate::error::{ReconcileError, with_causes};
 use crate::plan::live_warning;
-use crate::reconcile::{Failure, Reconciler};
+use crate::reconcile::Reconciler;
 use crate::server::Server;
-use crate::workload::{Kind, Workload};
+use crate::workload::{WorkloadObject, selector};
 
-/// How long a server must be left alone before it is looked at: long enough for an operator to write its own conditions,
-/// short enough for people.
-pub const DEBOUNCE: Duration = Duration::from_secs(1);
+/// How long a server must stay unchanged before it is reconciled: long enough for the operator to write its own conditions
+/// first, short enough for people who wait.
+const DEBOUNCE: Duration = Duration::from_secs(1);
 
-/// Servers that are looked at side by side.
+/// Servers that are reconciled at the same time.
 const CONCURRENCY: u16 = 8;
 
-/// How often gauges are set and what is over is forgotten.
+/// How often gauges are updated and outdated entries are removed from memory.
 const HOUSEKEEPING: Duration = Duration::from_secs(15);
 
-/// How long servers that are being looked at may take once the controller is told to stop: less than the half minute that
-/// Kubernetes gives a pod.
-const GRACE: Duration = Duration::from_secs(20);
+/// How long reconciles that are under way may take after a stop: less than the 30 s that Kubernetes gives a pod.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Why the controller came to an end.
+/// Why the controller ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It was told to stop, and has finished what it had begun.
+    /// It was stopped, and the reconciles that were under way are finished or took too long.
     Stopped,
-    /// The API server does not serve `MCPServer` at this version any more.
+    /// The API server no longer serves `MCPServer` at this version.
     NotServed,
 }
 
-/// Keeps the servers of one namespace or of all right until `stop` comes. `is_synced` becomes true once everything has been
+/// Reconciles the servers of one namespace or of all until `stop` completes. `is_synced` becomes true once all objects are
 /// listed.
 ///
-/// `applier` and not `Controller`, whose stable part takes no stream of its own: with one, whole objects are dropped as they
-/// come, and an event that changes nothing that matters does not put off what does.
+/// This uses `applier` and not `Controller`, whose stable API accepts no stream of watch events. With one, objects are reduced
+/// to their slim type as they arrive, and an event that changes nothing relevant does not restart the debounce time.
 pub async fn run(
     reconciler: Arc<Reconciler>,
     namespace: Option<&str>,
@@ -63,38 +61,35 @@ pub async fn run(
     let stop = stop.shared();
     let writer = Writer::new(reconciler.resource.clone());
     let store = writer.as_reader();
-    let failed = Arc::new(Notify::new());
+    let watch_failed = Arc::new(Notify::new());
     let workloads_listed = Arc::new(Notify::new());
 
     let [deployments, statefulsets] =
-        Kind::ALL.map(|kind| workload_requests(reconciler.clone(), kind, namespace, workloads_listed.clone()));
-    let servers = server_requests(&reconciler, namespace, writer, is_synced.clone(), failed.clone());
-    // Without the counts of its workloads a server would look better than it is.
-    let servers =
-        stream::once(async move { workloads_listed.notified().await }).filter_map(|()| ready(None)).chain(servers);
-    let queue = stream::select_all([servers.boxed(), deployments, statefulsets])
-        .map(Ok::<_, Infallible>)
-        .take_until(stop.clone());
+        Workload::ALL.map(|workload| watch_workloads(&reconciler, workload, namespace, workloads_listed.clone()));
+    let servers = watch_servers(&reconciler, namespace, writer, is_synced.clone(), watch_failed.clone());
+    let servers = after_workloads_are_listed(workloads_listed, servers);
+    let queue =
+        stream::select_all([servers, deployments, statefulsets]).map(Ok::<_, Infallible>).take_until(stop.clone());
 
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
-    let context = reconciler.clone();
     let reconciles = applier(
         |server: Arc<Server>, reconciler: Arc<Reconciler>| Box::pin(async move { reconciler.reconcile(&server).await }),
-        |server, failure: &Failure, reconciler| {
-            let action = reconciler.retry(&server, failure);
-            if failure.is_conflict() {
-                debug!(namespace = server.namespace(), name = server.name(), "somebody else wrote first");
+        |server, error: &ReconcileError, reconciler: Arc<Reconciler>| {
+            let action = reconciler.retry(&server, error);
+            let (namespace, name) = (server.namespace(), server.name());
+            if error.is_conflict() {
+                debug!(namespace, name, "another writer changed the object first");
             } else {
-                warn!(namespace = server.namespace(), name = server.name(), "{failure}");
+                warn!(namespace, name, "{}", with_causes(error));
             }
             action
         },
-        context,
+        reconciler.clone(),
         store.clone(),
         queue,
         config,
     );
-    // What fails is told where it fails, and a server that is gone needs nothing.
+    // Errors are logged above. The other results need no action.
     let reconciles = reconciles.for_each(|_| ready(()));
     let housekeeping = async {
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
@@ -104,37 +99,46 @@ pub async fn run(
             set_gauges(&reconciler, &store);
         }
     };
-    // A watch of what is no longer served fails in ways that cannot be told from others.
+    // A watch of a resource that is no longer served fails like any other, so each failure is checked.
     let not_served = async {
         loop {
-            failed.notified().await;
-            if is_gone(&reconciler.client, &reconciler.resource).await {
+            watch_failed.notified().await;
+            if is_not_served(&reconciler.client, &reconciler.resource).await {
                 return;
             }
         }
     };
-    // What has begun may end, but nothing has before everything is listed, which may never be.
-    let patience = async {
+    // Before all objects are listed no reconcile is under way, and the listing may never end.
+    let stop_timeout = async {
         stop.await;
         if *is_synced.borrow() {
-            tokio::time::sleep(GRACE).await;
+            tokio::time::sleep(STOP_TIMEOUT).await;
         }
     };
     tokio::select! {
         () = reconciles => End::Stopped,
-        () = patience => End::Stopped,
+        () = stop_timeout => End::Stopped,
         () = not_served => End::NotServed,
         () = housekeeping => End::Stopped,
     }
 }
 
-/// The servers that changed in a way that matters.
-fn server_requests(
+/// The barrier between the listings: the watch of servers starts after Deployments and StatefulSets are listed. A server
+/// that is reconciled without the counts of its workloads would lose a warning that still applies.
+fn after_workloads_are_listed(
+    workloads_listed: Arc<Notify>,
+    servers: impl Stream<Item = ObjectRef<Server>> + Send + 'static,
+) -> BoxStream<'static, ObjectRef<Server>> {
+    stream::once(async move { workloads_listed.notified().await }).filter_map(|()| ready(None)).chain(servers).boxed()
+}
+
+/// Watches servers. The stream has those whose slim type changed.
+fn watch_servers(
     reconciler: &Reconciler,
     namespace: Option<&str>,
     mut writer: Writer<Server>,
     is_synced: watch::Sender<bool>,
-    failed: Arc<Notify>,
+    watch_failed: Arc<Notify>,
 ) -> impl Stream<Item = ObjectRef<Server>> + Send + use<> {
     let resource = reconciler.resource.clone();
     let metrics = reconciler.metrics.clone();
@@ -153,7 +157,7 @@ fn server_requests(
                     }
                 }
                 writer.apply_watcher_event(&event);
-                // While a listing goes on, what it brings is not in the store yet.
+                // Listed objects are in the store only once the listing is complete.
                 match event {
                     Event::Init | Event::InitApply(_) => {}
                     Event::InitDone => {
@@ -164,37 +168,39 @@ fn server_requests(
                 }
             }
             Err(error) => {
-                failed.notify_one();
-                metrics.watch_failed(MCP_SERVER.name);
-                warn!("cannot watch MCPServers: {error}");
+                watch_failed.notify_one();
+                let kind = ServerKind::McpServer.name();
+                metrics.count_watch_failure(kind);
+                warn!("cannot watch {kind}s: {}", with_causes(&error));
             }
         }
         stream::iter(changed)
     })
 }
 
-/// The servers of which a workload's count changed.
-fn workload_requests(
-    reconciler: Arc<Reconciler>,
-    kind: Kind,
+/// Watches Deployments or StatefulSets. The stream has the servers whose count changed.
+fn watch_workloads(
+    reconciler: &Arc<Reconciler>,
+    workload: Workload,
     namespace: Option<&str>,
-    listed: Arc<Notify>,
+    workloads_listed: Arc<Notify>,
 ) -> BoxStream<'static, ObjectRef<Server>> {
-    let workloads = api::<Workload>(&reconciler.client, namespace, &kind);
-    let events = watcher(workloads, watch_config().labels(kind.selector())).default_backoff();
-    let requests = events.flat_map(move |event| {
+    let reconciler = reconciler.clone();
+    let objects = api::<WorkloadObject>(&reconciler.client, namespace, &workload);
+    let events = watcher(objects, watch_config().labels(&selector(workload))).default_backoff();
+    let changed = events.flat_map(move |event| {
         let changed = match event {
             Ok(event) => {
                 let is_listed = matches!(event, Event::InitDone);
-                let changed = reconciler.live.apply(kind, event);
-                if is_listed && reconciler.live.are_complete() {
-                    listed.notify_one();
+                let changed = reconciler.live_replicas.apply(workload, event);
+                if is_listed && reconciler.live_replicas.is_complete() {
+                    workloads_listed.notify_one();
                 }
                 changed
             }
             Err(error) => {
-                reconciler.metrics.watch_failed(kind.name());
-                warn!("cannot watch {}: {error}", kind.plural());
+                reconciler.metrics.count_watch_failure(workload.kind());
+                warn!("cannot watch {}: {}", workload.resource(), with_causes(&error));
                 Vec::new()
             }
         };
@@ -202,33 +208,35 @@ fn workload_requests(
         stream::iter(changed)
             .map(move |(namespace, name)| ObjectRef::new_with(&name, resource.clone()).within(&namespace))
     });
-    requests.boxed()
+    changed.boxed()
 }
 
 fn watch_config() -> watcher::Config {
-    watcher::Config::default().page_size(PAGE).timeout(WATCH_SECONDS)
+    watcher::Config::default().page_size(PAGE_SIZE).timeout(WATCH_SECONDS)
 }
 
 fn set_gauges(reconciler: &Reconciler, store: &Store<Server>) {
     let metrics = &reconciler.metrics;
     let mut unreadable = 0;
-    let mut warned = [(STDIO_REPLICA_CAPPED, 0), (SESSION_STORAGE_WARNING, 0), (LIVE_REPLICAS_WARNING, 0)];
+    let mut warned = ConditionType::ALL.map(|type_| (type_, 0));
     let servers = store.state();
     for server in &servers {
-        let Ok(scaling) = server.scaling(reconciler.options.default_session_storage) else {
+        let Ok(scaling) = &server.scaling else {
             unreadable += 1;
             continue;
         };
-        let live = reconciler.live.of(server.namespace(), server.name());
-        let of_spec = conditions(&scaling).map(|condition| condition.status == "True");
-        let of_live = live_warning(&scaling, live).is_some();
-        for ((_, count), is_true) in warned.iter_mut().zip(of_spec.into_iter().chain([of_live])) {
-            *count += i64::from(is_true);
+        let live = reconciler.live_replicas.get(server.namespace(), server.name());
+        let live_warning = live_warning(scaling, reconciler.options.default_session_storage, live);
+        let due = spec_conditions(scaling).into_iter().chain(live_warning.map(ConditionReason::condition));
+        for condition in due.filter(|condition| condition.status == ConditionStatus::True) {
+            for (_, count) in warned.iter_mut().filter(|(type_, _)| *type_ == condition.type_) {
+                *count += 1;
+            }
         }
     }
     metrics.servers.set(servers.len() as i64);
     metrics.unreadable_servers.set(unreadable);
     for (condition, count) in warned {
-        metrics.warn(condition, count);
+        metrics.set_warned(condition, count);
     }
 }

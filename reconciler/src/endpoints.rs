@@ -1,11 +1,10 @@
-//! What is asked of the process over HTTP: whether it lives, whether it is ready, and what it counted.
+//! The HTTP endpoints: `/healthz` and `/readyz` for probes, `/metrics` for Prometheus.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -16,79 +15,85 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info};
 
+use crate::error::ListenError;
 use crate::metrics::Metrics;
 
-/// Connections that are served side by side; more wait. Probes and Prometheus need a few.
-const CONNECTIONS: usize = 32;
+/// Connections that are served at the same time; further ones wait. Probes and Prometheus need a few.
+const MAX_CONNECTIONS: usize = 32;
 
-/// How long a request may take to arrive.
-const REQUEST: Duration = Duration::from_secs(10);
+/// How long the head of a request may take to arrive.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is told.
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
+
+/// The HTTP endpoints.
 pub struct Endpoints {
-    /// What is counted.
+    /// Served at `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// Whether there is nothing to wait for: everything is listed, or another process leads.
+    /// Served at `/readyz`: all objects are listed, or this process waits to become the leader.
     pub is_ready: watch::Receiver<bool>,
 }
 
 impl Endpoints {
-    /// Answers on an address for as long as the process runs.
+    /// Listens on an address and serves it in the background for as long as the process runs.
     ///
     /// # Errors
-    /// Where the address cannot be had.
-    pub async fn serve(self, address: SocketAddr) -> Result<()> {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        info!(address = %listener.local_addr()?, "serving /healthz, /readyz and /metrics");
+    /// [`ListenError`] where the address is in use or not ours.
+    pub async fn serve(self, address: SocketAddr) -> Result<(), ListenError> {
+        let failed = |source| ListenError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        info!(%address, "serving /healthz, /readyz and /metrics");
         tokio::spawn(Arc::new(self).accept(listener));
         Ok(())
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(permit) = connections.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let endpoints = self.clone();
                     tokio::spawn(async move {
-                        endpoints.answer_all(stream).await;
+                        endpoints.serve_connection(stream).await;
                         drop(permit);
                     });
                 }
                 Err(error) => {
-                    // No file descriptor left, say: accepting at once again would only burn the processor.
+                    // Where no file descriptor is left, retrying at once would only use up the processor.
                     debug!("cannot accept a connection: {error}");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    tokio::time::sleep(ACCEPT_RETRY).await;
                 }
             }
         }
     }
 
-    async fn answer_all(self: Arc<Self>, stream: TcpStream) {
+    async fn serve_connection(self: Arc<Self>, stream: TcpStream) {
         let service = service_fn(|request: Request<Incoming>| {
-            let answer = self.answer(request.method(), request.uri().path());
-            async move { Ok::<_, Infallible>(answer) }
+            let response = self.respond(request.method(), request.uri().path());
+            async move { Ok::<_, Infallible>(response) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST)
+            .header_read_timeout(REQUEST_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service);
         if let Err(error) = served.await {
             debug!("a connection failed: {error}");
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    fn respond(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         let (status, text) = match path {
             _ if method != Method::GET && method != Method::HEAD => {
-                (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned())
+                (StatusCode::METHOD_NOT_ALLOWED, "use GET\n".to_owned())
             }
             "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
             "/readyz" if *self.is_ready.borrow() => (StatusCode::OK, "ok\n".to_owned()),
-            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not everything is listed yet\n".to_owned()),
+            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not all objects are listed yet\n".to_owned()),
             "/metrics" => (StatusCode::OK, self.metrics.render()),
-            _ => (StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n".to_owned()),
+            _ => (StatusCode::NOT_FOUND, "not found; use /healthz, /readyz or /metrics\n".to_owned()),
         };
         let content_type = match (path, status) {
             ("/metrics", StatusCode::OK) => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -114,10 +119,10 @@ mod tests {
     use crate::metrics::Metrics;
 
     #[test]
-    fn answers() {
+    fn responds_with_the_status_of_each_path() {
         let (ready, is_ready) = watch::channel(false);
         let endpoints = Endpoints { metrics: Arc::new(Metrics::new()), is_ready };
-        let status = |method: Method, path| endpoints.answer(&method, path).status();
+        let status = |method: Method, path| endpoints.respond(&method, path).status();
         assert_eq!(status(Method::GET, "/healthz"), StatusCode::OK);
         assert_eq!(status(Method::GET, "/readyz"), StatusCode::SERVICE_UNAVAILABLE);
         ready.send_replace(true);

@@ -1,34 +1,37 @@
-//! The events that say what the reconciler did: one for each change, none for what stays.
+//! The events that the reconciler publishes on an `MCPServer`: one for each change, none for a state that stays.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
-use mcp_scaling_rules::{Scaling, exceeds_stdio_cap};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use mcp_scaling_rules::{ConditionStatus, Scaling, exceeds_stdio_cap};
 
-use crate::plan::declared;
+use crate::backoff::Target;
+use crate::client::FIELD_MANAGER;
+use crate::scale::ScaleChange;
 use crate::status::Transition;
-use crate::workload::Kind;
 
-/// What an event says.
+/// The content of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Whether somebody should look at it.
-    pub is_warning: bool,
+pub(crate) struct EventContent {
+    /// Whether the event's type is `Warning`.
+    pub(crate) is_warning: bool,
     /// `reason`.
-    pub reason: &'static str,
-    /// `action`: what was done.
-    pub action: &'static str,
+    pub(crate) reason: &'static str,
+    /// `action`: the name of the action that the event reports.
+    pub(crate) action: &'static str,
     /// `note`, for people.
-    pub note: String,
+    pub(crate) note: String,
 }
 
-impl Notice {
-    /// The event that says it of an object. `controller` and `instance` are who reports it.
+impl EventContent {
+    /// The event on an object, reported by `instance` of this controller.
     ///
-    /// kube's recorder keeps every event for some minutes, so as to count those that come again. Ours do not, and a cluster that is
-    /// made right for the first time has many.
-    pub fn event(self, regarding: &ObjectReference, controller: &str, instance: &str, now: Timestamp) -> Event {
+    /// kube's recorder is not used: it keeps each event for some minutes to count repetitions. Ours do not repeat, and the
+    /// first pass over a large cluster publishes many.
+    fn event(self, regarding: &ObjectReference, instance: &str, now: Timestamp) -> Event {
         let name = regarding.name.as_deref().unwrap_or_default();
         Event {
             metadata: ObjectMeta {
@@ -42,86 +45,111 @@ impl Notice {
             action: Some(self.action.to_owned()),
             note: Some(self.note),
             regarding: Some(regarding.clone()),
-            reporting_controller: Some(controller.to_owned()),
+            reporting_controller: Some(FIELD_MANAGER.to_owned()),
             reporting_instance: Some(instance.to_owned()),
             ..Event::default()
         }
     }
 }
 
-/// A condition became `True`, or is no longer. That it never was is no news.
-pub fn transition(transition: &Transition) -> Option<Notice> {
+/// Publishes an event on an object, reported by `instance`.
+///
+/// # Errors
+/// Where the API server does not accept it.
+pub(crate) async fn publish(
+    client: &Client,
+    regarding: &ObjectReference,
+    instance: &str,
+    content: EventContent,
+) -> kube::Result<()> {
+    let namespace = regarding.namespace.as_deref().unwrap_or_default();
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    events.create(&PostParams::default(), &content.event(regarding, instance, Timestamp::now())).await?;
+    Ok(())
+}
+
+/// The event for a condition that became `True`, or that was `True` and no longer is. Other transitions have none.
+pub(crate) fn transition(transition: &Transition) -> Option<EventContent> {
     let condition = transition.to;
-    let is_warning = condition.status == "True";
-    let is_news = is_warning || transition.from.as_deref() == Some("True");
-    is_news.then(|| Notice {
+    let is_warning = condition.status == ConditionStatus::True;
+    let was_warning = transition.from == Some(ConditionStatus::True);
+    (is_warning || was_warning).then(|| EventContent {
         is_warning,
-        reason: condition.reason,
+        reason: condition.reason.name(),
         action: "SetCondition",
-        note: format!("{}: {}", condition.type_, condition.message),
+        note: format!("{}: {}", condition.type_.name(), condition.message),
     })
 }
 
-/// The count of a workload was set.
-pub fn corrected(kind: Kind, from: u32, to: u32, scaling: &Scaling) -> Notice {
-    let why = match declared(kind, scaling) {
-        Some(count) if exceeds_stdio_cap(scaling.transport, count) => format!("{count} declared; stdio runs {to}"),
-        Some(_) => "as declared".to_owned(),
-        None => format!("stdio runs {to}"),
+/// The event for corrected replicas of a workload.
+pub(crate) fn replicas_corrected(change: &ScaleChange, scaling: &Scaling) -> EventContent {
+    let ScaleChange { workload, from, to, .. } = change;
+    let stdio = format!("transport stdio supports {to}");
+    let cause = match workload.declared(scaling) {
+        Some(count) if exceeds_stdio_cap(scaling.transport, count) => {
+            format!("{} requests {count}; {stdio}", workload.declared_in())
+        }
+        Some(count) => format!("{} requests {count}", workload.declared_in()),
+        None => stdio,
     };
-    Notice {
+    EventContent {
         is_warning: false,
         reason: "ReplicasCorrected",
         action: "Scale",
-        note: format!("{} set from {from} to {to} replicas: {why}", kind.name()),
+        note: format!("replicas of the {} set from {from} to {to}: {cause}", workload.kind()),
     }
 }
 
-/// Another writer keeps reverting what we write.
-pub fn yielding(what: &str) -> Notice {
-    Notice {
+/// The event for a target that another writer keeps reverting.
+pub(crate) fn backing_off(target: Target) -> EventContent {
+    EventContent {
         is_warning: true,
-        reason: "YieldsToOtherWriter",
+        reason: "BackingOff",
         action: "Wait",
-        note: format!("another writer keeps reverting {what}; it is set again ever more rarely"),
+        note: format!("another writer keeps reverting {}; backing off", target.name()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use mcp_scaling_rules::{Scaling, SessionStorage, Transport, conditions};
+    use mcp_scaling_rules::{ConditionReason, ConditionStatus, Scaling, SessionStorage, Transport, Workload};
 
-    use super::{corrected, transition};
+    use super::{replicas_corrected, transition};
+    use crate::scale::ScaleChange;
     use crate::status::Transition;
-    use crate::workload::Kind;
-
-    fn server(transport: Transport, replicas: Option<u32>) -> Scaling {
-        Scaling { transport, replicas, backend_replicas: None, session_storage: SessionStorage::Redis }
-    }
 
     #[test]
-    fn news_are_what_becomes_true_and_what_is_no_longer() {
-        let [capped, _] = conditions(&server(Transport::Stdio, Some(3)));
-        let [cleared, _] = conditions(&server(Transport::Stdio, Some(1)));
-        let told = |to, from: Option<&str>| {
-            let from = from.map(str::to_owned);
-            transition(&Transition { to, from }).map(|notice| (notice.is_warning, notice.reason))
+    fn reports_only_conditions_that_become_or_were_true() {
+        let capped = ConditionReason::StdioTransportCapAt1.condition();
+        let cleared = ConditionReason::StdioReplicaCapNotActive.condition();
+        let reported = |to, from: Option<ConditionStatus>| {
+            transition(&Transition { to, from }).map(|event| (event.is_warning, event.reason))
         };
-        assert_eq!(told(capped, None), Some((true, "StdioTransportCapAt1")));
-        assert_eq!(told(capped, Some("False")), Some((true, "StdioTransportCapAt1")));
-        assert_eq!(told(cleared, Some("True")), Some((false, "StdioReplicaCapNotActive")));
-        assert_eq!(told(cleared, None), None);
-        assert_eq!(told(cleared, Some("Unknown")), None);
+        assert_eq!(reported(capped, None), Some((true, "StdioTransportCapAt1")));
+        assert_eq!(reported(capped, Some(ConditionStatus::False)), Some((true, "StdioTransportCapAt1")));
+        assert_eq!(reported(cleared, Some(ConditionStatus::True)), Some((false, "StdioReplicaCapNotActive")));
+        assert_eq!(reported(cleared, None), None, "missing, or a status that we never write");
     }
 
     #[test]
-    fn a_correction_says_why() {
-        let note = |scaling: Scaling, from, to| corrected(Kind::Deployment, from, to, &scaling).note;
-        assert_eq!(note(server(Transport::Stdio, None), 3, 1), "Deployment set from 3 to 1 replicas: stdio runs 1");
+    fn names_the_cause_of_a_correction() {
+        let note = |transport, replicas, from, to| {
+            let session_storage = Some(SessionStorage::Redis);
+            let scaling = Scaling { transport, replicas, backend_replicas: None, session_storage };
+            let change = ScaleChange { workload: Workload::Deployment, from, to, resource_version: None };
+            replicas_corrected(&change, &scaling).note
+        };
         assert_eq!(
-            note(server(Transport::Stdio, Some(4)), 4, 1),
-            "Deployment set from 4 to 1 replicas: 4 declared; stdio runs 1"
+            note(Transport::Stdio, None, 3, 1),
+            "replicas of the Deployment set from 3 to 1: transport stdio supports 1"
         );
-        assert_eq!(note(server(Transport::Sse, Some(2)), 5, 2), "Deployment set from 5 to 2 replicas: as declared");
+        assert_eq!(
+            note(Transport::Stdio, Some(4), 4, 1),
+            "replicas of the Deployment set from 4 to 1: spec.replicas requests 4; transport stdio supports 1"
+        );
+        assert_eq!(
+            note(Transport::Sse, Some(2), 5, 2),
+            "replicas of the Deployment set from 5 to 2: spec.replicas requests 2"
+        );
     }
 }

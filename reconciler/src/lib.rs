@@ -1,32 +1,46 @@
-//! What admission cannot do: status conditions, events, and the counts that were wrong before it looked.
+//! A controller that corrects what admission missed: replicas that were set before the policy was installed or while it was
+//! not called. It also writes the status conditions about scaling, and publishes events.
 //!
-//! | module | is |
+//! Low-level modules first; each imports only modules above it.
+//!
+//! | module | holds |
 //! |---|---|
-//! | [`server`], [`workload`] | what is read of an `MCPServer`, of a Deployment or StatefulSet |
-//! | [`plan`] | what is wrong with a server, and what would set it right: pure, by the rules of `mcp-scaling-rules` |
-//! | [`status`] | conditions in a raw list that is otherwise left as it is: pure |
-//! | [`history`] | when to write again, and when to yield to another writer: pure |
-//! | [`events`] | which events say so: pure |
-//! | [`reconcile`] | does what the plan says: the only part that writes |
-//! | [`live`] | how many replicas the workloads are set to run |
-//! | [`controller`] | the wiring: watches, queue, reconciler |
-//! | [`cluster`], [`check`] | one pass over a cluster, as a table or as JSON |
-//! | [`client`], [`election`], [`endpoints`], [`metrics`] | what a controller needs besides |
+//! | [`error`] | the errors of the library |
+//! | [`client`] | the client of the API server and its timeouts |
+//! | `field` | reading a field that may be malformed |
+//! | `server`, `workload` | the slim types that an `MCPServer`, a Deployment and a StatefulSet are read into |
+//! | `live_replicas` | the replicas that the workloads of each server are set to |
+//! | `plan` | the changes that one server needs, by the rules of `mcp-scaling-rules`; pure |
+//! | `scale`, `status` | the writes: the scale of a workload, the conditions of a server |
+//! | `backoff` | how long to back off from a target that another writer keeps reverting; pure |
+//! | [`stabilization`] | how long a `LiveReplicasWarning` is kept after its cause is gone; pure |
+//! | `retries` | how long to wait after a failure; pure |
+//! | `events` | the events that tell of the writes |
+//! | [`metrics`], [`endpoints`] | metrics, and the HTTP endpoints for them and for probes |
+//! | [`reconcile`] | one reconcile of one server: plans, writes, reports |
+//! | [`cluster`], [`check`] | one pass over a cluster, and its findings |
+//! | [`controller`] | watches, the queue, and the reconciler behind them |
+//! | [`leader_election`] | leader election by a Lease |
 
 #![forbid(unsafe_code)]
 
+mod backoff;
 pub mod check;
 pub mod client;
 pub mod cluster;
 pub mod controller;
-pub mod election;
 pub mod endpoints;
-pub mod events;
-pub mod history;
-pub mod live;
+pub mod error;
+mod events;
+mod field;
+pub mod leader_election;
+mod live_replicas;
 pub mod metrics;
-pub mod plan;
+mod plan;
 pub mod reconcile;
-pub mod server;
-pub mod status;
-pub mod workload;
+mod retries;
+mod scale;
+mod server;
+pub mod stabilization;
+mod status;
+mod workload;

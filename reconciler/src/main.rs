@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use kube::Client;
 use kube::api::ApiResource;
 use mcp_scaling_rules::SessionStorage;
 use mcpserver_scaling_reconciler::controller::{self, End};
-use mcpserver_scaling_reconciler::election::Election;
 use mcpserver_scaling_reconciler::endpoints::Endpoints;
+use mcpserver_scaling_reconciler::error::with_causes;
+use mcpserver_scaling_reconciler::leader_election::LeaderElection;
 use mcpserver_scaling_reconciler::metrics::{COMMIT, Metrics};
 use mcpserver_scaling_reconciler::reconcile::{Options, Reconciler};
 use mcpserver_scaling_reconciler::{check, client, cluster};
@@ -25,10 +28,22 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// How long to wait before asking again whether ToolHive is installed.
-const RETRY: Duration = Duration::from_secs(10);
+/// How long to wait before looking again for `MCPServer` on a cluster that does not serve it.
+const DISCOVERY_RETRY: Duration = Duration::from_secs(10);
 
-/// Looks after the scaling of ToolHive's MCP servers, beside the admission policy.
+/// How long `check` may take before it reports its progress.
+const PROGRESS_AFTER: Duration = Duration::from_secs(1);
+
+/// The exit code of `check` where it found problems.
+const PROBLEMS_FOUND: u8 = 1;
+
+/// The exit code of a command that failed.
+const FAILED: u8 = 2;
+
+/// The exit code after a second SIGTERM or SIGINT, as shells report an interrupted command.
+const INTERRUPTED: i32 = 130;
+
+/// Corrects the scaling of ToolHive's MCP servers where the admission policy missed it.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -38,33 +53,33 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Keeps the conditions and the counts of all MCPServers right, until it is stopped.
+    /// Runs the controller until it is stopped.
     ///
-    /// Writes the conditions StdioReplicaCapped, SessionStorageWarning and LiveReplicasWarning, sets the counts of
-    /// Deployments and StatefulSets that the server declares or that stdio cannot run, and says so in events. Beside a
-    /// current ToolHive operator it has little to do and writes nothing.
+    /// It writes the conditions StdioReplicaCapped, SessionStorageWarning and LiveReplicasWarning of MCPServers, sets
+    /// the replicas of Deployments and StatefulSets to the declared count, limits them for transport stdio to 1, and publishes
+    /// an event for each change. Beside a current ToolHive operator it rarely has to write.
     Run(Run),
-    /// Reads the cluster once and prints what is wrong with its MCPServers.
+    /// Reads the cluster once and prints the problems of its MCPServers.
     ///
-    /// Exits with 0 where nothing is wrong, 1 where something is, and 2 where the cluster could not be read.
+    /// Exits with 0 if there are none, 1 if there are some, and 2 if the cluster could not be read.
     Check(Check),
 }
 
 #[derive(Args)]
 struct Cluster {
-    /// Look at this namespace only
+    /// Only this namespace
     #[arg(short, long)]
     namespace: Option<String>,
-    /// Write nothing, only log what would be written (check never writes)
+    /// Log the writes instead of making them (check never writes)
     #[arg(long)]
     dry_run: bool,
-    /// What an MCPServer without spec.sessionStorage uses
+    /// Session storage of an MCPServer without spec.sessionStorage, for LiveReplicasWarning and the findings of check
     #[arg(long, value_name = "STORAGE", default_value = "memory")]
     default_session_storage: Storage,
-    /// The kubeconfig file; without it, $KUBECONFIG, ~/.kube/config or the pod's service account
+    /// Kubeconfig file [default: $KUBECONFIG, ~/.kube/config or the pod's service account]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The context in the kubeconfig file
+    /// Context of the kubeconfig
     #[arg(long)]
     context: Option<String>,
 }
@@ -73,19 +88,19 @@ struct Cluster {
 struct Run {
     #[command(flatten)]
     cluster: Cluster,
-    /// Where to answer /healthz, /readyz and /metrics
+    /// Address to serve /healthz, /readyz and /metrics on
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// The namespace of the Lease; without it, the pod's or that of the kubeconfig's context
+    /// Namespace of the Lease for leader election [default: the pod's, or that of the kubeconfig's context]
     #[arg(long, value_name = "NAMESPACE")]
     lease_namespace: Option<String>,
-    /// Do not elect a leader: no other process does the same
+    /// Disable leader election (one replica only)
     #[arg(long)]
     no_leader_election: bool,
-    /// How to write the log, to standard error
+    /// Format of the log on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
-    /// What to log: a level, or levels by module
+    /// Log level, or a comma-separated list of module=level
     #[arg(long, value_name = "LEVELS", default_value = "info,kube_client=warn,kube_runtime=warn", env = "RUST_LOG")]
     log: Targets,
 }
@@ -94,7 +109,7 @@ struct Run {
 struct Check {
     #[command(flatten)]
     cluster: Cluster,
-    /// How to print what was found
+    /// Format of the findings
     #[arg(short, long, default_value = "table")]
     output: Output,
 }
@@ -103,7 +118,7 @@ struct Check {
 enum Output {
     /// A table for people
     Table,
-    /// A list of findings
+    /// A JSON array with an object for each finding
     Json,
 }
 
@@ -132,46 +147,42 @@ impl From<Storage> for SessionStorage {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Run(arguments) => run(arguments).await.map(|()| true),
+    let result = match Cli::parse().command {
+        Command::Run(arguments) => run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => run_check(arguments).await,
     };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {}", with_causes(error.as_ref()));
+        ExitCode::from(FAILED)
+    })
 }
 
-/// Prints the findings. True where there are none.
-async fn run_check(Check { cluster: arguments, output }: Check) -> Result<bool> {
+/// Prints the findings.
+async fn run_check(Check { cluster: arguments, output }: Check) -> Result<ExitCode> {
     let client = client::connect(arguments.kubeconfig.as_deref(), arguments.context).await?;
-    let begin = Instant::now();
-    let is_watched = io::stderr().is_terminal();
+    let start = Instant::now();
+    let is_terminal = io::stderr().is_terminal();
+    let reports_progress = || is_terminal && start.elapsed() > PROGRESS_AFTER;
     let progress = |read: usize| {
-        // Nobody needs to be told of what takes a moment only.
-        if is_watched && begin.elapsed() > Duration::from_secs(1) {
+        if reports_progress() {
             eprint!("\r{read} objects read");
         }
     };
     let inventory = cluster::read(&client, arguments.namespace.as_deref(), progress).await?;
-    if is_watched && begin.elapsed() > Duration::from_secs(1) {
+    if reports_progress() {
         eprintln!();
     }
 
     let findings = check::findings(&inventory, arguments.default_session_storage.into());
     let text = match output {
-        Output::Table => check::table(&findings, inventory.servers.len()),
+        Output::Table => check::table(&findings, inventory.server_count()),
         Output::Json => serde_json::to_string_pretty(&findings)?,
     };
-    writeln!(io::stdout(), "{text}").context("cannot print")?;
-    Ok(findings.is_empty())
+    writeln!(io::stdout(), "{text}").context("cannot print the findings")?;
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(PROBLEMS_FOUND) })
 }
 
-/// Runs until it is told to stop.
+/// Runs the controller, whenever this process is the leader, until it is stopped.
 async fn run(arguments: Run) -> Result<()> {
     start_log(&arguments);
     let Run { cluster: arguments, listen, lease_namespace, no_leader_election, .. } = arguments;
@@ -182,86 +193,85 @@ async fn run(arguments: Run) -> Result<()> {
     let (ready, is_ready) = watch::channel(false);
     Endpoints { metrics: metrics.clone(), is_ready }.serve(listen).await?;
 
-    // A dry run writes no Lease either, and disturbs nobody.
-    let election = if no_leader_election || arguments.dry_run {
+    // A dry run does not write the Lease either.
+    let mut election = if no_leader_election || arguments.dry_run {
         None
     } else {
         let namespace = lease_namespace.unwrap_or_else(|| client.default_namespace().to_owned());
         let identity = identity();
         tokio::select! {
-            election = Election::stand(&client, &namespace, &identity) => Some(election),
+            election = LeaderElection::start(&client, &namespace, &identity) => Some(election),
             () = stopped(stop.clone()) => return Ok(()),
         }
     };
-    let mut term = Term { stop, leads: election.as_ref().map(Election::leads) };
-    while term.begins(&ready).await {
+    while acquire_leadership(election.as_mut(), &stop, &ready).await {
         info!("leading");
         metrics.leader.set(1);
-        lead(&client, &arguments, &metrics, &ready, &term).await;
+        lead(&client, &arguments, &metrics, &ready, leadership_ended(election.as_ref(), &stop)).await;
         metrics.leader.set(0);
         info!("no longer leading");
     }
-    // The election ends when nobody asks for its result any more.
-    drop(term);
     if let Some(election) = election
-        && let Err(error) = election.resign().await
+        && let Err(error) = election.release().await
     {
-        warn!("{error:#}");
+        warn!("{}", with_causes(&error));
     }
     info!("stopped");
     Ok(())
 }
 
-/// For how long this process may write: until it is told to stop, or another one leads.
-#[derive(Clone)]
-struct Term {
-    stop: watch::Receiver<bool>,
-    /// Absent where nobody is elected.
-    leads: Option<watch::Receiver<bool>>,
-}
-
-impl Term {
-    /// Waits until this process leads. False where it is to stop, or cannot lead any more.
-    async fn begins(&mut self, ready: &watch::Sender<bool>) -> bool {
-        let Some(leads) = &mut self.leads else { return !*self.stop.borrow() };
-        // Whoever can take over at any time is ready.
-        ready.send_replace(true);
-        tokio::select! {
-            biased;
-            () = stopped(self.stop.clone()) => false,
-            led = leads.wait_for(|leads| *leads) => led.is_ok(),
-        }
-    }
-
-    async fn ends(self) {
-        let lost = async {
-            match self.leads {
-                None => std::future::pending().await,
-                Some(mut leads) => drop(leads.wait_for(|leads| !*leads).await),
-            }
-        };
-        tokio::select! {
-            () = stopped(self.stop) => {}
-            () = lost => {}
-        }
+/// Waits until this process is the leader. False where it is stopped, or the election has ended.
+async fn acquire_leadership(
+    election: Option<&mut LeaderElection>,
+    stop: &watch::Receiver<bool>,
+    ready: &watch::Sender<bool>,
+) -> bool {
+    let Some(election) = election else { return !*stop.borrow() };
+    // A process that can take over at any time is ready.
+    ready.send_replace(true);
+    tokio::select! {
+        biased;
+        () = stopped(stop.clone()) => false,
+        acquired = election.acquire() => acquired.is_ok(),
     }
 }
 
-/// Keeps everything right as long as the term lasts; finds `MCPServer` anew whenever the API server stops serving it.
-async fn lead(client: &Client, arguments: &Cluster, metrics: &Arc<Metrics>, ready: &watch::Sender<bool>, term: &Term) {
+/// Completes when this process has to stop writing: it is stopped, or no longer the leader.
+fn leadership_ended(election: Option<&LeaderElection>, stop: &watch::Receiver<bool>) -> Shared<BoxFuture<'static, ()>> {
+    let stopped = stopped(stop.clone());
+    let lost = election.map(LeaderElection::lost);
+    let ended = async {
+        match lost {
+            None => stopped.await,
+            Some(lost) => tokio::select! {
+                () = stopped => {}
+                () = lost => {}
+            },
+        }
+    };
+    ended.boxed().shared()
+}
+
+/// Runs the controller until `ended` completes. Where the API server stops serving `MCPServer` at one version, it continues
+/// with the version that is served then.
+async fn lead(
+    client: &Client,
+    arguments: &Cluster,
+    metrics: &Arc<Metrics>,
+    ready: &watch::Sender<bool>,
+    ended: Shared<BoxFuture<'static, ()>>,
+) {
     let options =
         Options { default_session_storage: arguments.default_session_storage.into(), dry_run: arguments.dry_run };
     loop {
         ready.send_replace(false);
         let resource = tokio::select! {
-            resource = served(client) => resource,
-            () = term.clone().ends() => return,
+            resource = served_resource(client) => resource,
+            () = ended.clone() => return,
         };
         info!(version = resource.version, "watching MCPServers");
         let reconciler = Reconciler::new(client.clone(), resource, options, metrics.clone(), identity());
-        let end =
-            controller::run(Arc::new(reconciler), arguments.namespace.as_deref(), ready, term.clone().ends()).await;
-        match end {
+        match controller::run(Arc::new(reconciler), arguments.namespace.as_deref(), ready, ended.clone()).await {
             End::Stopped => return,
             End::NotServed => warn!("the API server no longer serves MCPServers at this version"),
         }
@@ -269,18 +279,18 @@ async fn lead(client: &Client, arguments: &Cluster, metrics: &Arc<Metrics>, read
     }
 }
 
-/// `MCPServer` as it is served, once it is.
-async fn served(client: &Client) -> ApiResource {
+/// `MCPServer` as the API server serves it; waits until it does.
+async fn served_resource(client: &Client) -> ApiResource {
     loop {
         match cluster::served_resource(client).await {
             Ok(resource) => return resource,
-            Err(error) => warn!("{error:#}"),
+            Err(error) => warn!("{}", with_causes(&error)),
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(DISCOVERY_RETRY).await;
     }
 }
 
-/// Becomes true when the process is told to stop.
+/// Becomes true at SIGTERM or SIGINT. A second signal ends the process at once.
 fn stop_signal() -> Result<watch::Receiver<bool>> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
@@ -291,22 +301,22 @@ fn stop_signal() -> Result<watch::Receiver<bool>> {
             _ = interrupt.recv() => info!("SIGINT: stopping"),
         }
         sender.send_replace(true);
-        // Whoever asks a second time does not want to wait.
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        std::process::exit(130);
+        std::process::exit(INTERRUPTED);
     });
     Ok(receiver)
 }
 
+/// Completes when the process is stopped.
 async fn stopped(mut stop: watch::Receiver<bool>) {
-    // The sender lives as long as the process.
+    // It cannot fail: the sender lives as long as the process.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// A name that no other process has: the pod's, which is its host name, and the process's.
+/// A name that no other process has: the host name, which is the pod's name, and the process id.
 fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}_{}", host.trim(), std::process::id())

@@ -1,7 +1,6 @@
-//! What the reconciler counts, in the terms of Prometheus. Label sets are closed: none grows with the cluster.
+//! Prometheus metrics. The values of each label are fixed, so that the number of series does not grow with the cluster.
 
-use kube::runtime::controller::Action;
-use mcp_scaling_rules::conditions::{LIVE_REPLICAS_WARNING, SESSION_STORAGE_WARNING, STDIO_REPLICA_CAPPED};
+use mcp_scaling_rules::{ConditionType, ServerKind, Workload};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -9,48 +8,47 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::reconcile::Failure;
-use crate::workload::Kind;
+use crate::error::ReconcileError;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Outcome {
+struct ResultLabel {
     result: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OfKind {
+struct KindLabel {
     kind: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OfCondition {
+struct ConditionLabel {
     condition: &'static str,
 }
 
-/// The commit that was built, where the build says so.
+/// The commit that this binary was built from, from `$GIT_COMMIT` at build time.
 pub const COMMIT: &str = match option_env!("GIT_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
 
-/// All of them, with the registry that prints them.
+/// The metrics, and the registry that encodes them.
 pub struct Metrics {
     registry: Registry,
-    reconciles: Family<Outcome, Counter>,
-    corrections: Family<OfKind, Counter>,
-    watch_failures: Family<OfKind, Counter>,
-    warned: Family<OfCondition, Gauge>,
+    reconciles: Family<ResultLabel, Counter>,
+    corrections: Family<KindLabel, Counter>,
+    watch_failures: Family<KindLabel, Counter>,
+    warned: Family<ConditionLabel, Gauge>,
     /// Status writes.
-    pub status_writes: Counter,
-    /// Writes that yield to another writer.
-    pub yields: Counter,
-    /// Events that could not be written.
-    pub event_failures: Counter,
+    pub(crate) status_writes: Counter,
+    /// Targets that the reconciler began to back off from.
+    pub(crate) backoffs: Counter,
+    /// Events that could not be published.
+    pub(crate) event_failures: Counter,
     /// `MCPServer`s that are watched.
-    pub servers: Gauge,
-    /// Those of them that cannot be read.
-    pub unreadable_servers: Gauge,
-    /// 1 where this process leads.
+    pub(crate) servers: Gauge,
+    /// `MCPServer`s with an invalid spec.
+    pub(crate) unreadable_servers: Gauge,
+    /// 1 if this process is the leader, else 0.
     pub leader: Gauge,
 }
 
@@ -61,7 +59,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// All metrics, at zero.
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("mcpserver_scaling"),
@@ -70,7 +68,7 @@ impl Metrics {
             watch_failures: Family::default(),
             warned: Family::default(),
             status_writes: Counter::default(),
-            yields: Counter::default(),
+            backoffs: Counter::default(),
             event_failures: Counter::default(),
             servers: Gauge::default(),
             unreadable_servers: Gauge::default(),
@@ -83,57 +81,63 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT)]);
-        registry.register("build", "What was built", build);
+        registry.register("build", "Version and commit of this binary", build);
         let mut counter = |name: &str, help: &str, counter: &Counter| registry.register(name, help, counter.clone());
         counter("status_writes", "Writes of status conditions", &self.status_writes);
-        counter("yields", "Writes that began to yield to another writer", &self.yields);
-        counter("event_failures", "Events that could not be written", &self.event_failures);
+        // The name is part of the chart's alerts and dashboard.
+        counter("yields", "Times the reconciler began to back off from a reverting writer", &self.backoffs);
+        counter("event_failures", "Events that could not be published", &self.event_failures);
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
-        gauge("servers", "MCPServers that are watched", &self.servers);
-        gauge("unreadable_servers", "MCPServers with a spec that cannot be read", &self.unreadable_servers);
-        gauge("leader", "1 where this process leads", &self.leader);
-        registry.register("reconciles", "MCPServers looked at", self.reconciles.clone());
-        registry.register("replica_corrections", "Workloads that were scaled", self.corrections.clone());
+        gauge("servers", "Watched MCPServers", &self.servers);
+        gauge("unreadable_servers", "MCPServers with an invalid spec", &self.unreadable_servers);
+        gauge("leader", "1 if this process is the leader, else 0", &self.leader);
+        registry.register("reconciles", "Reconciles of an MCPServer", self.reconciles.clone());
+        registry.register("replica_corrections", "Corrected replicas of a workload", self.corrections.clone());
         registry.register("watch_failures", "Failed lists and watches", self.watch_failures.clone());
-        registry.register("servers_warned", "MCPServers of which a condition should be True", self.warned.clone());
+        registry.register("servers_warned", "MCPServers for which the condition is due", self.warned.clone());
 
-        // All label values are there from the beginning, so that a rate is never of nothing.
+        // Each series exists from the start, so that a rate has its first value.
         for result in ["ok", "conflict", "error"] {
-            drop(self.reconciles.get_or_create(&Outcome { result }));
+            drop(self.reconciles.get_or_create(&ResultLabel { result }));
         }
-        for kind in Kind::ALL {
-            drop(self.corrections.get_or_create(&OfKind { kind: kind.name() }));
+        let workloads = Workload::ALL.map(Workload::kind);
+        for kind in workloads {
+            drop(self.corrections.get_or_create(&KindLabel { kind }));
         }
-        for kind in ["MCPServer", "Deployment", "StatefulSet"] {
-            drop(self.watch_failures.get_or_create(&OfKind { kind }));
+        for kind in workloads.into_iter().chain([ServerKind::McpServer.name()]) {
+            drop(self.watch_failures.get_or_create(&KindLabel { kind }));
         }
-        for condition in [STDIO_REPLICA_CAPPED, SESSION_STORAGE_WARNING, LIVE_REPLICAS_WARNING] {
-            self.warn(condition, 0);
+        for condition in ConditionType::ALL {
+            self.set_warned(condition, 0);
         }
     }
 
-    pub(crate) fn reconciled(&self, result: &Result<Action, Failure>) {
+    /// Counts a reconcile by its result.
+    pub(crate) fn count_reconcile<T>(&self, result: &Result<T, ReconcileError>) {
         let result = match result {
             Ok(_) => "ok",
-            Err(failure) if failure.is_conflict() => "conflict",
+            Err(error) if error.is_conflict() => "conflict",
             Err(_) => "error",
         };
-        self.reconciles.get_or_create(&Outcome { result }).inc();
+        self.reconciles.get_or_create(&ResultLabel { result }).inc();
     }
 
-    pub(crate) fn corrected(&self, kind: Kind) {
-        self.corrections.get_or_create(&OfKind { kind: kind.name() }).inc();
+    /// Counts a correction of a workload's replicas.
+    pub(crate) fn count_correction(&self, workload: Workload) {
+        self.corrections.get_or_create(&KindLabel { kind: workload.kind() }).inc();
     }
 
-    pub(crate) fn watch_failed(&self, kind: &'static str) {
-        self.watch_failures.get_or_create(&OfKind { kind }).inc();
+    /// Counts a failed list or watch of a kind.
+    pub(crate) fn count_watch_failure(&self, kind: &'static str) {
+        self.watch_failures.get_or_create(&KindLabel { kind }).inc();
     }
 
-    pub(crate) fn warn(&self, condition: &'static str, servers: i64) {
-        self.warned.get_or_create(&OfCondition { condition }).set(servers);
+    /// Sets for how many servers a condition should be `True`.
+    pub(crate) fn set_warned(&self, condition: ConditionType, servers: i64) {
+        self.warned.get_or_create(&ConditionLabel { condition: condition.name() }).set(servers);
     }
 
-    /// The text that Prometheus reads.
+    /// The metrics in the OpenMetrics text format.
     pub fn render(&self) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
@@ -144,12 +148,10 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::controller::Action;
-
     use super::Metrics;
 
     #[test]
-    fn every_series_is_there_from_the_beginning() {
+    fn has_every_series_from_the_start() {
         let metrics = Metrics::new();
         let series = |metrics: &Metrics| {
             let text = metrics.render();
@@ -159,28 +161,28 @@ mod tests {
         let before = series(&metrics);
         assert!(before.contains(&r#"mcpserver_scaling_reconciles_total{result="conflict"}"#.to_owned()), "{before:?}");
         assert!(before.iter().any(|name| name.starts_with("mcpserver_scaling_build_info{version=")), "{before:?}");
-        metrics.reconciled(&Ok(Action::await_change()));
+        metrics.count_reconcile(&Ok(()));
         assert_eq!(series(&metrics).len(), before.len());
         assert!(metrics.render().contains(r#"mcpserver_scaling_reconciles_total{result="ok"} 1"#));
     }
 
     #[test]
-    fn alerts_dashboard_and_documents_name_what_there_is() {
+    fn has_every_metric_that_alerts_dashboard_and_documents_name() {
         let rendered = Metrics::new().render();
         let mut named = 0;
         for file in
             ["deploy/chart/files/alerts.yaml", "deploy/chart/files/dashboard.json", "docs/operations.md", "README.md"]
         {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../").to_owned() + file;
-            let text = std::fs::read_to_string(path).expect("is there");
+            let text = std::fs::read_to_string(path).expect("can be read");
             for rest in text.split("mcpserver_scaling_").skip(1) {
                 let name: String =
                     rest.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '_').collect();
-                let is_there = rendered.lines().any(|line| {
+                let exists = rendered.lines().any(|line| {
                     let series = line.strip_prefix("mcpserver_scaling_").and_then(|line| line.strip_prefix(&name));
                     series.is_some_and(|rest| rest.starts_with([' ', '{']))
                 });
-                assert!(is_there, "{file}: mcpserver_scaling_{name}");
+                assert!(exists, "{file}: mcpserver_scaling_{name}");
                 named += 1;
             }
         }

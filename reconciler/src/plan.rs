@@ -1,191 +1,180 @@
-//! What is wrong with a server and its workloads, and what would set it right. Pure: no client, no clock.
+//! The changes that one server needs, by the rules of `mcp-scaling-rules`. Pure: no client, no clock.
 
-use mcp_scaling_rules::conditions::{LIVE_REPLICAS_WARNING, reasons};
-use mcp_scaling_rules::replicas::STDIO_REPLICAS;
-use mcp_scaling_rules::{Condition, Scaling, conditions, exceeds_stdio_cap, resolve, sessions_at_risk};
+use mcp_scaling_rules::transport::STDIO_REPLICAS;
+use mcp_scaling_rules::{
+    Condition, ConditionReason, ConditionStatus, ConditionType, Scaling, SessionStorage, Workload, exceeds_stdio_cap,
+    resolve, sessions_at_risk, spec_conditions,
+};
 
+use crate::live_replicas::LiveReplicas;
 use crate::server::Server;
-use crate::workload::Kind;
 
-/// The replicas that a server's workloads are set to run (`spec.replicas`), `None` where there is no such workload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Live {
-    /// Of the Deployment: the proxy runner.
-    pub deployment: Option<u32>,
-    /// Of the StatefulSet: the backend.
-    pub statefulset: Option<u32>,
-}
-
-/// What would set a server right. The default changes nothing.
+/// The changes that one server needs. The default has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// All conditions that the status should have, where one of them is missing, wrong or stale; else none.
-    pub conditions: Vec<Condition>,
-    /// The count for the Deployment, where it has another.
-    pub deployment: Option<u32>,
-    /// The count for the StatefulSet, where it has another.
-    pub statefulset: Option<u32>,
-    /// Whether the status misleads its readers as it is: it says something else, or is silent where it should warn. Silence
-    /// where there is nothing to warn of misleads nobody; operators before v0.13 write no such conditions.
-    pub misleads: bool,
-    /// Replicas that lose sessions once the counts are right, where there are any. Only the spec can set that right.
-    pub unshared_replicas: Option<u32>,
+pub(crate) struct Plan {
+    /// All conditions that the status should have, if one of them is missing, different or stale; else none.
+    pub(crate) conditions: Vec<Condition>,
+    /// The count to set the Deployment to, if it has another one.
+    pub(crate) deployment: Option<u32>,
+    /// The count to set the StatefulSet to, if it has another one.
+    pub(crate) statefulset: Option<u32>,
+    /// Whether a reader of the status would be misled: a condition of ToolHive's is different or stale, or a warning is
+    /// missing. A missing condition that would say `False` misleads nobody; operators before v0.13 do not write it.
+    pub(crate) is_status_misleading: bool,
+    /// The replicas that do not share their sessions, counted after the counts are corrected. Only an edit of the spec helps.
+    pub(crate) unshared_replicas: Option<u32>,
 }
 
 impl Plan {
-    /// The count that is planned for a workload.
-    pub fn count(&self, kind: Kind) -> Option<u32> {
-        match kind {
-            Kind::Deployment => self.deployment,
-            Kind::StatefulSet => self.statefulset,
+    /// The count to set a workload to, if it has another one.
+    pub(crate) fn replicas(&self, workload: Workload) -> Option<u32> {
+        match workload {
+            Workload::Deployment => self.deployment,
+            Workload::StatefulSet => self.statefulset,
         }
     }
 
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
+    /// Whether nothing has to be written.
+    pub(crate) fn is_empty(&self) -> bool {
         self.conditions.is_empty() && self.deployment.is_none() && self.statefulset.is_none()
     }
 }
 
-/// Plans for one server, which declares `scaling`. A count that is not declared is left to whoever scales, but for the
-/// stdio cap. `warned_lately` keeps a `LiveReplicasWarning` whose cause went only a short while ago: an autoscaler that goes
-/// up and down must not have the status written each time.
-pub fn plan(server: &Server, scaling: &Scaling, live: Live, warned_lately: bool) -> Plan {
-    let told = conditions(scaling);
-    let live_warning = live_warning(scaling, live);
-    let unmet = |condition: &Condition| !is_met(condition, server);
-    let is_there = |condition: &Condition| server.condition(condition.type_).is_some();
-    let misleads = told.iter().any(|condition| unmet(condition) && (condition.status == "True" || is_there(condition)));
-    let of_live = live_replicas_warning(server, live_warning, warned_lately);
-    let wanted: Vec<Condition> = told.into_iter().chain(of_live).collect();
+/// Plans one server. A count that the server does not declare belongs to an autoscaler or a person, and only the stdio cap
+/// applies to it.
+///
+/// `default_storage` is the storage of a server without `spec.sessionStorage`. ToolHive's own conditions ignore it.
+/// `keep_live_warning` says that a `LiveReplicasWarning` whose cause is gone is still within its stabilization window.
+pub(crate) fn plan(
+    server: &Server,
+    scaling: &Scaling,
+    default_storage: SessionStorage,
+    live: LiveReplicas,
+    keep_live_warning: bool,
+) -> Plan {
+    let of_spec = spec_conditions(scaling);
+    let is_missing_or_different = |condition: &Condition| !server.has_condition(condition);
+    let is_status_misleading = of_spec.iter().any(|condition| {
+        let is_present = server.condition(condition.type_).is_some();
+        is_missing_or_different(condition) && (condition.status == ConditionStatus::True || is_present)
+    });
+    let cause = live_warning(scaling, default_storage, live);
+    let desired: Vec<Condition> =
+        of_spec.into_iter().chain(live_replicas_condition(server, cause, keep_live_warning)).collect();
     Plan {
-        conditions: if wanted.iter().any(unmet) { wanted } else { Vec::new() },
-        deployment: correction(Kind::Deployment, scaling, live.deployment),
-        statefulset: correction(Kind::StatefulSet, scaling, live.statefulset),
-        misleads,
-        unshared_replicas: unshared_replicas(scaling, live),
+        conditions: if desired.iter().any(is_missing_or_different) { desired } else { Vec::new() },
+        deployment: correction(Workload::Deployment, scaling, live.deployment),
+        statefulset: correction(Workload::StatefulSet, scaling, live.statefulset),
+        is_status_misleading,
+        unshared_replicas: unshared_replicas(scaling, default_storage, live),
     }
 }
 
-/// Why `LiveReplicasWarning` should be `True` now, if it should: its reason. It tells what the operator's conditions, which
-/// speak of the spec, do not.
-pub fn live_warning(scaling: &Scaling, live: Live) -> Option<&'static str> {
+/// The reason for which `LiveReplicasWarning` should be `True` now, if there is one. It reports live replicas that
+/// ToolHive's conditions do not: those are decided from `spec.replicas`.
+pub(crate) fn live_warning(
+    scaling: &Scaling,
+    default_storage: SessionStorage,
+    live: LiveReplicas,
+) -> Option<ConditionReason> {
     let exceeds = |count: Option<u32>| count.is_some_and(|count| exceeds_stdio_cap(scaling.transport, count));
-    let was_scaled_above_cap = [(live.deployment, scaling.replicas), (live.statefulset, scaling.backend_replicas)]
-        .into_iter()
-        .any(|(live, declared)| exceeds(live) && !exceeds(declared));
-    let is_told = scaling.replicas.is_some_and(|count| sessions_at_risk(scaling.session_storage, count));
-    if was_scaled_above_cap {
-        Some(reasons::LIVE_REPLICAS_ABOVE_STDIO_CAP)
-    } else if !is_told && unshared_replicas(scaling, live).is_some() {
-        Some(reasons::LIVE_REPLICAS_WITHOUT_SESSION_STORAGE)
+    let is_scaled_above_cap =
+        Workload::ALL.into_iter().any(|workload| exceeds(live.of(workload)) && !exceeds(workload.declared(scaling)));
+    let is_storage_reported = spec_conditions(scaling)
+        .iter()
+        .any(|condition| condition.reason == ConditionReason::SessionStorageMissingForReplicas);
+    if is_scaled_above_cap {
+        Some(ConditionReason::LiveReplicasAboveStdioCap)
+    } else if !is_storage_reported && unshared_replicas(scaling, default_storage, live).is_some() {
+        Some(ConditionReason::LiveReplicasWithoutSessionStorage)
     } else {
         None
     }
 }
 
-fn unshared_replicas(scaling: &Scaling, live: Live) -> Option<u32> {
-    // Replicas that are to go lose their sessions anyhow.
-    let corrected = |kind, count| correction(kind, scaling, count).or(count);
-    let most = corrected(Kind::Deployment, live.deployment).max(corrected(Kind::StatefulSet, live.statefulset))?;
-    sessions_at_risk(scaling.session_storage, most).then_some(most)
-}
-
-/// Whether the status has the condition, whoever wrote it. Its message and times do not count, and a writer may leave out
-/// which generation it observed.
-pub(crate) fn is_met(wanted: &Condition, server: &Server) -> bool {
-    server.condition(wanted.type_).is_some_and(|there| {
-        there.status == wanted.status
-            && there.reason == wanted.reason
-            && there.observed_generation.is_none_or(|observed| Some(observed) == server.meta.generation)
-    })
-}
-
-/// The count that a workload of this server should run, where it runs another. One that runs none was stopped by
-/// somebody; it stays stopped.
-pub(crate) fn correction(kind: Kind, scaling: &Scaling, live: Option<u32>) -> Option<u32> {
+/// The count that a workload of this server should have, if it has another one. A workload with 0 replicas was scaled to
+/// zero by somebody, and stays there.
+pub(crate) fn correction(workload: Workload, scaling: &Scaling, live: Option<u32>) -> Option<u32> {
     let live = live.filter(|count| *count > 0)?;
     let capped = exceeds_stdio_cap(scaling.transport, live).then_some(STDIO_REPLICAS);
-    resolve(scaling.transport, declared(kind, scaling)).or(capped).filter(|wanted| *wanted != live)
+    resolve(scaling.transport, workload.declared(scaling)).or(capped).filter(|desired| *desired != live)
 }
 
-/// The count that the server declares for a workload.
-pub(crate) fn declared(kind: Kind, scaling: &Scaling) -> Option<u32> {
-    match kind {
-        Kind::Deployment => scaling.replicas,
-        Kind::StatefulSet => scaling.backend_replicas,
-    }
-}
-
-/// Our own condition, where the status should have it. It is never written to say that nothing was ever wrong.
-fn live_replicas_warning(server: &Server, cause: Option<&'static str>, warned_lately: bool) -> Option<Condition> {
-    let there = server.condition(LIVE_REPLICAS_WARNING);
-    if let Some(reason) = cause {
-        let message = if reason == reasons::LIVE_REPLICAS_ABOVE_STDIO_CAP {
-            "a workload was set to more than 1 replica; transport stdio runs 1"
-        } else {
-            "a workload runs more than 1 replica and spec.sessionStorage.provider is not redis: replicas do not share sessions"
-        };
-        return Some(Condition { type_: LIVE_REPLICAS_WARNING, status: "True", reason, message });
-    }
-    // What somebody else wrote over it is as good as a warning whose cause is gone.
-    let there = there.filter(|there| there.status != "False" || there.reason != reasons::LIVE_REPLICAS_FIT)?;
-    let same_spec = there.observed_generation == server.meta.generation;
-    let fit = Condition {
-        type_: LIVE_REPLICAS_WARNING,
-        status: "False",
-        reason: reasons::LIVE_REPLICAS_FIT,
-        message: "the live replicas fit the transport and the session storage",
+fn unshared_replicas(scaling: &Scaling, default_storage: SessionStorage, live: LiveReplicas) -> Option<u32> {
+    // Replicas that a correction removes lose their sessions whatever the storage is.
+    let corrected = |workload| {
+        let live = live.of(workload);
+        correction(workload, scaling, live).or(live)
     };
-    (!(same_spec && warned_lately)).then_some(fit)
+    let most = Workload::ALL.into_iter().filter_map(corrected).max()?;
+    sessions_at_risk(scaling.session_storage_or(default_storage), most).then_some(most)
+}
+
+/// Our own condition, if the status should have it. It is not written to a server that never had the warning.
+fn live_replicas_condition(
+    server: &Server,
+    cause: Option<ConditionReason>,
+    keep_live_warning: bool,
+) -> Option<Condition> {
+    if let Some(reason) = cause {
+        return Some(reason.condition());
+    }
+    let fit = ConditionReason::LiveReplicasFit.condition();
+    // A condition that another writer changed is replaced like a warning whose cause is gone.
+    let present = server.condition(ConditionType::LiveReplicasWarning)?;
+    let is_fit = present.status == Some(fit.status) && present.reason == Some(fit.reason);
+    let is_of_this_spec = present.observed_generation == server.meta.generation;
+    let is_kept = is_of_this_spec && keep_live_warning;
+    (!is_fit && !is_kept).then_some(fit)
 }
 
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-    use mcp_scaling_rules::conditions::{
-        LIVE_REPLICAS_WARNING, SESSION_STORAGE_WARNING, STDIO_REPLICA_CAPPED, reasons,
+    use mcp_scaling_rules::{
+        ConditionReason, ConditionStatus, ConditionType, Scaling, SessionStorage, Transport, spec_conditions,
     };
-    use mcp_scaling_rules::{Scaling, SessionStorage, Transport, conditions};
     use serde_json::json;
 
-    use super::{Live, Plan};
+    use super::Plan;
+    use crate::live_replicas::LiveReplicas;
     use crate::server::{Server, StatusCondition};
 
-    const RIGHT: SessionStorage = SessionStorage::Redis;
+    const REDIS: Option<SessionStorage> = Some(SessionStorage::Redis);
+    const MEMORY: Option<SessionStorage> = Some(SessionStorage::Memory);
 
-    /// A server whose conditions are right, with what it declares.
+    /// A server whose conditions are up to date, and its scaling fields.
     fn server(
         transport: Transport,
         replicas: Option<u32>,
         backend_replicas: Option<u32>,
-        session_storage: SessionStorage,
+        session_storage: Option<SessionStorage>,
     ) -> (Server, Scaling) {
         let scaling = Scaling { transport, replicas, backend_replicas, session_storage };
-        let right = conditions(&scaling).map(|condition| StatusCondition {
+        let up_to_date = spec_conditions(&scaling).map(|condition| StatusCondition {
             type_: condition.type_,
-            status: condition.status,
-            reason: condition.reason,
+            status: Some(condition.status),
+            reason: Some(condition.reason),
             observed_generation: Some(2),
         });
         let mut server: Server = serde_json::from_value(json!({})).expect("is read");
         server.meta = ObjectMeta { generation: Some(2), ..ObjectMeta::default() };
-        server.conditions = right.into();
+        server.conditions = up_to_date.into();
         (server, scaling)
     }
 
-    fn plan((server, scaling): &(Server, Scaling), live: Live) -> Plan {
-        super::plan(server, scaling, live, false)
+    fn plan((server, scaling): &(Server, Scaling), live: LiveReplicas) -> Plan {
+        super::plan(server, scaling, SessionStorage::Memory, live, false)
     }
 
-    fn live(deployment: u32, statefulset: u32) -> Live {
-        Live { deployment: Some(deployment), statefulset: Some(statefulset) }
+    fn live(deployment: u32, statefulset: u32) -> LiveReplicas {
+        LiveReplicas { deployment: Some(deployment), statefulset: Some(statefulset) }
     }
 
     #[test]
-    fn counts() {
+    fn corrects_counts_to_the_declared_one_and_the_stdio_cap() {
         use Transport::{Sse, Stdio};
-        for (transport, declared, live, wanted) in [
+        for (transport, declared, live, corrected) in [
             (Stdio, None, 0, None),
             (Stdio, None, 1, None),
             (Stdio, None, 3, Some(1)),
@@ -201,132 +190,170 @@ mod tests {
             (Sse, Some(3), 1, Some(3)),
             (Sse, Some(0), 2, Some(0)),
         ] {
-            let what = format!("{transport:?}, {declared:?} declared, {live} live");
-            let of_deployment = Live { deployment: Some(live), statefulset: None };
-            let planned = plan(&server(transport, declared, None, RIGHT), of_deployment);
-            assert_eq!((planned.deployment, planned.statefulset), (wanted, None), "{what}");
-            let of_statefulset = Live { deployment: None, statefulset: Some(live) };
-            let planned = plan(&server(transport, None, declared, RIGHT), of_statefulset);
-            assert_eq!((planned.deployment, planned.statefulset), (None, wanted), "{what}");
+            let case = format!("{transport:?}, {declared:?} declared, {live} live");
+            let of_deployment = LiveReplicas { deployment: Some(live), statefulset: None };
+            let planned = plan(&server(transport, declared, None, REDIS), of_deployment);
+            assert_eq!((planned.deployment, planned.statefulset), (corrected, None), "{case}");
+            let of_statefulset = LiveReplicas { deployment: None, statefulset: Some(live) };
+            let planned = plan(&server(transport, None, declared, REDIS), of_statefulset);
+            assert_eq!((planned.deployment, planned.statefulset), (None, corrected), "{case}");
         }
-        assert_eq!(plan(&server(Sse, Some(3), Some(3), RIGHT), Live::default()), Plan::default(), "no workloads yet");
+        let without_workloads = plan(&server(Sse, Some(3), Some(3), REDIS), LiveReplicas::default());
+        assert_eq!(without_workloads, Plan::default());
     }
 
     #[test]
-    fn conditions_that_are_right_are_left_to_whoever_wrote_them() {
-        let mut server = server(Transport::Sse, Some(1), None, RIGHT);
+    fn leaves_conditions_that_are_up_to_date() {
+        let mut server = server(Transport::Sse, Some(1), None, REDIS);
         assert_eq!(plan(&server, live(1, 1)).conditions, []);
         server.0.conditions.iter_mut().for_each(|condition| condition.observed_generation = None);
-        assert_eq!(plan(&server, live(1, 1)).conditions, [], "a writer that does not say what it observed");
+        assert_eq!(plan(&server, live(1, 1)).conditions, [], "a writer that leaves out the observed generation");
         server.0.conditions.reverse();
         assert_eq!(plan(&server, live(1, 1)).conditions, [], "in another order");
     }
 
     #[test]
-    fn conditions_that_are_missing_wrong_or_stale_are_planned_together() {
-        let right = server(Transport::Stdio, Some(3), None, RIGHT);
-        let wanted = conditions(&right.1).to_vec();
+    fn plans_all_conditions_where_one_is_missing_different_or_stale() {
+        let up_to_date = server(Transport::Stdio, Some(3), None, REDIS);
+        let all = spec_conditions(&up_to_date.1).to_vec();
         for index in 0..2 {
             let with = |change: fn(&mut StatusCondition)| {
-                let mut server = right.clone();
+                let mut server = up_to_date.clone();
                 change(&mut server.0.conditions[index]);
                 plan(&server, live(1, 1)).conditions
             };
-            assert_eq!(with(|condition| condition.type_ = "Other"), wanted);
-            assert_eq!(with(|condition| condition.status = ""), wanted);
-            assert_eq!(with(|condition| condition.reason = ""), wanted);
-            assert_eq!(with(|condition| condition.observed_generation = Some(1)), wanted, "an older spec was judged");
+            assert_eq!(with(|condition| condition.status = None), all);
+            assert_eq!(with(|condition| condition.reason = None), all);
+            assert_eq!(with(|condition| condition.observed_generation = Some(1)), all, "of an older spec");
+            let mut server = up_to_date.clone();
+            server.0.conditions = Box::new([server.0.conditions[1 - index]]);
+            assert_eq!(plan(&server, live(1, 1)).conditions, all, "missing");
         }
-        let types = conditions(&right.1).map(|condition| condition.type_);
-        assert_eq!(types, [STDIO_REPLICA_CAPPED, SESSION_STORAGE_WARNING]);
+        let types = spec_conditions(&up_to_date.1).map(|condition| condition.type_);
+        assert_eq!(types, [ConditionType::StdioReplicaCapped, ConditionType::SessionStorageWarning]);
     }
 
     #[test]
-    fn a_silent_status_misleads_only_where_it_should_warn() {
-        let misleads = |replicas, change: fn(&mut Server)| {
-            let mut server = server(Transport::Stdio, replicas, None, RIGHT);
+    fn finds_a_missing_condition_misleading_only_where_it_would_warn() {
+        let is_misleading = |replicas, change: fn(&mut Server)| {
+            let mut server = server(Transport::Stdio, replicas, None, REDIS);
             change(&mut server.0);
-            plan(&server, live(1, 1)).misleads
+            plan(&server, live(1, 1)).is_status_misleading
         };
-        assert!(!misleads(Some(3), |_| {}));
-        assert!(misleads(Some(3), |server| server.conditions = [].into()));
-        assert!(!misleads(None, |server| server.conditions = [].into()), "nothing to warn of");
-        assert!(misleads(None, |server| server.conditions[0].status = "True"), "a warning of nothing");
+        assert!(!is_misleading(Some(3), |_| {}));
+        assert!(is_misleading(Some(3), |server| server.conditions = [].into()));
+        assert!(!is_misleading(None, |server| server.conditions = [].into()), "nothing to warn of");
+        let wrong_warning = |server: &mut Server| server.conditions[0].status = Some(ConditionStatus::True);
+        assert!(is_misleading(None, wrong_warning), "a warning without a cause");
     }
 
     #[test]
-    fn live_replicas_without_redis() {
+    fn counts_live_replicas_without_redis() {
         let unshared =
             |replicas, storage, live| plan(&server(Transport::Sse, replicas, None, storage), live).unshared_replicas;
-        assert_eq!(unshared(None, SessionStorage::Redis, live(3, 1)), None);
+        assert_eq!(unshared(None, REDIS, live(3, 1)), None);
         for (replicas, live, count) in [
             (None, live(3, 1), Some(3)),
             (None, live(1, 2), Some(2)),
             (None, live(1, 1), None),
-            (None, Live::default(), None),
-            // The third is to go, the second is to come.
+            (None, LiveReplicas::default(), None),
+            // The first is about to be scaled down, the second to be scaled up.
             (Some(1), live(3, 1), None),
             (Some(2), live(1, 1), Some(2)),
         ] {
-            assert_eq!(unshared(replicas, SessionStorage::Memory, live), count, "{replicas:?}, {live:?}");
+            assert_eq!(unshared(replicas, MEMORY, live), count, "{replicas:?}, {live:?}");
         }
     }
 
-    /// Our own condition as a plan has it: status and reason.
-    fn of_live(plan: &Plan) -> Option<(&'static str, &'static str)> {
-        let own = plan.conditions.iter().find(|condition| condition.type_ == LIVE_REPLICAS_WARNING);
+    /// Status and reason of our own condition in a plan.
+    fn live_condition(plan: &Plan) -> Option<(ConditionStatus, ConditionReason)> {
+        let own = plan.conditions.iter().find(|condition| condition.type_ == ConditionType::LiveReplicasWarning);
         own.map(|condition| (condition.status, condition.reason))
     }
 
+    const ABOVE_CAP: Option<(ConditionStatus, ConditionReason)> =
+        Some((ConditionStatus::True, ConditionReason::LiveReplicasAboveStdioCap));
+    const UNSHARED: Option<(ConditionStatus, ConditionReason)> =
+        Some((ConditionStatus::True, ConditionReason::LiveReplicasWithoutSessionStorage));
+    const FIT: Option<(ConditionStatus, ConditionReason)> =
+        Some((ConditionStatus::False, ConditionReason::LiveReplicasFit));
+
     #[test]
-    fn the_live_warning_tells_what_the_operator_does_not() {
-        use SessionStorage::{Memory, Redis};
+    fn warns_of_live_replicas_that_the_operators_conditions_do_not_report() {
         use Transport::{Sse, Stdio};
-        let above = Some(("True", reasons::LIVE_REPLICAS_ABOVE_STDIO_CAP));
-        let unshared = Some(("True", reasons::LIVE_REPLICAS_WITHOUT_SESSION_STORAGE));
         for (transport, replicas, backend, storage, live, warning) in [
-            (Stdio, None, None, Memory, live(1, 1), None),
-            (Stdio, None, None, Memory, live(3, 1), above),
-            (Stdio, None, None, Redis, live(1, 3), above),
-            (Stdio, Some(1), None, Redis, live(3, 1), above),
-            // Declared: StdioReplicaCapped tells it.
-            (Stdio, Some(3), None, Redis, live(3, 1), None),
-            (Sse, None, None, Redis, live(3, 3), None),
-            (Sse, None, None, Memory, live(3, 1), unshared),
-            (Sse, None, None, Memory, live(1, 3), unshared),
-            // SessionStorageWarning speaks of spec.replicas only.
-            (Sse, Some(3), None, Memory, live(3, 1), None),
-            (Sse, None, Some(3), Memory, live(1, 3), unshared),
-            (Sse, Some(1), None, Memory, live(3, 1), None),
+            (Stdio, None, None, MEMORY, live(1, 1), None),
+            (Stdio, None, None, MEMORY, live(3, 1), ABOVE_CAP),
+            (Stdio, None, None, REDIS, live(1, 3), ABOVE_CAP),
+            (Stdio, Some(1), None, REDIS, live(3, 1), ABOVE_CAP),
+            // StdioReplicaCapped reports the declared count.
+            (Stdio, Some(3), None, REDIS, live(3, 1), None),
+            (Sse, None, None, REDIS, live(3, 3), None),
+            (Sse, None, None, MEMORY, live(3, 1), UNSHARED),
+            (Sse, None, None, MEMORY, live(1, 3), UNSHARED),
+            // SessionStorageWarning reports spec.replicas only.
+            (Sse, Some(3), None, MEMORY, live(3, 1), None),
+            (Sse, None, Some(3), MEMORY, live(1, 3), UNSHARED),
+            (Sse, Some(1), None, MEMORY, live(3, 1), None),
         ] {
-            let what = format!("{transport:?}, {replicas:?}/{backend:?} declared, {storage:?}, {live:?}");
-            assert_eq!(of_live(&plan(&server(transport, replicas, backend, storage), live)), warning, "{what}");
+            let case = format!("{transport:?}, {replicas:?}/{backend:?} declared, {storage:?}, {live:?}");
+            assert_eq!(live_condition(&plan(&server(transport, replicas, backend, storage), live)), warning, "{case}");
         }
     }
 
     #[test]
-    fn the_live_warning_goes_some_time_after_its_cause_or_with_the_spec() {
-        let mut server = server(Transport::Sse, None, None, SessionStorage::Memory);
-        let warned = |status: &'static str, reason: &'static str, generation| StatusCondition {
-            type_: LIVE_REPLICAS_WARNING,
+    fn applies_the_default_storage_to_live_replicas_only() {
+        use SessionStorage::{Memory, Redis};
+        for (replicas, live, default_storage, warning, unshared) in [
+            (None, live(3, 1), Memory, UNSHARED, Some(3)),
+            (None, live(3, 1), Redis, None, None),
+            (Some(3), live(3, 1), Memory, None, Some(3)),
+            (Some(3), live(3, 1), Redis, None, None),
+        ] {
+            let case = format!("{replicas:?} declared, {default_storage:?} by default");
+            let (mut server, scaling) = server(Transport::Sse, replicas, None, None);
+            let plan = super::plan(&server, &scaling, default_storage, live, false);
+            assert_eq!((live_condition(&plan), plan.unshared_replicas), (warning, unshared), "{case}");
+            assert!(!plan.is_status_misleading, "{case}");
+
+            server.conditions = [].into();
+            let plan = super::plan(&server, &scaling, default_storage, live, false);
+            assert_eq!(plan.conditions[..2], spec_conditions(&scaling), "{case}");
+            let reason = plan.conditions[1].reason;
+            let is_warned = reason == ConditionReason::SessionStorageMissingForReplicas;
+            assert_eq!(is_warned, replicas.is_some(), "{case}: absent storage is not Redis for ToolHive's condition");
+        }
+    }
+
+    #[test]
+    fn clears_the_live_warning_after_the_stabilization_window_or_with_a_new_spec() {
+        let mut server = server(Transport::Sse, None, None, MEMORY);
+        let present = |status, reason, generation| StatusCondition {
+            type_: ConditionType::LiveReplicasWarning,
             status,
             reason,
             observed_generation: Some(generation),
         };
-        let right = server.0.conditions.clone();
-        let mut with = |own: StatusCondition, live: Live, warned_lately: bool| {
-            server.0.conditions = right.iter().copied().chain([own]).collect();
-            let (server, scaling) = &server;
-            of_live(&super::plan(server, scaling, live, warned_lately))
+        let warning = |generation| {
+            let reason = ConditionReason::LiveReplicasWithoutSessionStorage;
+            present(Some(ConditionStatus::True), Some(reason), generation)
         };
-        let unshared = reasons::LIVE_REPLICAS_WITHOUT_SESSION_STORAGE;
-        let fit = Some(("False", reasons::LIVE_REPLICAS_FIT));
-        assert_eq!(with(warned("True", unshared, 2), live(3, 1), true), None, "still so: nothing to write");
-        assert_eq!(with(warned("True", unshared, 2), live(1, 1), true), None, "an autoscaler may go up again");
-        assert_eq!(with(warned("True", unshared, 2), live(1, 1), false), fit);
-        assert_eq!(with(warned("True", unshared, 1), live(1, 1), true), fit, "somebody changed the spec since");
-        assert_eq!(with(warned("False", reasons::LIVE_REPLICAS_FIT, 1), live(1, 1), false), None, "an old all-clear");
-        assert_eq!(with(warned("", "", 2), live(1, 1), false), fit, "somebody wrote over it");
-        assert_eq!(with(warned("False", reasons::LIVE_REPLICAS_FIT, 2), live(3, 1), false), Some(("True", unshared)));
+        let fit =
+            |generation| present(Some(ConditionStatus::False), Some(ConditionReason::LiveReplicasFit), generation);
+        let up_to_date = server.0.conditions.clone();
+        let mut with = |own: StatusCondition, live: LiveReplicas, keep_live_warning: bool| {
+            server.0.conditions = up_to_date.iter().copied().chain([own]).collect();
+            let (server, scaling) = &server;
+            live_condition(&super::plan(server, scaling, SessionStorage::Memory, live, keep_live_warning))
+        };
+        assert_eq!(with(warning(2), live(3, 1), true), None, "up to date");
+        assert_eq!(with(warning(2), live(1, 1), true), None, "an autoscaler may scale up again");
+        assert_eq!(with(warning(2), live(1, 1), false), FIT);
+        assert_eq!(with(warning(1), live(1, 1), true), FIT, "the spec changed since");
+        assert_eq!(with(fit(1), live(1, 1), false), None, "cleared for an older spec");
+        assert_eq!(with(present(None, None, 2), live(1, 1), false), FIT, "another writer changed it");
+        let contradictory = present(Some(ConditionStatus::True), Some(ConditionReason::LiveReplicasFit), 2);
+        assert_eq!(with(contradictory, live(1, 1), false), FIT, "another writer changed its status");
+        assert_eq!(with(fit(2), live(3, 1), false), UNSHARED);
     }
 }

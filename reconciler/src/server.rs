@@ -1,7 +1,5 @@
-//! What is read of an `MCPServer`.
-//!
-//! One malformed object must not hide the others, so reading never fails: a field that no CRD of ToolHive's lets through
-//! becomes a fault of that one server. Only what decides is kept, since a cluster may have many.
+//! The slim type that an `MCPServer` is read into. It has only the fields that scaling depends on, since a cluster may have
+//! many servers.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,95 +7,87 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::ApiResource;
-use mcp_scaling_rules::conditions::{LIVE_REPLICAS_WARNING, SESSION_STORAGE_WARNING, STDIO_REPLICA_CAPPED, reasons};
-use mcp_scaling_rules::server::MCP_SERVER;
-use mcp_scaling_rules::{Scaling, SessionStorage, Transport};
-use serde::de::IgnoredAny;
+use mcp_scaling_rules::{
+    Condition, ConditionReason, ConditionStatus, ConditionType, Field, InvalidField, RawSpec, Scaling, ServerKind,
+};
+use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-/// An `MCPServer`, as far as scaling goes.
+use crate::field::{Lenient, lenient};
+
+/// An `MCPServer`. Malformed fields do not fail its deserialization: a spec that ToolHive's CRD does not allow becomes an
+/// error of this one server.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Server {
+pub(crate) struct Server {
     /// Of the metadata: name, namespace, generation, resource version.
-    pub meta: ObjectMeta,
+    pub(crate) meta: ObjectMeta,
     /// Whether `metadata.deletionTimestamp` is set.
-    pub is_being_deleted: bool,
-    /// What the spec declares, or what is wrong with it.
-    pub spec: Result<Spec, Box<str>>,
-    /// Those of `status.conditions` that speak of scaling.
-    pub conditions: Box<[StatusCondition]>,
+    pub(crate) is_being_deleted: bool,
+    /// The fields of the spec about scaling, or its first invalid field.
+    pub(crate) scaling: Result<Scaling, InvalidField>,
+    /// The entries of `status.conditions` that are about scaling.
+    pub(crate) conditions: Box<[StatusCondition]>,
 }
 
-/// What the spec declares.
+/// An entry of `status.conditions` that is about scaling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spec {
-    transport: Transport,
-    replicas: Option<u32>,
-    backend_replicas: Option<u32>,
-    session_storage: Option<SessionStorage>,
-}
-
-/// A condition as it stands in a status. Of its values only those are told apart that the rules know; any other is empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusCondition {
+pub(crate) struct StatusCondition {
     /// `type`.
-    pub type_: &'static str,
-    /// `status`.
-    pub status: &'static str,
-    /// `reason`.
-    pub reason: &'static str,
-    /// The generation of the spec that was judged.
-    pub observed_generation: Option<i64>,
+    pub(crate) type_: ConditionType,
+    /// `status`, `None` for a value that we never write.
+    pub(crate) status: Option<ConditionStatus>,
+    /// `reason`, `None` for a value that we never write.
+    pub(crate) reason: Option<ConditionReason>,
+    /// `observedGeneration`: the generation of the spec that the writer saw.
+    pub(crate) observed_generation: Option<i64>,
 }
 
-/// The types of condition that are kept, and the values of theirs that are told apart.
-const TYPES: [&str; 3] = [STDIO_REPLICA_CAPPED, SESSION_STORAGE_WARNING, LIVE_REPLICAS_WARNING];
-const STATUSES: [&str; 2] = ["True", "False"];
-const REASONS: [&str; 8] = [
-    reasons::STDIO_TRANSPORT_CAP_AT_1,
-    reasons::STDIO_REPLICA_CAP_NOT_ACTIVE,
-    reasons::SESSION_STORAGE_MISSING_FOR_REPLICAS,
-    reasons::SESSION_STORAGE_CONFIGURED,
-    reasons::SESSION_STORAGE_WARNING_NOT_APPLICABLE,
-    reasons::LIVE_REPLICAS_ABOVE_STDIO_CAP,
-    reasons::LIVE_REPLICAS_WITHOUT_SESSION_STORAGE,
-    reasons::LIVE_REPLICAS_FIT,
-];
+impl StatusCondition {
+    /// Whether this is the desired condition for a spec of this generation. Message and transition time do not count, and a
+    /// writer may leave out the observed generation.
+    pub(crate) fn matches(&self, desired: &Condition, generation: Option<i64>) -> bool {
+        self.type_ == desired.type_
+            && self.status == Some(desired.status)
+            && self.reason == Some(desired.reason)
+            && self.observed_generation.is_none_or(|observed| Some(observed) == generation)
+    }
+}
 
 impl Server {
     /// `metadata.namespace`.
-    pub fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         self.meta.namespace.as_deref().unwrap_or_default()
     }
 
     /// `metadata.name`.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.meta.name.as_deref().unwrap_or_default()
     }
 
-    /// What decides how the server may scale. `default_storage` is what one without `spec.sessionStorage` uses.
-    ///
-    /// # Errors
-    /// What is wrong with the spec; it names the field.
-    pub fn scaling(&self, default_storage: SessionStorage) -> Result<Scaling, &str> {
-        let Spec { transport, replicas, backend_replicas, session_storage } =
-            *self.spec.as_ref().map_err(Box::as_ref)?;
-        Ok(Scaling {
-            transport,
-            replicas,
-            backend_replicas,
-            session_storage: session_storage.unwrap_or(default_storage),
-        })
+    /// The [`key`] of this server.
+    pub(crate) fn key(&self) -> Box<str> {
+        key(self.namespace(), self.name())
     }
 
-    /// The first condition of a type; readers of an atomic list look no further.
-    pub fn condition(&self, type_: &str) -> Option<&StatusCondition> {
+    /// The first condition of a type, which is the one that clients find in a list that has the type twice.
+    pub(crate) fn condition(&self, type_: ConditionType) -> Option<&StatusCondition> {
         self.conditions.iter().find(|condition| condition.type_ == type_)
+    }
+
+    /// Whether the status has the desired condition. Any writer may have written it.
+    pub(crate) fn has_condition(&self, desired: &Condition) -> bool {
+        self.condition(desired.type_).is_some_and(|condition| condition.matches(desired, self.meta.generation))
     }
 }
 
+/// The key of a server in maps: `<namespace>/<name>`.
+pub(crate) fn key(namespace: &str, name: &str) -> Box<str> {
+    format!("{namespace}/{name}").into()
+}
+
 impl Resource for Server {
-    /// At which version: the one that the API server prefers.
+    /// Names the API version, which is the one that the API server prefers.
     type DynamicType = Arc<ApiResource>;
     type Scope = kube::core::DynamicResourceScope;
 
@@ -121,36 +111,34 @@ impl Resource for Server {
     }
 }
 
-/// What is expected, or anything else.
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Lenient<T> {
-    Good(T),
-    Bad(IgnoredAny),
+/// An `MCPServer` that was just read, with the fields that a write to it needs.
+#[derive(Debug)]
+pub(crate) struct FreshServer {
+    /// The fields that scaling depends on.
+    pub(crate) server: Server,
+    /// `metadata.uid`.
+    pub(crate) uid: String,
+    /// `metadata.resourceVersion`, which guards the write.
+    pub(crate) resource_version: String,
+    /// All of `status.conditions`.
+    pub(crate) conditions: Vec<ListedCondition>,
 }
 
-impl<T> Lenient<T> {
-    pub(crate) fn good(self) -> Option<T> {
-        match self {
-            Self::Good(value) => Some(value),
-            Self::Bad(_) => None,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct RawServer {
-    #[serde(default)]
-    metadata: RawMetadata,
-    spec: Option<Lenient<RawSpec>>,
-    status: Option<Lenient<RawStatus>>,
+/// Any entry of `status.conditions`.
+#[derive(Debug)]
+pub(crate) struct ListedCondition {
+    /// The entry as the API server sent it.
+    pub(crate) raw: Box<RawValue>,
+    /// Its fields, if it is about scaling.
+    pub(crate) known: Option<StatusCondition>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct RawMetadata {
+struct Metadata {
     name: Option<String>,
     namespace: Option<String>,
+    uid: Option<String>,
     generation: Option<i64>,
     resource_version: Option<String>,
     deletion_timestamp: Option<IgnoredAny>,
@@ -158,108 +146,148 @@ struct RawMetadata {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct RawSpec {
-    transport: Option<Lenient<String>>,
-    replicas: Option<Lenient<i64>>,
-    backend_replicas: Option<Lenient<i64>>,
-    session_storage: Option<Lenient<RawSessionStorage>>,
+struct Spec {
+    #[serde(deserialize_with = "lenient")]
+    transport: Field<String>,
+    #[serde(deserialize_with = "lenient")]
+    replicas: Field<i64>,
+    #[serde(deserialize_with = "lenient")]
+    backend_replicas: Field<i64>,
+    #[serde(deserialize_with = "lenient")]
+    session_storage: Field<SessionStorageSpec>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct RawSessionStorage {
-    provider: Option<Lenient<String>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawStatus {
-    conditions: Option<Lenient<Vec<Lenient<RawCondition>>>>,
+struct SessionStorageSpec {
+    #[serde(deserialize_with = "lenient")]
+    provider: Field<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RawCondition {
+struct ConditionFields {
     #[serde(rename = "type")]
     type_: String,
-    #[serde(default)]
-    status: String,
-    #[serde(default)]
-    reason: String,
-    observed_generation: Option<i64>,
+    #[serde(default, deserialize_with = "lenient")]
+    status: Field<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    reason: Field<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    observed_generation: Field<i64>,
 }
 
 impl<'de> Deserialize<'de> for Server {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let RawServer { metadata, spec, status } = RawServer::deserialize(deserializer)?;
-        let meta = ObjectMeta {
-            name: metadata.name,
-            namespace: metadata.namespace,
-            generation: metadata.generation,
-            resource_version: metadata.resource_version,
-            ..ObjectMeta::default()
-        };
-        let conditions = status.and_then(Lenient::good).and_then(|status| status.conditions).and_then(Lenient::good);
-        let conditions = conditions.unwrap_or_default().into_iter().filter_map(Lenient::good).filter_map(known);
-        let spec = match spec {
-            None => Spec::read(RawSpec::default()),
-            Some(Lenient::Good(spec)) => Spec::read(spec),
-            Some(Lenient::Bad(_)) => Err("spec is not an object".into()),
-        };
+        #[derive(Deserialize)]
+        struct Object {
+            #[serde(default)]
+            metadata: Metadata,
+            #[serde(default, deserialize_with = "lenient")]
+            spec: Field<Spec>,
+            #[serde(default, deserialize_with = "lenient")]
+            status: Field<Status>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Status {
+            #[serde(deserialize_with = "lenient")]
+            conditions: Field<Vec<Lenient<ConditionFields>>>,
+        }
+
+        let Object { metadata, spec, status } = Object::deserialize(deserializer)?;
+        let conditions = status.value().unwrap_or_default().conditions.value().unwrap_or_default();
+        let known = conditions.into_iter().filter_map(|condition| condition.valid().and_then(known_condition));
+        Ok(Self::new(metadata, spec, known.collect()))
+    }
+}
+
+impl<'de> Deserialize<'de> for FreshServer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Object {
+            metadata: Metadata,
+            #[serde(default, deserialize_with = "lenient")]
+            spec: Field<Spec>,
+            status: Option<Status>,
+        }
+        #[derive(Deserialize)]
+        struct Status {
+            conditions: Option<Vec<Box<RawValue>>>,
+        }
+
+        let Object { mut metadata, spec, status } = Object::deserialize(deserializer)?;
+        let list = status.and_then(|status| status.conditions).unwrap_or_default();
+        let conditions: Vec<ListedCondition> = list.into_iter().map(ListedCondition::new).collect();
+        let known = conditions.iter().filter_map(|condition| condition.known).collect();
+        let resource_version = metadata.resource_version.clone();
         Ok(Self {
-            meta,
+            uid: metadata.uid.take().ok_or_else(|| D::Error::missing_field("metadata.uid"))?,
+            resource_version: resource_version.ok_or_else(|| D::Error::missing_field("metadata.resourceVersion"))?,
+            server: Server::new(metadata, spec, known),
+            conditions,
+        })
+    }
+}
+
+impl Server {
+    fn new(metadata: Metadata, spec: Field<Spec>, conditions: Box<[StatusCondition]>) -> Self {
+        Self {
+            meta: ObjectMeta {
+                name: metadata.name,
+                namespace: metadata.namespace,
+                generation: metadata.generation,
+                resource_version: metadata.resource_version,
+                ..ObjectMeta::default()
+            },
             is_being_deleted: metadata.deletion_timestamp.is_some(),
-            spec,
-            conditions: conditions.collect(),
-        })
+            scaling: read_scaling(spec),
+            conditions,
+        }
     }
 }
 
-impl Spec {
-    fn read(raw: RawSpec) -> Result<Self, Box<str>> {
-        let transport = read("spec.transport", raw.transport, |name| Transport::from_name(&name))?;
-        let count = |replicas| u32::try_from(replicas).ok();
-        let session_storage = read("spec.sessionStorage", raw.session_storage, Some)?;
-        let provider = session_storage.and_then(|storage| storage.provider);
-        Ok(Self {
-            transport: transport.unwrap_or(MCP_SERVER.default_transport),
-            replicas: read("spec.replicas", raw.replicas, count)?,
-            backend_replicas: read("spec.backendReplicas", raw.backend_replicas, count)?,
-            session_storage: read("spec.sessionStorage.provider", provider, |name| SessionStorage::from_name(&name))?,
-        })
+impl ListedCondition {
+    fn new(raw: Box<RawValue>) -> Self {
+        let fields = serde_json::from_str::<ConditionFields>(raw.get()).ok();
+        Self { known: fields.and_then(known_condition), raw }
     }
 }
 
-fn read<T, U>(
-    field: &str,
-    value: Option<Lenient<T>>,
-    convert: impl FnOnce(T) -> Option<U>,
-) -> Result<Option<U>, Box<str>> {
-    let Some(value) = value else { return Ok(None) };
-    let converted = value.good().and_then(convert);
-    converted.map(Some).ok_or_else(|| format!("{field} has a value that ToolHive does not know").into())
+fn read_scaling(spec: Field<Spec>) -> Result<Scaling, InvalidField> {
+    let spec = spec.optional().map_err(|_| InvalidField("spec"))?.unwrap_or_default();
+    let provider = match spec.session_storage {
+        Field::Absent => Field::Absent,
+        Field::Malformed => Field::Malformed,
+        Field::Value(storage) => storage.provider,
+    };
+    let raw = RawSpec {
+        transport: spec.transport.and_then(|name| Some(Cow::Owned(name))),
+        replicas: spec.replicas,
+        backend_replicas: spec.backend_replicas,
+        session_storage_provider: provider.and_then(|name| Some(Cow::Owned(name))),
+    };
+    Scaling::read(ServerKind::McpServer, raw)
 }
 
-fn known(raw: RawCondition) -> Option<StatusCondition> {
-    let one_of = |known: &[&'static str], value: &str| known.iter().copied().find(|known| *known == value);
+fn known_condition(fields: ConditionFields) -> Option<StatusCondition> {
     Some(StatusCondition {
-        type_: one_of(&TYPES, &raw.type_)?,
-        status: one_of(&STATUSES, &raw.status).unwrap_or_default(),
-        reason: one_of(&REASONS, &raw.reason).unwrap_or_default(),
-        observed_generation: raw.observed_generation,
+        type_: ConditionType::from_name(&fields.type_)?,
+        status: fields.status.value().and_then(|name| ConditionStatus::from_name(&name)),
+        reason: fields.reason.value().and_then(|name| ConditionReason::from_name(&name)),
+        observed_generation: fields.observed_generation.value(),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use mcp_scaling_rules::conditions::{STDIO_REPLICA_CAPPED, reasons};
-    use mcp_scaling_rules::{SessionStorage, Transport};
+    use mcp_scaling_rules::{ConditionReason, ConditionStatus, ConditionType, InvalidField, SessionStorage, Transport};
     use serde_json::{Value, json};
 
-    use super::Server;
+    use super::{FreshServer, Server};
 
     fn read(object: Value) -> Server {
-        serde_json::from_value(object).expect("reading never fails")
+        serde_json::from_value(object).expect("a malformed field does not fail the object")
     }
 
     fn with_spec(spec: Value) -> Server {
@@ -267,57 +295,96 @@ mod tests {
     }
 
     #[test]
-    fn absent_fields_are_what_the_crd_says() {
+    fn reads_absent_fields_as_the_crd_defaults_them() {
         let server = with_spec(json!({"image": "x"}));
-        let scaling = server.scaling(SessionStorage::Memory).expect("is well formed");
+        let scaling = server.scaling.expect("is valid");
         assert_eq!(scaling.transport, Transport::Stdio);
         assert_eq!((scaling.replicas, scaling.backend_replicas), (None, None));
-        assert_eq!(scaling.session_storage, SessionStorage::Memory);
-        assert_eq!(server.scaling(SessionStorage::Redis).map(|it| it.session_storage), Ok(SessionStorage::Redis));
+        assert_eq!(scaling.session_storage, None);
         assert_eq!((server.namespace(), server.name(), server.meta.generation), ("default", "github", Some(3)));
         let nulls = json!({"transport": null, "replicas": null, "backendReplicas": null, "sessionStorage": null});
-        assert_eq!(with_spec(nulls).spec, server.spec);
+        assert_eq!(with_spec(nulls).scaling, server.scaling);
     }
 
     #[test]
-    fn what_no_crd_lets_through_is_named() {
+    fn reads_the_fields_of_the_spec() {
+        let spec =
+            json!({"transport": "sse", "replicas": 2, "backendReplicas": 3, "sessionStorage": {"provider": "redis"}});
+        let scaling = with_spec(spec).scaling.expect("is valid");
+        assert_eq!((scaling.transport, scaling.replicas, scaling.backend_replicas), (Transport::Sse, Some(2), Some(3)));
+        assert_eq!(scaling.session_storage, Some(SessionStorage::Redis));
+    }
+
+    #[test]
+    fn names_the_field_that_the_crd_does_not_allow() {
         for (spec, field) in [
-            (json!("x"), "spec "),
-            (json!({"transport": "STDIO"}), "spec.transport "),
-            (json!({"transport": 7}), "spec.transport "),
-            (json!({"replicas": -1}), "spec.replicas "),
-            (json!({"replicas": "3"}), "spec.replicas "),
-            (json!({"replicas": 5_000_000_000_u64}), "spec.replicas "),
-            (json!({"backendReplicas": 1.5}), "spec.backendReplicas "),
-            (json!({"sessionStorage": "redis"}), "spec.sessionStorage "),
-            (json!({"sessionStorage": {"provider": "x"}}), "spec.sessionStorage.provider "),
+            (json!("x"), "spec"),
+            (json!({"transport": "STDIO"}), "spec.transport"),
+            (json!({"transport": 7}), "spec.transport"),
+            (json!({"replicas": -1}), "spec.replicas"),
+            (json!({"replicas": "3"}), "spec.replicas"),
+            (json!({"replicas": 3_000_000_000_u64}), "spec.replicas"),
+            (json!({"replicas": u64::MAX}), "spec.replicas"),
+            (json!({"backendReplicas": 3_000_000_000_u64}), "spec.backendReplicas"),
+            (json!({"backendReplicas": 1.5}), "spec.backendReplicas"),
+            (json!({"sessionStorage": "redis"}), "spec.sessionStorage.provider"),
+            (json!({"sessionStorage": {"provider": "x"}}), "spec.sessionStorage.provider"),
         ] {
-            let server = with_spec(spec.clone());
-            let fault = server.scaling(SessionStorage::Memory).expect_err("is malformed");
-            assert!(fault.starts_with(field), "{spec}: {fault}");
+            assert_eq!(with_spec(spec.clone()).scaling, Err(InvalidField(field)), "{spec}");
         }
     }
 
     #[test]
-    fn of_the_conditions_those_that_speak_of_scaling_are_kept() {
+    fn keeps_only_the_conditions_about_scaling() {
         let server = read(
             json!({"metadata": {"name": "x", "deletionTimestamp": "2026-11-20T00:00:00Z"}, "status": {"conditions": [
                 {"type": "Ready", "status": "True"},
                 "not an object",
                 {"type": "StdioReplicaCapped", "status": "True", "reason": "StdioTransportCapAt1", "observedGeneration": 2},
                 {"type": "SessionStorageWarning", "status": "Maybe", "reason": "Because"},
+                {"type": "LiveReplicasWarning", "status": 7},
             ]}}),
         );
-        let told: Vec<_> = server.conditions.iter().map(|it| (it.type_, it.status, it.reason)).collect();
+        let kept: Vec<_> = server.conditions.iter().map(|it| (it.type_, it.status, it.reason)).collect();
         assert_eq!(
-            told,
-            [(STDIO_REPLICA_CAPPED, "True", reasons::STDIO_TRANSPORT_CAP_AT_1), ("SessionStorageWarning", "", "")]
+            kept,
+            [
+                (
+                    ConditionType::StdioReplicaCapped,
+                    Some(ConditionStatus::True),
+                    Some(ConditionReason::StdioTransportCapAt1)
+                ),
+                (ConditionType::SessionStorageWarning, None, None),
+                (ConditionType::LiveReplicasWarning, None, None),
+            ]
         );
         assert!(server.is_being_deleted);
-        assert_eq!(server.condition(STDIO_REPLICA_CAPPED).and_then(|it| it.observed_generation), Some(2));
+        let capped = server.condition(ConditionType::StdioReplicaCapped);
+        assert_eq!(capped.and_then(|condition| condition.observed_generation), Some(2));
         for status in [json!(7), json!({"conditions": "x"}), json!({"conditions": null}), json!(null)] {
             let server = read(json!({"metadata": {"name": "x"}, "status": status}));
-            assert!(server.conditions.is_empty() && server.spec.is_ok(), "{status}");
+            assert!(server.conditions.is_empty() && server.scaling.is_ok(), "{status}");
+        }
+    }
+
+    #[test]
+    fn reads_a_fresh_object_like_a_cached_one() {
+        let conditions = json!([{"type": "Ready"}, 7, {"type": "StdioReplicaCapped", "status": "True"}]);
+        let object = json!({
+            "metadata": {"namespace": "default", "name": "github", "uid": "u", "resourceVersion": "5", "generation": 2},
+            "spec": {"replicas": 3}, "status": {"conditions": conditions, "phase": "Running"},
+        });
+        let fresh: FreshServer = serde_json::from_str(&object.to_string()).expect("is read");
+        assert_eq!(fresh.server, read(object));
+        assert_eq!((fresh.uid.as_str(), fresh.resource_version.as_str()), ("u", "5"));
+        assert_eq!(fresh.conditions.len(), 3, "all of them");
+    }
+
+    #[test]
+    fn rejects_a_fresh_object_that_cannot_be_guarded() {
+        for metadata in [json!({"uid": "u"}), json!({"resourceVersion": "5"})] {
+            let text = json!({"metadata": metadata}).to_string();
+            assert!(serde_json::from_str::<FreshServer>(&text).is_err(), "{text}");
         }
     }
 }

@@ -1,80 +1,52 @@
-//! What is read of a Deployment or a StatefulSet, and whose it is.
+//! The slim type that a Deployment or a StatefulSet is read into.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use mcp_scaling_rules::server::{GROUP, MCP_SERVER};
+use mcp_scaling_rules::field::replica_count;
+use mcp_scaling_rules::owner::{OwnerLabels, OwnerReference};
+use mcp_scaling_rules::{Field, Owner, ServerKind, Workload, labels};
 use serde::{Deserialize, Deserializer};
 
-use crate::server::Lenient;
+use crate::field::lenient;
 
-/// Which of the two workloads of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// The proxy runner.
-    Deployment,
-    /// The backend.
-    StatefulSet,
-}
-
-impl Kind {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Deployment, Self::StatefulSet];
-
-    /// `kind`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Deployment => "Deployment",
-            Self::StatefulSet => "StatefulSet",
-        }
-    }
-
-    /// The name of the resource in a path.
-    pub fn plural(self) -> &'static str {
-        match self {
-            Self::Deployment => "deployments",
-            Self::StatefulSet => "statefulsets",
-        }
-    }
-
-    /// The label selector that leaves out what is not ToolHive's.
-    pub fn selector(self) -> &'static str {
-        match self {
-            Self::Deployment => "app.kubernetes.io/name=mcpserver,toolhive=true",
-            Self::StatefulSet => "toolhive=true",
-        }
-    }
-}
-
-/// A Deployment or StatefulSet, as far as scaling goes.
+/// A Deployment or StatefulSet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Workload {
+pub(crate) struct WorkloadObject {
     /// Of the metadata: name, namespace, resource version.
-    pub meta: ObjectMeta,
-    /// Whether it is that of the `MCPServer` of the same name: its controller says so or, where it has none, its label
-    /// `toolhive-name`. What the operator makes bears the server's name.
-    pub is_servers: bool,
-    /// `spec.replicas`; the API server defaults an absent one to 1. `None` where it is no count.
-    pub replicas: Option<u32>,
+    pub(crate) meta: ObjectMeta,
+    /// Whether its owner is the `MCPServer` of the same name: ToolHive gives both workloads the server's name.
+    pub(crate) is_owned_by_server: bool,
+    /// `spec.replicas`, 1 where it is absent (the API server's default), `None` where it is no count.
+    pub(crate) replicas: Option<u32>,
 }
 
-impl Resource for Workload {
-    type DynamicType = Kind;
+/// The label selector that leaves out the workloads of other programs.
+pub(crate) fn selector(workload: Workload) -> String {
+    let toolhive = format!("{}={}", labels::TOOLHIVE, labels::TOOLHIVE_VALUE);
+    match workload {
+        Workload::Deployment => format!("{}={},{toolhive}", labels::APP_NAME, ServerKind::McpServer.app_name()),
+        Workload::StatefulSet => toolhive,
+    }
+}
+
+impl Resource for WorkloadObject {
+    type DynamicType = Workload;
     type Scope = kube::core::DynamicResourceScope;
 
-    fn kind(kind: &Kind) -> Cow<'_, str> {
-        Cow::Borrowed(kind.name())
+    fn kind(workload: &Workload) -> Cow<'_, str> {
+        Cow::Borrowed(workload.kind())
     }
-    fn group(_: &Kind) -> Cow<'_, str> {
+    fn group(_: &Workload) -> Cow<'_, str> {
         Cow::Borrowed("apps")
     }
-    fn version(_: &Kind) -> Cow<'_, str> {
+    fn version(_: &Workload) -> Cow<'_, str> {
         Cow::Borrowed("v1")
     }
-    fn plural(kind: &Kind) -> Cow<'_, str> {
-        Cow::Borrowed(kind.plural())
+    fn plural(workload: &Workload) -> Cow<'_, str> {
+        Cow::Borrowed(workload.resource())
     }
     fn meta(&self) -> &ObjectMeta {
         &self.meta
@@ -85,25 +57,26 @@ impl Resource for Workload {
 }
 
 #[derive(Deserialize)]
-struct RawWorkload {
+struct Object {
     #[serde(default)]
-    metadata: RawMetadata,
-    spec: Option<Lenient<RawSpec>>,
+    metadata: Metadata,
+    #[serde(default, deserialize_with = "lenient")]
+    spec: Field<Spec>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct RawMetadata {
+struct Metadata {
     name: Option<String>,
     namespace: Option<String>,
     resource_version: Option<String>,
     labels: Option<BTreeMap<String, String>>,
-    owner_references: Option<Vec<RawOwner>>,
+    owner_references: Option<Vec<Reference>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RawOwner {
+struct Reference {
     api_version: String,
     kind: String,
     name: String,
@@ -111,55 +84,64 @@ struct RawOwner {
 }
 
 #[derive(Deserialize)]
-struct RawSpec {
-    replicas: Option<Lenient<u32>>,
+struct Spec {
+    #[serde(default, deserialize_with = "lenient")]
+    replicas: Field<i64>,
 }
 
-impl<'de> Deserialize<'de> for Workload {
+impl<'de> Deserialize<'de> for WorkloadObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let RawWorkload { metadata, spec } = RawWorkload::deserialize(deserializer)?;
+        let Object { metadata, spec } = Object::deserialize(deserializer)?;
         let replicas = match spec {
-            Some(Lenient::Good(RawSpec { replicas: Some(count) })) => count.good(),
-            Some(Lenient::Good(RawSpec { replicas: None })) | None => Some(1),
-            Some(Lenient::Bad(_)) => None,
+            Field::Absent => Field::Absent,
+            Field::Malformed => Field::Malformed,
+            Field::Value(spec) => spec.replicas.and_then(replica_count),
         };
-        let is_servers = is_servers(&metadata);
-        let RawMetadata { name, namespace, resource_version, .. } = metadata;
-        let meta = ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() };
-        Ok(Self { meta, is_servers, replicas })
+        let is_owned_by_server = is_owned_by_server(&metadata);
+        let Metadata { name, namespace, resource_version, .. } = metadata;
+        Ok(Self {
+            meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() },
+            is_owned_by_server,
+            replicas: replicas.optional().map_or(None, |count| Some(count.unwrap_or(1))),
+        })
     }
 }
 
-fn is_servers(metadata: &RawMetadata) -> bool {
-    let mut owners = metadata.owner_references.iter().flatten();
-    match owners.find(|owner| owner.controller == Some(true)) {
-        Some(owner) => {
-            // Of any version: objects from before an upgrade keep the old one.
-            let group = owner.api_version.split_once('/').map(|(group, _)| group);
-            group == Some(GROUP) && owner.kind == MCP_SERVER.name && Some(&owner.name) == metadata.name.as_ref()
-        }
-        None => {
-            let label = |key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key));
-            label("toolhive").is_some_and(|value| value == "true") && label("toolhive-name") == metadata.name.as_ref()
-        }
-    }
+fn is_owned_by_server(metadata: &Metadata) -> bool {
+    let mut references = metadata.owner_references.iter().flatten();
+    let controller = references.find(|reference| reference.controller == Some(true));
+    let controller = controller.map(|reference| OwnerReference {
+        api_version: Cow::Borrowed(&reference.api_version),
+        kind: Cow::Borrowed(&reference.kind),
+        name: Cow::Borrowed(&reference.name),
+    });
+    let label = |name: &str| Some(Cow::Borrowed(metadata.labels.as_ref()?.get(name)?.as_str()));
+    let labels = OwnerLabels {
+        toolhive: label(labels::TOOLHIVE),
+        toolhive_name: label(labels::TOOLHIVE_NAME),
+        app_name: label(labels::APP_NAME),
+    };
+    Owner::of_workload(controller, labels)
+        .is_some_and(|owner| owner.kind == ServerKind::McpServer && Some(&*owner.name) == metadata.name.as_deref())
 }
 
 #[cfg(test)]
 mod tests {
+    use mcp_scaling_rules::Workload;
     use serde_json::{Value, json};
 
-    use super::Workload;
+    use super::{WorkloadObject, selector};
 
-    fn read(metadata: Value, spec: Value) -> Workload {
-        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).expect("reading never fails")
+    fn read(metadata: Value, spec: Value) -> WorkloadObject {
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec}))
+            .expect("a malformed field does not fail the object")
     }
 
     #[test]
-    fn the_controller_decides_and_without_one_the_labels() {
+    fn takes_the_controller_as_owner_and_without_one_the_labels() {
         let labels = json!({"toolhive": "true", "toolhive-name": "github"});
         let owner = |api_version: &str, kind: &str, name: &str, controller: bool| json!([{"apiVersion": api_version, "kind": kind, "name": name, "uid": "u", "controller": controller}]);
-        for (owners, labels, is_servers) in [
+        for (owners, labels, is_owned) in [
             (owner("toolhive.stacklok.dev/v1beta1", "MCPServer", "github", true), json!({}), true),
             (owner("toolhive.stacklok.dev/v1alpha1", "MCPServer", "github", true), json!({}), true),
             (owner("toolhive.stacklok.dev/v1alpha1", "VirtualMCPServer", "github", true), labels.clone(), false),
@@ -172,12 +154,12 @@ mod tests {
             (json!(null), json!(null), false),
         ] {
             let metadata = json!({"name": "github", "labels": labels, "ownerReferences": owners});
-            assert_eq!(read(metadata.clone(), json!({})).is_servers, is_servers, "{metadata}");
+            assert_eq!(read(metadata.clone(), json!({})).is_owned_by_server, is_owned, "{metadata}");
         }
     }
 
     #[test]
-    fn replicas() {
+    fn reads_replicas() {
         for (spec, count) in [
             (json!({"replicas": 3}), Some(3)),
             (json!({"replicas": 0}), Some(0)),
@@ -186,9 +168,16 @@ mod tests {
             (json!(null), Some(1)),
             (json!({"replicas": -1}), None),
             (json!({"replicas": "3"}), None),
+            (json!({"replicas": 3_000_000_000_u64}), None),
             (json!("x"), None),
         ] {
             assert_eq!(read(json!({"name": "x"}), spec.clone()).replicas, count, "{spec}");
         }
+    }
+
+    #[test]
+    fn selects_the_workloads_of_toolhive() {
+        assert_eq!(selector(Workload::Deployment), "app.kubernetes.io/name=mcpserver,toolhive=true");
+        assert_eq!(selector(Workload::StatefulSet), "toolhive=true");
     }
 }

@@ -1,4 +1,4 @@
-//! `check` against an API server that answers from a table: which requests it makes, and what it makes of the answers.
+//! `check` against an API server with fixed responses: the requests that it makes, and the findings.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -9,19 +9,20 @@ use kube::client::Body;
 use mcp_scaling_rules::SessionStorage;
 use mcpserver_scaling_reconciler::check::{Finding, findings, table};
 use mcpserver_scaling_reconciler::cluster::{self, Inventory};
+use mcpserver_scaling_reconciler::error::with_causes;
 use serde_json::{Value, json};
 
-type Answer = (u16, Value);
+type StatusAndBody = (u16, Value);
 
-/// A client whose API server answers by method, path and query, and the requests it got.
-fn client(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> (Client, Arc<Mutex<Vec<String>>>) {
+/// A client whose API server responds by method, path and query, and the requests that it received.
+fn client(respond: impl Fn(&str) -> StatusAndBody + Send + Sync + 'static) -> (Client, Arc<Mutex<Vec<String>>>) {
     let requests = Arc::new(Mutex::new(Vec::new()));
     let seen = requests.clone();
-    let answer = Arc::new(answer);
+    let respond = Arc::new(respond);
     let service = tower::service_fn(move |request: Request<Body>| {
         let target = format!("{} {}", request.method(), request.uri());
-        seen.lock().expect("nobody panicked").push(target.clone());
-        let (code, body) = answer(&target);
+        seen.lock().expect("no thread panicked while it held the lock").push(target.clone());
+        let (code, body) = respond(&target);
         async move {
             let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
             Ok::<_, Infallible>(response.expect("is a response"))
@@ -30,17 +31,17 @@ fn client(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> (Client, A
     (Client::new(service, "default"), requests)
 }
 
-fn list(items: &[Value]) -> Answer {
+fn list(items: &[Value]) -> StatusAndBody {
     (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
 }
 
-fn failure(code: u16, reason: &str) -> Answer {
-    let message = format!("the server says {reason}");
+fn failure(code: u16, reason: &str) -> StatusAndBody {
+    let message = format!("the request failed: {reason}");
     (code, json!({"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": code}))
 }
 
-/// What the API server says it serves of ToolHive.
-fn discovery(target: &str) -> Option<Answer> {
+/// The discovery responses of an API server with ToolHive.
+fn discovery(target: &str) -> Option<StatusAndBody> {
     let version =
         |version: &str| json!({"groupVersion": format!("toolhive.stacklok.dev/{version}"), "version": version});
     if target == "GET /apis" {
@@ -78,10 +79,10 @@ fn workload(kind: &str, name: &str, replicas: u32) -> Value {
     })
 }
 
-/// The cluster of most tests: one server that is fine, and one of each thing that can be wrong.
-fn answers(target: &str) -> Answer {
-    if let Some(answer) = discovery(target) {
-        return answer;
+/// The cluster of most tests: a server without problems, and one for each kind of problem.
+fn respond(target: &str) -> StatusAndBody {
+    if let Some(response) = discovery(target) {
+        return response;
     }
     if target.contains("/mcpservers?") {
         let redis = json!({"provider": "redis"});
@@ -101,7 +102,8 @@ fn answers(target: &str) -> Answer {
                 json!({"transport": "sse", "replicas": 1, "backendReplicas": 2, "sessionStorage": redis}),
                 json!([]),
             ),
-            mcpserver("odd", json!({"transport": "pigeon"}), json!([])),
+            mcpserver("invalid", json!({"transport": "pigeon"}), json!([])),
+            mcpserver("large", json!({"replicas": 3_000_000_000_u64}), json!([])),
         ]);
     }
     if target.contains("/deployments?") {
@@ -110,7 +112,7 @@ fn answers(target: &str) -> Answer {
             workload("Deployment", "capped", 1),
             workload("Deployment", "unshared", 4),
             workload("Deployment", "drifted", 5),
-            workload("Deployment", "nobodys", 9),
+            workload("Deployment", "without-server", 9),
         ]);
     }
     list(&[workload("StatefulSet", "fine", 1), workload("StatefulSet", "drifted", 2)])
@@ -118,44 +120,76 @@ fn answers(target: &str) -> Answer {
 
 async fn read(client: &Client, namespace: Option<&str>) -> Result<Inventory, String> {
     let inventory = cluster::read(client, namespace, |_| {}).await;
-    inventory.map_err(|error| format!("{error:#}"))
+    inventory.map_err(|error| with_causes(&error))
 }
 
-fn told(findings: &[Finding]) -> Vec<(&str, &str, &str)> {
-    let told = findings.iter().map(|one| (one.name.as_str(), one.finding.as_str(), one.remedy.as_str()));
-    told.collect()
+/// Name, finding and remedy of each finding.
+fn texts(findings: &[Finding]) -> Vec<(&str, &str, &str)> {
+    findings.iter().map(|one| (one.name.as_str(), one.finding.as_str(), one.remedy.as_str())).collect()
 }
 
 #[tokio::test]
-async fn everything_that_is_wrong_is_found() {
-    let (client, _) = client(answers);
+async fn finds_each_kind_of_problem() {
+    let (client, _) = client(respond);
     let inventory = read(&client, None).await.expect("can be read");
     let findings = findings(&inventory, SessionStorage::Memory);
     assert_eq!(
-        told(&findings),
+        texts(&findings),
         [
-            ("capped", "spec.replicas is 3; stdio runs 1", "set spec.replicas to 1, or use another transport"),
-            ("capped", "status.conditions say otherwise", "let ToolHive's operator (v0.13 or newer) reconcile it"),
+            (
+                "capped",
+                "spec.replicas is 3; transport stdio supports 1",
+                "set spec.replicas to 1, or use another transport"
+            ),
+            (
+                "capped",
+                "status.conditions are missing or stale",
+                "have ToolHive's operator (v0.13 or newer) or this reconciler write them"
+            ),
             (
                 "drifted",
                 "Deployment is set to 5 replicas instead of 1",
                 "kubectl scale deployment drifted --replicas=1"
             ),
-            ("odd", "cannot be read: spec.transport has a value that ToolHive does not know", "correct the field"),
+            ("invalid", "spec.transport has a value that ToolHive's CRD does not allow", "correct the field"),
+            ("large", "spec.replicas has a value that ToolHive's CRD does not allow", "correct the field"),
             ("unshared", "4 replicas do not share sessions", "set spec.sessionStorage.provider to redis"),
         ]
     );
     let drifted = &findings[2];
     assert_eq!((drifted.declared.as_str(), drifted.live.as_str()), ("1/2", "5/2"));
     assert_eq!((drifted.transport.as_str(), drifted.storage.as_str()), ("sse", "redis"));
-    assert_eq!(findings[4].live, "4/-");
+    assert_eq!(findings[5].live, "4/-");
 }
 
 #[tokio::test]
-async fn it_only_reads_and_no_more_than_it_needs() {
-    let (client, requests) = client(answers);
+async fn applies_the_default_storage_to_findings_but_not_to_conditions_of_toolhive() {
+    let (client, _) = client(|target| {
+        if let Some(response) = discovery(target) {
+            return response;
+        }
+        if target.contains("/mcpservers?") {
+            let conditions = json!([
+                {"type": "StdioReplicaCapped", "status": "False", "reason": "StdioReplicaCapNotActive"},
+                {"type": "SessionStorageWarning", "status": "True", "reason": "SessionStorageMissingForReplicas"}
+            ]);
+            return list(&[mcpserver("default", json!({"transport": "sse", "replicas": 3}), conditions)]);
+        }
+        list(&[workload("Deployment", "default", 3)])
+    });
+    let inventory = read(&client, None).await.expect("can be read");
+    assert_eq!(findings(&inventory, SessionStorage::Redis), [], "the conditions are those that operators write");
+    let with_memory = findings(&inventory, SessionStorage::Memory);
+    let remedy = "set spec.sessionStorage.provider to redis";
+    assert_eq!(texts(&with_memory), [("default", "3 replicas do not share sessions", remedy)]);
+    assert_eq!(with_memory[0].storage, "memory");
+}
+
+#[tokio::test]
+async fn reads_only_what_it_needs_and_writes_nothing() {
+    let (client, requests) = client(respond);
     read(&client, Some("default")).await.expect("can be read");
-    let requests = requests.lock().expect("nobody panicked").clone();
+    let requests = requests.lock().expect("no thread panicked while it held the lock").clone();
     let reads: Vec<&str> = requests.iter().map(String::as_str).filter(|request| request.contains('?')).collect();
     assert_eq!(
         reads,
@@ -169,10 +203,10 @@ async fn it_only_reads_and_no_more_than_it_needs() {
 }
 
 #[tokio::test]
-async fn a_cluster_of_many_pages() {
+async fn reads_all_pages_of_a_cluster() {
     let (client, requests) = client(|target| {
-        if let Some(answer) = discovery(target) {
-            return answer;
+        if let Some(response) = discovery(target) {
+            return response;
         }
         if !target.contains("/mcpservers?") {
             return list(&[]);
@@ -184,22 +218,30 @@ async fn a_cluster_of_many_pages() {
         let next = if page < 2 { format!("p{}", page + 1) } else { String::new() };
         (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {"continue": next}, "items": items}))
     });
-    let mut told = Vec::new();
-    let inventory = cluster::read(&client, None, |read| told.push(read)).await;
-    assert_eq!(inventory.expect("can be read").servers.len(), 300);
-    assert_eq!(told, [100, 200, 300, 300, 300]);
-    assert_eq!(requests.lock().expect("nobody panicked").iter().filter(|it| it.contains("mcpservers?")).count(), 3);
+    let mut progress = Vec::new();
+    let inventory = cluster::read(&client, None, |read| progress.push(read)).await;
+    assert_eq!(inventory.expect("can be read").server_count(), 300);
+    assert_eq!(progress, [100, 200, 300, 300, 300]);
+    assert_eq!(
+        requests
+            .lock()
+            .expect("no thread panicked while it held the lock")
+            .iter()
+            .filter(|it| it.contains("mcpservers?"))
+            .count(),
+        3
+    );
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_told() {
+async fn names_the_cause_where_the_cluster_cannot_be_read() {
     let (client_without_toolhive, _) =
         client(|_| (200, json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})));
     let error = read(&client_without_toolhive, None).await.expect_err("has no ToolHive");
     assert!(error.contains("is ToolHive installed?"), "{error}");
 
     let (forbidden, _) = client(|target| match discovery(target) {
-        Some(answer) => answer,
+        Some(response) => response,
         None if target.contains("/mcpservers?") => list(&[]),
         None => failure(403, "Forbidden"),
     });
@@ -208,7 +250,7 @@ async fn what_cannot_be_read_is_told() {
 }
 
 #[test]
-fn the_table_lines_up() {
+fn aligns_the_columns_of_the_table() {
     let finding = |name: &str, finding: &str| Finding {
         namespace: "default".to_owned(),
         name: name.to_owned(),
@@ -217,13 +259,13 @@ fn the_table_lines_up() {
         live: "1/1".to_owned(),
         storage: "memory".to_owned(),
         finding: finding.to_owned(),
-        remedy: "mend it".to_owned(),
+        remedy: "correct it".to_owned(),
     };
     assert_eq!(
         table(&[finding("a", "wrong"), finding("longer", "ü")], 2),
-        "NAMESPACE   NAME     TRANSPORT   DECLARED   LIVE   STORAGE   FINDING   WHAT TO DO\n\
-         default     a        stdio       3/-        1/1    memory    wrong     mend it\n\
-         default     longer   stdio       3/-        1/1    memory    ü         mend it"
+        "NAMESPACE   NAME     TRANSPORT   DECLARED   LIVE   STORAGE   FINDING   REMEDY\n\
+         default     a        stdio       3/-        1/1    memory    wrong     correct it\n\
+         default     longer   stdio       3/-        1/1    memory    ü         correct it"
     );
-    assert_eq!(table(&[], 7), "Nothing is wrong with the 7 MCPServers.");
+    assert_eq!(table(&[], 7), "No problems found in 7 MCPServers.");
 }

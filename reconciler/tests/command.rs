@@ -1,6 +1,6 @@
-//! The command itself, as a user or a pod runs it.
+//! The command, as a user or a pod runs it.
 
-mod model;
+mod fake_api_server;
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::TcpStream;
@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use model::{ApiServer, ListType, kubeconfig};
+use fake_api_server::{ApiServer, ListType, kubeconfig};
 use serde_json::{Value, json};
 
-/// A model of the API server that runs for as long as the test, and the kubeconfig for it.
+/// A fake API server that runs for as long as the test, and a kubeconfig for it.
 fn cluster() -> (ApiServer, PathBuf, tokio::runtime::Runtime) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts");
     let server = ApiServer::new(ListType::Map);
@@ -38,22 +38,22 @@ fn mcpserver(name: &str, spec: Value) -> Value {
 }
 
 #[test]
-fn check_tells_what_is_wrong_by_its_exit_code() {
+fn exits_with_the_code_that_check_documents() {
     let (server, kubeconfig, _runtime) = cluster();
     let kubeconfig = kubeconfig.to_str().expect("is UTF-8");
     let (code, output, error) = check(&["check", "--kubeconfig", kubeconfig]);
-    assert_eq!((code, output.as_str(), error.as_str()), (Some(0), "Nothing is wrong with the 0 MCPServers.\n", ""));
+    assert_eq!((code, output.as_str(), error.as_str()), (Some(0), "No problems found in 0 MCPServers.\n", ""));
 
     server.create("mcpservers", mcpserver("github", json!({"replicas": 3, "sessionStorage": {"provider": "redis"}})));
     let (code, output, _) = check(&["check", "--kubeconfig", kubeconfig, "--dry-run", "--namespace", "default"]);
     assert_eq!(code, Some(1));
-    assert!(output.contains("spec.replicas is 3; stdio runs 1"), "{output}");
+    assert!(output.contains("spec.replicas is 3; transport stdio supports 1"), "{output}");
     let (code, output, _) = check(&["check", "--kubeconfig", kubeconfig, "--output", "json"]);
     let findings: Value = serde_json::from_str(&output).expect("is JSON");
     assert_eq!((code, &findings[0]["name"], &findings[0]["declared"]), (Some(1), &json!("github"), &json!("3/-")));
     assert!(server.take_writes().is_empty(), "check never writes");
 
-    server.serve(&[]);
+    server.set_served_versions(&[]);
     let (code, _, error) = check(&["check", "--kubeconfig", kubeconfig]);
     assert_eq!(code, Some(2));
     assert!(error.contains("is ToolHive installed?") && error.lines().count() == 1, "{error}");
@@ -62,7 +62,7 @@ fn check_tells_what_is_wrong_by_its_exit_code() {
     assert!(error.starts_with("error: cannot read missing.yaml") && error.lines().count() == 1, "{error}");
 }
 
-/// A reconciler that runs, and what it logs.
+/// A running reconciler and its log.
 struct Running {
     process: Child,
     log: Lines<BufReader<ChildStderr>>,
@@ -70,7 +70,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended.
+        // Both fail where it has ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -94,20 +94,20 @@ impl Running {
                 return entry;
             }
         }
-        panic!("it ended without logging {message:?}")
+        panic!("it ended without the log entry {message:?}")
     }
 }
 
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("listens");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("is sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("is answered");
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("is received");
+    response
 }
 
 #[test]
-fn run_sets_right_tells_how_it_is_and_stops_when_told() {
+fn runs_serves_its_endpoints_and_stops_at_sigterm() {
     let (server, kubeconfig, _runtime) = cluster();
     server.create("mcpservers", mcpserver("github", json!({"replicas": 3})));
     let mut running = Running::start(kubeconfig.to_str().expect("is UTF-8"));
@@ -122,14 +122,14 @@ fn run_sets_right_tells_how_it_is_and_stops_when_told() {
     );
 
     for (path, status) in [("/healthz", "200"), ("/readyz", "200"), ("/metrics", "200"), ("/", "404")] {
-        let answer = get(&address, path);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        let response = get(&address, path);
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {response}");
     }
     assert!(get(&address, "/metrics").contains("\nmcpserver_scaling_status_writes_total 1\n"));
 
-    let told = Instant::now();
-    Command::new("kill").arg(running.process.id().to_string()).status().expect("is told");
+    let signalled = Instant::now();
+    Command::new("kill").arg(running.process.id().to_string()).status().expect("runs");
     running.logged("stopped");
     assert!(running.process.wait().expect("ends").success());
-    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    assert!(signalled.elapsed() < Duration::from_secs(5), "{:?}", signalled.elapsed());
 }

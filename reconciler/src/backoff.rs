@@ -1,0 +1,174 @@
+//! Backing off from a target that another writer keeps reverting, so that the two do not overwrite each other without end.
+//! Pure: the caller passes the time. A restart loses this memory, and the backoff begins again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use mcp_scaling_rules::Workload;
+use tokio::time::Instant;
+
+/// Writes to one target that may follow each other without a delay. After them the delay doubles with each write.
+const WRITES_WITHOUT_DELAY: u32 = 3;
+const FIRST_DELAY: Duration = Duration::from_secs(15);
+pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(30 * 60);
+
+/// How long a write must last at least, so that the next one counts as the first again.
+const RESET_AFTER: Duration = Duration::from_secs(600);
+
+/// A part of a server that the reconciler writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `status.conditions` of the `MCPServer`.
+    Conditions,
+    /// The scale of the Deployment.
+    Deployment,
+    /// The scale of the StatefulSet.
+    StatefulSet,
+}
+
+impl Target {
+    /// The target in log entries and events.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Conditions => "status.conditions",
+            Self::Deployment => "replicas of the Deployment",
+            Self::StatefulSet => "replicas of the StatefulSet",
+        }
+    }
+}
+
+impl From<Workload> for Target {
+    fn from(workload: Workload) -> Self {
+        match workload {
+            Workload::Deployment => Self::Deployment,
+            Workload::StatefulSet => Self::StatefulSet,
+        }
+    }
+}
+
+/// How a write relates to the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteKind {
+    /// There was no write of late.
+    First,
+    /// The last write was reverted.
+    Repeated,
+    /// The same, and from now on there is a delay before each write. Returned once in a row of writes.
+    BackoffBegins,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Writes {
+    generation: Option<i64>,
+    count: u32,
+    last: Instant,
+}
+
+/// The recent writes of each server, by the server's key.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    servers: HashMap<Box<str>, [Option<Writes>; 3]>,
+}
+
+impl Backoff {
+    /// How long to wait before the next write. There is no delay for a spec of another `generation`: its change may have
+    /// ended the conflict.
+    pub(crate) fn delay(&self, server: &str, target: Target, generation: Option<i64>, now: Instant) -> Duration {
+        let writes = self.servers.get(server).and_then(|targets| targets[target as usize]);
+        match writes.filter(|writes| writes.generation == generation) {
+            Some(writes) => (writes.last + delay_after(writes.count)).saturating_duration_since(now),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Records a write.
+    pub(crate) fn record_write(
+        &mut self,
+        server: &str,
+        target: Target,
+        generation: Option<i64>,
+        now: Instant,
+    ) -> WriteKind {
+        let writes = &mut self.servers.entry(server.into()).or_default()[target as usize];
+        let recent = writes.filter(|writes| writes.generation == generation && !writes.is_outdated(now));
+        let count = recent.map_or(0, |writes| writes.count) + 1;
+        *writes = Some(Writes { generation, count, last: now });
+        match count {
+            1 => WriteKind::First,
+            WRITES_WITHOUT_DELAY => WriteKind::BackoffBegins,
+            _ => WriteKind::Repeated,
+        }
+    }
+
+    /// Removes the servers whose writes all lasted.
+    pub(crate) fn prune(&mut self, now: Instant) {
+        self.servers.retain(|_, targets| targets.iter().flatten().any(|writes| !writes.is_outdated(now)));
+    }
+}
+
+impl Writes {
+    /// Whether the last write lasted long enough for the next one to count as the first.
+    fn is_outdated(&self, now: Instant) -> bool {
+        self.last + RESET_AFTER.max(delay_after(self.count) * 2) <= now
+    }
+}
+
+/// The delay after this many writes.
+fn delay_after(writes: u32) -> Duration {
+    match writes.checked_sub(WRITES_WITHOUT_DELAY) {
+        Some(doublings) => doubled(FIRST_DELAY, doublings, LONGEST_DELAY),
+        None => Duration::ZERO,
+    }
+}
+
+/// `first`, doubled this many times and at most `longest`.
+pub(crate) fn doubled(first: Duration, doublings: u32, longest: Duration) -> Duration {
+    let factor = 2_u32.checked_pow(doublings).unwrap_or(u32::MAX);
+    first.saturating_mul(factor).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{Backoff, RESET_AFTER, Target, WriteKind};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn backs_off_from_a_writer_that_keeps_reverting() {
+        let mut backoff = Backoff::default();
+        let mut now = Instant::now();
+        let mut kinds = Vec::new();
+        let mut delays = Vec::new();
+        for _ in 0..12 {
+            let delay = backoff.delay("a", Target::Deployment, Some(1), now);
+            now += delay + SECOND;
+            delays.push(delay.as_secs().next_multiple_of(15));
+            kinds.push(backoff.record_write("a", Target::Deployment, Some(1), now));
+        }
+        assert_eq!(delays, [0, 0, 0, 15, 30, 60, 120, 240, 480, 960, 1800, 1800]);
+        assert_eq!(kinds[..3], [WriteKind::First, WriteKind::Repeated, WriteKind::BackoffBegins]);
+        assert!(kinds[3..].iter().all(|kind| *kind == WriteKind::Repeated), "reported once");
+        assert_eq!(backoff.delay("a", Target::StatefulSet, Some(1), now), Duration::ZERO, "another target");
+        assert_eq!(backoff.delay("b", Target::Deployment, Some(1), now), Duration::ZERO, "another server");
+        assert_eq!(backoff.delay("a", Target::Deployment, Some(2), now), Duration::ZERO, "the spec changed");
+        assert_eq!(backoff.record_write("a", Target::Deployment, Some(2), now), WriteKind::First);
+    }
+
+    #[test]
+    fn forgets_writes_that_lasted() {
+        let mut backoff = Backoff::default();
+        let now = Instant::now();
+        let mut write = |now| backoff.record_write("a", Target::Conditions, None, now);
+        assert_eq!(write(now), WriteKind::First);
+        assert_eq!(write(now + RESET_AFTER - SECOND), WriteKind::Repeated);
+        assert_eq!(write(now + RESET_AFTER * 2), WriteKind::First);
+        backoff.prune(now + RESET_AFTER * 2);
+        assert_eq!(backoff.servers.len(), 1);
+        backoff.prune(now + RESET_AFTER * 3);
+        assert!(backoff.servers.is_empty());
+    }
+}

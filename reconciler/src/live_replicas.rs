@@ -1,0 +1,187 @@
+//! The replicas that the workloads of each server are set to (`spec.replicas` of the Deployment and the StatefulSet). Only
+//! the counts are kept: the whole objects would take fifty times the memory.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kube::runtime::watcher::Event;
+use mcp_scaling_rules::Workload;
+
+use crate::server::key;
+use crate::workload::WorkloadObject;
+
+/// The replicas that the workloads of one server are set to, `None` where there is no such workload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LiveReplicas {
+    /// Of the Deployment: the proxy runner.
+    pub(crate) deployment: Option<u32>,
+    /// Of the StatefulSet: the backend.
+    pub(crate) statefulset: Option<u32>,
+}
+
+impl LiveReplicas {
+    /// The count of one workload.
+    pub(crate) fn of(self, workload: Workload) -> Option<u32> {
+        match workload {
+            Workload::Deployment => self.deployment,
+            Workload::StatefulSet => self.statefulset,
+        }
+    }
+}
+
+/// The live replicas of all servers, updated by the events of two watches.
+#[derive(Debug, Default)]
+pub(crate) struct LiveReplicasCache {
+    deployments: Mutex<Counts>,
+    statefulsets: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    counts: HashMap<Box<str>, Count>,
+    /// Number of the current listing.
+    listing: u32,
+    is_listed: bool,
+}
+
+#[derive(Debug)]
+struct Count {
+    replicas: u32,
+    /// The listing that this count was last seen in or after.
+    listing: u32,
+}
+
+/// The namespace and name of a server.
+pub(crate) type ServerName = (Box<str>, Box<str>);
+
+impl LiveReplicasCache {
+    /// Applies an event of a watch and returns the servers whose count changed.
+    pub(crate) fn apply(&self, workload: Workload, event: Event<WorkloadObject>) -> Vec<ServerName> {
+        let mut counts = self.counts(workload);
+        match event {
+            Event::Init => {
+                counts.listing = counts.listing.wrapping_add(1);
+                Vec::new()
+            }
+            Event::InitApply(object) | Event::Apply(object) => counts.insert(&object).into_iter().collect(),
+            Event::Delete(object) => counts.remove(&object).into_iter().collect(),
+            Event::InitDone => {
+                counts.is_listed = true;
+                counts.remove_unlisted()
+            }
+        }
+    }
+
+    /// The live replicas of one server.
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> LiveReplicas {
+        let key = key(namespace, name);
+        let count = |workload| self.counts(workload).counts.get(&key).map(|count| count.replicas);
+        LiveReplicas { deployment: count(Workload::Deployment), statefulset: count(Workload::StatefulSet) }
+    }
+
+    /// Whether Deployments and StatefulSets have both been listed.
+    pub(crate) fn is_complete(&self) -> bool {
+        Workload::ALL.into_iter().all(|workload| self.counts(workload).is_listed)
+    }
+
+    fn counts(&self, workload: Workload) -> MutexGuard<'_, Counts> {
+        let counts = match workload {
+            Workload::Deployment => &self.deployments,
+            Workload::StatefulSet => &self.statefulsets,
+        };
+        counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn insert(&mut self, object: &WorkloadObject) -> Option<ServerName> {
+        let Some(replicas) = object.replicas.filter(|_| object.is_owned_by_server) else {
+            return self.remove(object);
+        };
+        let (namespace, name) = server_name(object);
+        let count = Count { replicas, listing: self.listing };
+        let previous = self.counts.insert(key(&namespace, &name), count);
+        previous.is_none_or(|previous| previous.replicas != replicas).then_some((namespace, name))
+    }
+
+    fn remove(&mut self, object: &WorkloadObject) -> Option<ServerName> {
+        let (namespace, name) = server_name(object);
+        self.counts.remove(&key(&namespace, &name)).map(|_| (namespace, name))
+    }
+
+    fn remove_unlisted(&mut self) -> Vec<ServerName> {
+        let listing = self.listing;
+        let unlisted = self.counts.extract_if(|_, count| count.listing != listing);
+        let names = unlisted.filter_map(|(key, _)| {
+            let (namespace, name) = key.split_once('/')?;
+            Some((namespace.into(), name.into()))
+        });
+        names.collect()
+    }
+}
+
+/// The server that a workload of this name would belong to.
+fn server_name(object: &WorkloadObject) -> ServerName {
+    let text = |field: &Option<String>| field.as_deref().unwrap_or_default().into();
+    (text(&object.meta.namespace), text(&object.meta.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+    use mcp_scaling_rules::Workload;
+    use serde_json::json;
+
+    use super::{LiveReplicas, LiveReplicasCache};
+    use crate::workload::WorkloadObject;
+
+    fn workload(name: &str, replicas: u32) -> WorkloadObject {
+        let labels = json!({"toolhive": "true", "toolhive-name": name});
+        let metadata = json!({"namespace": "default", "name": name, "labels": labels});
+        serde_json::from_value(json!({"metadata": metadata, "spec": {"replicas": replicas}})).expect("is read")
+    }
+
+    /// The names of the servers whose Deployment an event changed.
+    fn changed(cache: &LiveReplicasCache, event: Event<WorkloadObject>) -> Vec<String> {
+        cache.apply(Workload::Deployment, event).into_iter().map(|(_, name)| name.into()).collect()
+    }
+
+    #[test]
+    fn returns_only_servers_whose_count_changed() {
+        let cache = LiveReplicasCache::default();
+        assert_eq!(changed(&cache, Event::Apply(workload("a", 1))), ["a"]);
+        assert!(changed(&cache, Event::Apply(workload("a", 1))).is_empty(), "a status update, or a duplicate");
+        assert_eq!(changed(&cache, Event::Apply(workload("a", 2))), ["a"]);
+        assert_eq!(cache.get("default", "a"), LiveReplicas { deployment: Some(2), statefulset: None });
+        assert_eq!(changed(&cache, Event::Delete(workload("a", 2))), ["a"]);
+        assert!(changed(&cache, Event::Delete(workload("a", 2))).is_empty());
+        assert_eq!(cache.get("default", "a"), LiveReplicas::default());
+    }
+
+    #[test]
+    fn leaves_out_workloads_of_other_owners() {
+        let cache = LiveReplicasCache::default();
+        let foreign = WorkloadObject { is_owned_by_server: false, ..workload("a", 3) };
+        assert!(changed(&cache, Event::Apply(foreign.clone())).is_empty());
+        changed(&cache, Event::Apply(workload("a", 3)));
+        assert_eq!(changed(&cache, Event::Apply(foreign)), ["a"], "its owner changed");
+        assert_eq!(cache.get("default", "a"), LiveReplicas::default());
+    }
+
+    #[test]
+    fn drops_workloads_that_a_new_listing_does_not_have() {
+        let cache = LiveReplicasCache::default();
+        for name in ["a", "b", "c"] {
+            changed(&cache, Event::Apply(workload(name, 1)));
+        }
+        assert!(!cache.is_complete());
+        changed(&cache, Event::Init);
+        assert!(changed(&cache, Event::InitApply(workload("a", 1))).is_empty());
+        assert_eq!(changed(&cache, Event::InitApply(workload("b", 2))), ["b"]);
+        assert_eq!(changed(&cache, Event::InitDone), ["c"]);
+        assert_eq!(cache.get("default", "b").deployment, Some(2));
+        assert!(!cache.is_complete(), "StatefulSets are not listed yet");
+        cache.apply(Workload::StatefulSet, Event::InitDone);
+        assert!(cache.is_complete());
+    }
+}

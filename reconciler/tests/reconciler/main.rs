@@ -1,0 +1,11 @@
+//! The reconciler against a fake API server: the calls that it makes, and that it reaches the desired state whatever fails.
+//! Time is the paused time of the runtime, which advances whenever all tasks wait.
+
+#[path = "../fake_api_server/mod.rs"]
+mod fake_api_server;
+
+mod faults;
+mod lifecycle;
+mod other_writers;
+mod support;
+mod writes;

@@ -1,0 +1,355 @@
+//! The writes of the reconciler, and their timing.
+
+use mcp_scaling_rules::SessionStorage;
+use mcpserver_scaling_reconciler::controller::End;
+use mcpserver_scaling_reconciler::reconcile::Options;
+use mcpserver_scaling_reconciler::stabilization::WINDOW;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::fake_api_server::{ApiServer, Call, ListType};
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn reads_once_and_writes_once_where_conditions_are_missing() {
+    let server = ApiServer::new(ListType::Map);
+    let mut object = mcpserver("github", json!({"transport": "stdio", "replicas": 3, "podTemplateSpec": {"x": [1]}}));
+    object["status"] = json!({"phase": "Running", "conditions": foreign_conditions()});
+    server.create("mcpservers", object);
+    let before = server.get("mcpservers", "github").expect("exists");
+    let _running = start(&server).await;
+    sleep(A_WHILE).await;
+
+    let calls: Vec<Call> = server.take_calls().into_iter().filter(|call| call.path.contains("github")).collect();
+    assert_eq!(
+        lines(&calls),
+        [
+            "GET /apis/toolhive.stacklok.dev/v1beta1/namespaces/default/mcpservers/github",
+            "PATCH /apis/toolhive.stacklok.dev/v1beta1/namespaces/default/mcpservers/github/status",
+        ]
+    );
+    let write = &calls[1];
+    assert_eq!(write.content_type, "application/merge-patch+json");
+    assert_eq!(write.body["metadata"], json!({"resourceVersion": before["metadata"]["resourceVersion"]}));
+    let written = write.body["status"]["conditions"].as_array().expect("is a list").clone();
+    assert_eq!(Value::from(&written[..2]), foreign_conditions());
+    assert_eq!(written.len(), 4);
+    assert_eq!(write.body["status"].as_object().map(|status| status.len()), Some(1), "nothing but conditions");
+    let now = written[2]["lastTransitionTime"].clone();
+    assert_eq!(
+        written[2],
+        json!({"type": "StdioReplicaCapped", "status": "True", "reason": "StdioTransportCapAt1", "observedGeneration": 1,
+               "message": "transport stdio supports 1 replica; spec.replicas requests more", "lastTransitionTime": now})
+    );
+    let mut after = server.get("mcpservers", "github").expect("exists");
+    assert_eq!(after["status"]["phase"], "Running");
+    after["status"] = before["status"].clone();
+    after["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+    assert_eq!(after, before, "nothing else changed");
+    assert_eq!(
+        notes(&server),
+        [
+            "Warning StdioTransportCapAt1: StdioReplicaCapped: transport stdio supports 1 replica; spec.replicas requests more",
+            "Warning SessionStorageMissingForReplicas: SessionStorageWarning: spec.replicas is above 1 and \
+             spec.sessionStorage.provider is not redis: replicas do not share sessions",
+        ]
+    );
+    let event = &server.all("events")[0];
+    assert_eq!(event["regarding"]["uid"], "uid-of-github");
+    assert_eq!((&event["regarding"]["kind"], &event["regarding"]["name"]), (&json!("MCPServer"), &json!("github")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn makes_no_call_for_a_server_that_is_up_to_date() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({"transport": "sse", "replicas": 2})));
+    server.create("deployments", deployment("a", 2));
+    let running = start(&server).await;
+    sleep(A_WHILE).await;
+    assert_eq!(running.stop().await, End::Stopped);
+    server.take_calls();
+
+    let running = start(&server).await;
+    sleep(A_WHILE).await;
+    server.change("deployments", "a", |object| object["status"] = json!({"readyReplicas": 2}));
+    server.change("mcpservers", "a", |object| object["metadata"]["labels"] = json!({"x": "y"}));
+    sleep(A_WHILE).await;
+    let calls = lines(&server.take_calls());
+    assert!(calls.iter().all(|call| !call.ends_with("/a")), "{calls:?}");
+    assert!(running.metrics.render().contains("mcpserver_scaling_status_writes_total 0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn corrects_replicas_through_the_scale_subresource() {
+    for (spec, kind, live, corrected) in [
+        (json!({}), "Deployment", 3, Some(1)),
+        (json!({}), "StatefulSet", 3, Some(1)),
+        (json!({}), "Deployment", 1, None),
+        (json!({}), "Deployment", 0, None),
+        (json!({"transport": "sse"}), "Deployment", 5, None),
+        (json!({"transport": "sse"}), "StatefulSet", 5, None),
+        (json!({"transport": "sse", "replicas": 2}), "Deployment", 5, Some(2)),
+        (json!({"transport": "sse", "replicas": 2}), "Deployment", 1, Some(2)),
+        (json!({"transport": "sse", "replicas": 2}), "Deployment", 0, None),
+        (json!({"transport": "sse", "replicas": 0}), "Deployment", 2, Some(0)),
+        (json!({"transport": "sse", "replicas": 2}), "StatefulSet", 5, None),
+        (json!({"transport": "sse", "backendReplicas": 2}), "StatefulSet", 5, Some(2)),
+        (json!({"replicas": 4}), "Deployment", 4, Some(1)),
+        (json!({"replicas": "x"}), "Deployment", 4, None),
+    ] {
+        let case = format!("{spec}, {live} of a {kind}");
+        let server = ApiServer::new(ListType::Map);
+        server.create("mcpservers", mcpserver("a", spec));
+        let (resource, workload) = if kind == "Deployment" {
+            ("deployments", deployment("a", live))
+        } else {
+            ("statefulsets", statefulset("a", live))
+        };
+        server.create(resource, workload);
+        let version = server.get(resource, "a").expect("exists")["metadata"]["resourceVersion"].clone();
+        let _running = start(&server).await;
+        sleep(A_WHILE).await;
+        let calls: Vec<Call> = server.take_calls().into_iter().filter(|call| call.path.ends_with("/scale")).collect();
+        let path = format!("/apis/apps/v1/namespaces/default/{resource}/a/scale");
+        match corrected {
+            None => assert_eq!(lines(&calls), [""; 0], "{case}"),
+            Some(count) => {
+                assert_eq!(lines(&calls), [format!("GET {path}"), format!("PATCH {path}")], "{case}");
+                let body = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": count}});
+                assert_eq!(calls[1].body, body, "{case}");
+                assert_eq!(server.get(resource, "a").expect("exists")["spec"]["replicas"], count, "{case}");
+                assert_eq!(
+                    notes(&server).iter().filter(|note| note.contains("ReplicasCorrected")).count(),
+                    1,
+                    "{case}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaves_workloads_of_other_owners() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({})));
+    let mut foreign = deployment("a", 3);
+    foreign["metadata"]["ownerReferences"][0]["apiVersion"] = "other.dev/v1".into();
+    server.create("deployments", foreign);
+    server.create(
+        "statefulsets",
+        json!({"metadata": {"name": "a", "labels": {"toolhive": "true"}}, "spec": {"replicas": 3}}),
+    );
+    let _running = start(&server).await;
+    sleep(A_WHILE).await;
+    assert!(server.take_calls().iter().all(|call| !call.path.ends_with("/scale")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sets_updates_and_clears_conditions() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({"transport": "stdio"})));
+    let _running = start(&server).await;
+    sleep(A_WHILE).await;
+    assert_eq!(status_and_reason(&server, "a", "StdioReplicaCapped"), pair("False", "StdioReplicaCapNotActive"));
+    assert_eq!(
+        status_and_reason(&server, "a", "SessionStorageWarning"),
+        pair("False", "SessionStorageWarningNotApplicable")
+    );
+    assert_eq!(server.take_writes().len(), 1);
+    assert_eq!(notes(&server), [""; 0], "no event without a warning");
+
+    server.change("mcpservers", "a", |object| object["spec"]["replicas"] = 3.into());
+    sleep(A_WHILE).await;
+    assert_eq!(status_and_reason(&server, "a", "StdioReplicaCapped"), pair("True", "StdioTransportCapAt1"));
+    assert_eq!(server.take_writes().len(), 1);
+
+    server.change("mcpservers", "a", |object| object["spec"]["sessionStorage"] = json!({"provider": "redis"}));
+    sleep(A_WHILE).await;
+    assert_eq!(status_and_reason(&server, "a", "StdioReplicaCapped"), pair("True", "StdioTransportCapAt1"));
+    assert_eq!(status_and_reason(&server, "a", "SessionStorageWarning"), pair("False", "SessionStorageConfigured"));
+    assert_eq!(server.take_writes().len(), 1);
+
+    // Changed and changed back at once.
+    server.change("mcpservers", "a", |object| object["spec"]["replicas"] = 1.into());
+    server.change("mcpservers", "a", |object| object["spec"]["replicas"] = 3.into());
+    sleep(A_WHILE).await;
+    assert_eq!(server.take_writes().len(), 1, "only the generation changed");
+    assert_eq!(condition(&server, "a", "StdioReplicaCapped").expect("exists")["observedGeneration"], 5);
+
+    server.change("mcpservers", "a", |object| object["spec"]["transport"] = "sse".into());
+    sleep(A_WHILE).await;
+    assert_eq!(status_and_reason(&server, "a", "StdioReplicaCapped"), pair("False", "StdioReplicaCapNotActive"));
+    let cleared =
+        "Normal StdioReplicaCapNotActive: StdioReplicaCapped: the stdio replica cap does not apply".to_owned();
+    assert!(notes(&server).contains(&cleared), "{:?}", notes(&server));
+}
+
+#[tokio::test(start_paused = true)]
+async fn moves_the_transition_time_with_the_status_only() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({"replicas": 3})));
+    let _running = start(&server).await;
+    sleep(A_WHILE).await;
+    let long_ago = json!("2020-01-01T00:00:00Z");
+    server.change("mcpservers", "a", |object| {
+        for condition in object["status"]["conditions"].as_array_mut().expect("is a list") {
+            condition["lastTransitionTime"] = long_ago.clone();
+        }
+        object["spec"]["replicas"] = 4.into();
+    });
+    sleep(A_WHILE).await;
+    let capped = condition(&server, "a", "StdioReplicaCapped").expect("exists");
+    assert_eq!((&capped["observedGeneration"], &capped["lastTransitionTime"]), (&json!(2), &long_ago));
+    server.change("mcpservers", "a", |object| object["spec"]["replicas"] = 1.into());
+    sleep(A_WHILE).await;
+    assert_ne!(condition(&server, "a", "StdioReplicaCapped").expect("exists")["lastTransitionTime"], long_ago);
+}
+
+#[tokio::test(start_paused = true)]
+async fn warns_once_of_an_autoscaler_without_redis() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({"transport": "sse"})));
+    server.create("deployments", deployment("a", 1));
+    let _running = start(&server).await;
+    sleep(A_WHILE).await;
+    assert_eq!(condition(&server, "a", "LiveReplicasWarning"), None, "there never was a cause");
+    server.take_calls();
+
+    let scale = |count: u32| server.change("deployments", "a", |object| object["spec"]["replicas"] = count.into());
+    for count in [3, 1, 4, 1, 2, 1] {
+        scale(count);
+        sleep(WINDOW / 4).await;
+        assert_eq!(
+            status_and_reason(&server, "a", "LiveReplicasWarning"),
+            pair("True", "LiveReplicasWithoutSessionStorage")
+        );
+        assert_eq!(
+            status_and_reason(&server, "a", "SessionStorageWarning"),
+            pair("False", "SessionStorageWarningNotApplicable")
+        );
+    }
+    assert_eq!(server.take_writes().len(), 1, "one transition, one write");
+    assert_eq!(notes(&server).len(), 1, "{:?}", notes(&server));
+    sleep(WINDOW).await;
+    assert_eq!(status_and_reason(&server, "a", "LiveReplicasWarning"), pair("False", "LiveReplicasFit"));
+    assert_eq!((server.take_writes().len(), notes(&server).len()), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_nothing_in_a_dry_run() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({"replicas": 3})));
+    server.create("deployments", deployment("a", 3));
+    let _running = start_with(&server, Options { dry_run: true, ..OPTIONS }).await;
+    sleep(A_WHILE).await;
+    assert!(server.take_calls().iter().all(|call| !call.is_write()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaves_servers_that_are_deleted() {
+    let server = ApiServer::new(ListType::Map);
+    let mut object = mcpserver("a", json!({"replicas": 3}));
+    object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    server.create("mcpservers", object);
+    server.create("deployments", deployment("orphan", 3));
+    server.create("mcpservers", mcpserver("b", json!({"replicas": 3})));
+    let _running = start(&server).await;
+    sleep(SECOND / 2).await;
+    server.delete("mcpservers", "b");
+    sleep(A_WHILE).await;
+    assert_eq!(lines(&server.take_writes()), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_within_two_seconds_of_a_change() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({"transport": "sse"})));
+    server.create("deployments", deployment("a", 1));
+    let _running = start(&server).await;
+    sleep(A_WHILE).await;
+    server.take_calls();
+    let changed = Instant::now();
+    server.change("mcpservers", "a", |object| object["spec"]["replicas"] = 3.into());
+    // Rollouts and other controllers write all the time. That must not restart the debounce time.
+    for step in 0..20 {
+        sleep(SECOND / 5).await;
+        server.change("deployments", "a", |object| object["status"] = json!({"readyReplicas": step}));
+        server.change("mcpservers", "a", |object| object["status"]["phase"] = step.to_string().into());
+    }
+    let writes = server.take_writes();
+    assert_eq!(writes.len(), 2, "{:?}", lines(&writes));
+    for write in writes {
+        assert!(write.at - changed <= 2 * SECOND, "{} after {:?}", write.line(), write.at - changed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_once_for_each_of_a_thousand_servers() {
+    let server = ApiServer::new(ListType::Atomic);
+    for index in 0..1000 {
+        let spec = if index % 2 == 0 { json!({"replicas": 3}) } else { json!({"transport": "sse"}) };
+        server.create("mcpservers", mcpserver(&format!("s{index}"), spec));
+        server.create("deployments", deployment(&format!("s{index}"), 1));
+    }
+    let running = start(&server).await;
+    sleep(3 * A_WHILE).await;
+    let writes = server.take_writes();
+    assert_eq!(writes.len(), 1000);
+    assert!(writes.iter().all(|write| write.path.ends_with("/status")));
+    drop(running);
+
+    let _restarted = start(&server).await;
+    sleep(3 * A_WHILE).await;
+    assert!(server.take_writes().is_empty(), "after a restart everything is up to date");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reconciles_the_others_beside_an_invalid_object() {
+    let server = ApiServer::new(ListType::Map);
+    for (name, spec) in [
+        ("a", json!("no object")),
+        ("b", json!({"replicas": "three"})),
+        ("c", json!({"transport": {"x": []}})),
+        ("d", json!({"replicas": 3})),
+        ("f", json!({"replicas": 3_000_000_000_u64})),
+    ] {
+        server.create("mcpservers", mcpserver(name, spec));
+    }
+    server.create("deployments", json!({"metadata": {"name": "x", "labels": {"app.kubernetes.io/name": "mcpserver", "toolhive": "true"}}, "spec": 7}));
+    let running = start(&server).await;
+    sleep(A_WHILE).await;
+    assert_eq!(lines(&server.take_writes()).len(), 1);
+    assert_eq!(status_and_reason(&server, "d", "StdioReplicaCapped"), pair("True", "StdioTransportCapAt1"));
+    assert!(running.metrics.render().contains("mcpserver_scaling_unreadable_servers 4"));
+
+    server.create("mcpservers", mcpserver("e", json!({"replicas": -1})));
+    server.change("mcpservers", "b", |object| object["spec"]["replicas"] = 3.into());
+    sleep(A_WHILE).await;
+    assert_eq!(
+        status_and_reason(&server, "b", "StdioReplicaCapped"),
+        pair("True", "StdioTransportCapAt1"),
+        "the spec was corrected"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn ignores_the_default_storage_in_the_conditions_of_toolhive() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("declared", json!({"transport": "sse", "replicas": 3})));
+    server.create("mcpservers", mcpserver("scaled", json!({"transport": "sse"})));
+    server.create("deployments", deployment("declared", 3));
+    server.create("deployments", deployment("scaled", 3));
+    let running = start_with(&server, Options { default_session_storage: SessionStorage::Redis, ..OPTIONS }).await;
+    sleep(A_WHILE).await;
+    let of = |name: &str, type_: &str| status_and_reason(&server, name, type_);
+    assert_eq!(of("declared", "SessionStorageWarning"), pair("True", "SessionStorageMissingForReplicas"));
+    assert_eq!(of("scaled", "SessionStorageWarning"), pair("False", "SessionStorageWarningNotApplicable"));
+    for name in ["declared", "scaled"] {
+        assert_eq!(condition(&server, name, "LiveReplicasWarning"), None, "{name}: its replicas share sessions");
+    }
+    let metrics = running.metrics.render();
+    for (condition, count) in [("SessionStorageWarning", 1), ("LiveReplicasWarning", 0)] {
+        let line = format!("mcpserver_scaling_servers_warned{{condition=\"{condition}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+}
