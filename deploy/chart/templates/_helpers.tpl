@@ -16,7 +16,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if .digest }}{{ .name }}@{{ .digest }}{{ else }}{{ .name }}:{{ .tag }}{{ end }}
 {{- end }}
 
-{{/* What the policy, its guard and its monitor have in common. */}}
+{{/* The fields that policy, guard and monitor have in common. */}}
 {{- define "scaling.admission" -}}
 module: registry://{{ include "scaling.reference" (dict "name" .Values.policy.module "digest" .Values.policy.digest "tag" (.Values.policy.tag | default (printf "v%s" .Chart.AppVersion))) }}
 policyServer: {{ .Values.policy.policyServer }}
