@@ -1,5 +1,5 @@
-# The reconciler: one static binary under nobody's user, and nothing else, not even a base image that would have to be kept up to
-# date. `scripts/reconciler` builds the binary; the release workflow puts it at dist/<architecture>/ and builds this.
+# The image of the reconciler: one static binary that runs as an unprivileged user, without a base image that would need
+# updates. The release workflow builds the binary with scripts/reconciler and puts it into dist/<architecture>/.
 FROM scratch
 ARG TARGETARCH
 COPY dist/${TARGETARCH}/mcpserver-scaling-reconciler /mcpserver-scaling-reconciler

@@ -1,79 +1,83 @@
-# `make run` and `make test` need nothing but Rust, and Node for the tests on wasm32; they install what else is missing.
+# `make run` and `make test` need Rust, and `make test` also Node.js. The scripts install what else is missing.
+
+# Where cargo builds.
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 SOURCES := $(shell find src rules/src -name '*.rs') Cargo.toml Cargo.lock rules/Cargo.toml
-FLOOR := target/empty-guest.wasm
-FIXTURES := test_data
-EVALUATE := target/debug/evaluate
+EVALUATE := $(TARGET_DIR)/debug/evaluate
+RECONCILER := $(TARGET_DIR)/mcpserver-scaling-reconciler
+# Modules that the policy is compared with; policy-host/src/baseline.rs describes them.
+EMPTY_GUEST := $(TARGET_DIR)/empty-guest.wasm
+FIXED_RESPONSE_GUEST := $(TARGET_DIR)/fixed-response-guest.wasm
 
-# What `make run` evaluates: REQUEST=file, SETTINGS=file, CLUSTER=file or folder. Without REQUEST, a tour.
+.PHONY: run test e2e-tests cluster-tests demo evaluate publish reproducible fmt lint bench bench-policy bench-reconciler fuzz \
+	clean
+
+# Evaluates REQUEST=file with SETTINGS=file and CLUSTER=file or folder; without REQUEST, the examples.
 REQUEST ?=
 SETTINGS ?=
-CLUSTER ?= $(FIXTURES)/cluster
-TOUR := mcpserver-stdio-three-replicas mcpserver-without-redis deployment-stdio-three-replicas \
+CLUSTER ?= test_data/cluster
+EXAMPLES := mcpserver-stdio-three-replicas mcpserver-without-redis deployment-stdio-three-replicas \
 	deployment-missing-grace-period deployment-reset-by-operator scale-deployment-stdio autoscaler-stdio
 
-.PHONY: run test bats publish e2e-tests demo reproducible fmt lint bench bench-policy bench-reconciler fuzz clean evaluate
-
 run: policy.wasm evaluate
-ifeq ($(REQUEST),)
-	@for request in $(TOUR); do \
-		echo; echo "$(FIXTURES)/requests/$$request.json"; \
+	@for request in $(or $(REQUEST),$(EXAMPLES:%=test_data/requests/%.json)); do \
+		$(if $(REQUEST),,echo; echo "$$request";) \
 		$(EVALUATE) --output human --cluster $(CLUSTER) $(if $(SETTINGS),--settings-path $(SETTINGS)) \
-			--request-path $(FIXTURES)/requests/$$request.json policy.wasm || exit 1; \
+			--request-path "$$request" policy.wasm || exit 1; \
 	done
-else
-	@$(EVALUATE) --output human --cluster $(CLUSTER) $(if $(SETTINGS),--settings-path $(SETTINGS)) \
-		--request-path $(REQUEST) policy.wasm
-endif
 
+# Without --package: with other packages selected, cargo would select other features, and `make test` would compile the
+# dependencies a second time.
 evaluate:
-	cargo build --quiet --locked -p policy-host --bin evaluate
+	cargo build --quiet --locked --bin evaluate
 
 policy.wasm: $(SOURCES) scripts/wasm
 	scripts/wasm module mcpserver-scaling-policy $@
 
-annotated-policy.wasm: policy.wasm metadata.yml README.md
-	@command -v kwctl >/dev/null || { echo "annotating needs kwctl: https://github.com/kubewarden/kwctl" >&2; exit 1; }
-	kwctl annotate --metadata-path metadata.yml --usage-path README.md --output-path $@ policy.wasm
+annotated-policy.wasm: policy.wasm metadata.yml usage.md
+	@command -v kwctl >/dev/null || { echo "this needs kwctl: https://docs.kubewarden.io" >&2; exit 1; }
+	kwctl annotate --metadata-path metadata.yml --usage-path usage.md --output-path $@ policy.wasm
 
-# To a registry: MODULE=registry/name:tag
+# Pushes the module to a registry: MODULE=registry/name:tag
 MODULE ?=
 publish: annotated-policy.wasm
-	@[ -n "$(MODULE)" ] || { echo "make publish MODULE=registry/name:tag" >&2; exit 1; }
+	@[ -n "$(MODULE)" ] || { echo "usage: make publish MODULE=registry/name:tag" >&2; exit 1; }
 	kwctl push annotated-policy.wasm registry://$(MODULE)
 
-# The module in kwctl or, where there is none, in the evaluator.
-bats: policy.wasm evaluate
-	@command -v bats >/dev/null && command -v jq >/dev/null || { echo "this needs bats and jq" >&2; exit 1; }
-	@if command -v kwctl >/dev/null; then $(MAKE) annotated-policy.wasm; \
-		else echo "no kwctl here: the evaluator takes its place"; fi
-	bats e2e-tests/e2e.bats
+$(TARGET_DIR)/%-guest.wasm: policy-host/%-guest/src/lib.rs policy-host/%-guest/Cargo.toml Cargo.toml Cargo.lock scripts/wasm
+	scripts/wasm module $*-guest $@
 
-$(FLOOR): policy-host/empty-guest/src/lib.rs policy-host/empty-guest/Cargo.toml Cargo.toml Cargo.lock scripts/wasm
-	scripts/wasm module empty-guest $@
-
-test: policy.wasm $(FLOOR)
+# All tests that do not need a cluster.
+test: policy.wasm $(EMPTY_GUEST) $(FIXED_RESPONSE_GUEST)
 	cargo test --locked
 	scripts/wasm test mcp-scaling-rules
 
-# Needs a control plane: scripts/control-plane finds, downloads or builds one, or says how to get it and fails. ACT=word plays
-# only the acts with that word in their name.
-ACT ?=
-e2e-tests: policy.wasm
-	scripts/reconciler target/mcpserver-scaling-reconciler
-	cargo build --quiet --locked -p cluster-tests
-	assets=$$(scripts/control-plane) && helm=$$(scripts/helm) && target/debug/cluster-tests run --assets "$$assets" \
-		--policy policy.wasm --reconciler target/mcpserver-scaling-reconciler --helm "$$helm" --act "$(ACT)"
+# Tests of the annotated module with kwctl. Without kwctl, the same tests run with the evaluate command.
+e2e-tests: policy.wasm evaluate
+	@command -v bats >/dev/null || scripts/install bats
+	@command -v jq >/dev/null || scripts/install jq
+	@if command -v kwctl >/dev/null; then $(MAKE) annotated-policy.wasm; \
+		else echo "WARNING: kwctl is not installed; the tests use the evaluate command in its place" >&2; fi
+	EVALUATE=$(abspath $(EVALUATE)) bats e2e-tests/e2e.bats
 
-# The story in a terminal, in a real cluster where `make e2e-tests` got one before, else as verdicts on requests.
+# Tests on a real API server. TESTS=word runs only the tests with this word in their names.
+TESTS ?=
+cluster-tests: policy.wasm
+	scripts/reconciler $(RECONCILER)
+	assets=$$(scripts/control-plane) && helm=$$(scripts/helm) && \
+		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" HELM="$$helm" \
+		cargo test --locked --package cluster-tests -- $(TESTS)
+
+# Shows the problem and the solution: in a real cluster if `make cluster-tests` has built one, else as verdicts on requests.
 demo: policy.wasm
 	@if assets=$$(CONTROL_PLANE=found scripts/control-plane) && command -v kubectl >/dev/null; then \
-		scripts/reconciler target/mcpserver-scaling-reconciler && cargo build --quiet --locked -p cluster-tests && \
-		target/debug/cluster-tests demo --assets "$$assets" --policy policy.wasm \
-			--reconciler target/mcpserver-scaling-reconciler; \
+		scripts/reconciler $(RECONCILER) && cargo build --quiet --locked --package cluster-tests --bins && \
+		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" \
+			$(TARGET_DIR)/debug/demo; \
 	else $(MAKE) run; fi
 
-# The module built twice, from different folders: the same bytes.
+# Builds the module twice in different folders and compares the files.
 reproducible:
 	scripts/reproducible
 
@@ -88,15 +92,16 @@ lint:
 
 bench: bench-policy bench-reconciler
 
-bench-policy: policy.wasm $(FLOOR)
-	cargo run --quiet --locked --profile bench-host -p policy-host --bin bench -- --floor $(FLOOR) policy.wasm
+bench-policy: policy.wasm $(EMPTY_GUEST) $(FIXED_RESPONSE_GUEST)
+	cargo run --quiet --locked --profile bench-host --package policy-host --bin bench -- \
+		--empty-guest $(EMPTY_GUEST) --fixed-response-guest $(FIXED_RESPONSE_GUEST) policy.wasm
 
 bench-reconciler:
-	scripts/reconciler target/mcpserver-scaling-reconciler
-	cargo bench --quiet --locked --profile bench-host -p mcpserver-scaling-reconciler --bench memory -- \
-		$(CURDIR)/target/mcpserver-scaling-reconciler
+	scripts/reconciler $(RECONCILER)
+	cargo bench --quiet --locked --profile bench-host --package mcpserver-scaling-reconciler --bench memory -- \
+		$(abspath $(RECONCILER))
 
-# Each target for FUZZ_SECONDS; what it finds is written to fuzz/artifacts.
+# Runs each fuzz target for FUZZ_SECONDS. Inputs that fail are written to fuzz/artifacts.
 FUZZ_SECONDS ?= 600
 fuzz:
 	scripts/fuzz $(FUZZ_SECONDS)

@@ -1,4 +1,4 @@
-//! The admission request and response of the API server, as Kubewarden reads and writes them.
+//! The admission request and response of the API server, in the form that Kubewarden reads and writes.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,12 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use json_patch::Patch;
-use k8s_openapi::api::authentication::v1::UserInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// `AdmissionRequest` of `admission.k8s.io/v1`, with the members that Kubewarden passes on.
+/// `AdmissionRequest` of `admission.k8s.io/v1`, with the fields that Kubewarden passes to a policy.
 ///
-/// Source: `policy-evaluator`, `admission_request.rs`: which members must be there, and which may be missing.
+/// Source for required and optional fields: `policy-evaluator`, `admission_request.rs`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the Kubernetes API documents its fields")]
@@ -44,6 +43,20 @@ pub struct AdmissionRequest {
     pub options: Option<Value>,
 }
 
+/// The user who sent a request.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[allow(missing_docs, reason = "the Kubernetes API documents its fields")]
+pub struct UserInfo {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra: Option<BTreeMap<String, Vec<String>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+}
+
 /// Group, version and kind.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "the Kubernetes API documents its fields")]
@@ -63,48 +76,49 @@ pub struct GroupVersionResource {
 }
 
 impl AdmissionRequest {
-    /// Reads a bare `AdmissionRequest` or a whole `AdmissionReview`, in JSON.
+    /// Reads an `AdmissionRequest`, or the request of an `AdmissionReview`, from JSON.
     ///
     /// # Errors
-    /// Where the text is not JSON, or lacks a member that every request has; the error names it.
+    /// If the text is not JSON, or if a required field is missing; the error names the field.
     pub fn from_json(json: &str) -> Result<Self> {
         let mut value: Value = serde_json::from_str(json).context("the request is not JSON")?;
         if value["kind"] == "AdmissionReview" {
             let Some(request) = value.get_mut("request") else {
-                bail!("the AdmissionReview has no request");
+                bail!("the AdmissionReview does not have a request");
             };
             value = request.take();
         }
-        serde_json::from_value(value).context("the request is no AdmissionRequest")
+        serde_json::from_value(value).context("the request is not an AdmissionRequest")
     }
 }
 
-/// What the module answers to `validate`.
+/// The response of a module to `validate`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PolicyResponse {
-    /// Whether the request may go on.
+    /// Whether the request is accepted.
     pub accepted: bool,
-    /// Why it may not.
+    /// The reason of a rejection.
     pub message: Option<String>,
-    /// The HTTP code of a refusal.
+    /// The HTTP status code of a rejection.
     pub code: Option<u16>,
-    /// The object to put in the place of the request's.
+    /// The object that replaces the object of the request.
     pub mutated_object: Option<Value>,
-    /// For the API server's audit log.
+    /// Annotations for the audit log of the API server.
     pub audit_annotations: Option<BTreeMap<String, String>>,
-    /// For the person behind the request.
+    /// Warnings for the client that sent the request.
     pub warnings: Option<Vec<String>>,
 }
 
 impl PolicyResponse {
-    /// The answer to the API server: the difference between the request's object and the module's becomes the patch.
+    /// Makes the response to the API server. The patch is the difference between the object of the request and the object
+    /// that the module returned.
     ///
     /// # Errors
-    /// Where the module gives back an object for a request that has none.
+    /// If the module returned an object for a request that has no object.
     pub fn for_request(self, request: &AdmissionRequest) -> Result<AdmissionResponse, String> {
         let patch = match (&request.object, &self.mutated_object) {
             (_, None) => None,
-            (None, Some(_)) => return Err("the module changes an object in a request that has none".to_owned()),
+            (None, Some(_)) => return Err("the module returned an object for a request that has no object".to_owned()),
             (Some(before), Some(after)) => Some(json_patch::diff(before, after)).filter(|patch| !patch.0.is_empty()),
         };
         let patch = patch.map(|patch| STANDARD.encode(serde_json::to_vec(&patch).unwrap_or_default()));
@@ -122,45 +136,45 @@ impl PolicyResponse {
     }
 }
 
-/// `AdmissionResponse` of `admission.k8s.io/v1`, in the shape that kwctl prints.
+/// `AdmissionResponse` of `admission.k8s.io/v1`, with the fields that kwctl prints.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdmissionResponse {
-    /// The request's.
+    /// The identifier of the request.
     pub uid: String,
-    /// Whether the request may go on.
+    /// Whether the request is allowed.
     pub allowed: bool,
-    /// `JSONPatch` where there is a patch.
+    /// `JSONPatch` if there is a patch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_type: Option<String>,
-    /// The patch in base64.
+    /// The JSON patch, encoded in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<String>,
-    /// Why the request may not go on.
+    /// The reason of a rejection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    /// For the API server's audit log.
+    /// Annotations for the audit log of the API server.
     pub audit_annotations: Option<BTreeMap<String, String>>,
-    /// For the person behind the request.
+    /// Warnings for the client that sent the request.
     pub warnings: Option<Vec<String>>,
 }
 
-/// Why a request may not go on.
+/// The reason why a request is rejected.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Status {
-    /// For people.
+    /// The message that the client shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The HTTP code.
+    /// The HTTP status code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
 }
 
 impl AdmissionResponse {
-    /// The operations of the patch; none where there is no patch.
+    /// Decodes the patch. Without a patch the result is empty.
     ///
     /// # Errors
-    /// Where the patch is no JSON patch in base64.
+    /// If the patch is not a JSON patch in base64.
     pub fn patch_operations(&self) -> Result<Patch> {
         match &self.patch {
             None => Ok(Patch::default()),
@@ -168,10 +182,10 @@ impl AdmissionResponse {
         }
     }
 
-    /// The object as it is after the patch.
+    /// Applies the patch to the object of the request.
     ///
     /// # Errors
-    /// Where the patch does not apply to the object.
+    /// If the patch does not fit the object.
     pub fn apply_to(&self, object: &Value) -> Result<Value> {
         let mut patched = object.clone();
         json_patch::patch(&mut patched, &self.patch_operations()?)?;

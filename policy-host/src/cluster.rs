@@ -1,29 +1,28 @@
-//! Manifests that answer `get_resource`.
+//! A cluster that consists of manifests, from which `get_resource` is answered.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use serde_json::{Map, Value};
 
-use crate::host::{self, Host};
+use crate::host::{self, GetResourceRequest, Host};
 
-/// A cluster made of manifests.
+/// The objects of a cluster, read from manifests.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
     objects: Vec<Value>,
 }
 
 impl Cluster {
-    /// Reads a file of YAML or JSON manifests, or every such file (`.yaml`, `.yml`, `.json`) of a folder.
+    /// Reads a file with YAML or JSON manifests, or all such files (`.yaml`, `.yml`, `.json`) in a folder.
     ///
     /// # Errors
-    /// Where a file cannot be read or holds something that is no manifest; the error names it.
+    /// If a file cannot be read or contains something other than manifests; the error names the file.
     pub fn read(path: &Path) -> Result<Self> {
         let mut cluster = Self::default();
         for file in files(path)? {
             let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            cluster.add(&text).with_context(|| format!("{} holds no manifests", file.display()))?;
+            cluster.add(&text).with_context(|| format!("{} does not contain manifests", file.display()))?;
         }
         Ok(cluster)
     }
@@ -51,17 +50,17 @@ impl Cluster {
         }
         if object["kind"] == "List" {
             let Value::Array(items) = object["items"].take() else {
-                bail!("a List has no items");
+                bail!("a List does not have items");
             };
             return items.into_iter().try_for_each(|item| self.add_object(item));
         }
         for name in ["apiVersion", "kind"] {
             if !object[name].is_string() {
-                bail!("a manifest has no {name}");
+                bail!("a manifest does not have the field {name}");
             }
         }
         if !object["metadata"]["name"].is_string() {
-            bail!("a manifest has no metadata.name");
+            bail!("a manifest does not have the field metadata.name");
         }
         self.objects.push(object);
         Ok(())
@@ -88,7 +87,7 @@ impl Host for Cluster {
     }
 }
 
-/// Keeps of an object what the masks name, as the host does: type and metadata always stay.
+/// Removes the fields of an object that no mask names, as Kubewarden's host does: type and metadata always stay.
 pub fn keep_masked<'m>(object: &mut Value, masks: impl Iterator<Item = &'m str>) {
     let mut kept = Map::new();
     for name in ["apiVersion", "kind", "metadata"] {
@@ -107,7 +106,7 @@ fn keep(from: &Value, to: &mut Value, path: &[&str]) {
         return;
     };
     if let Some(value) = from.get(name) {
-        // What leads to the value stays even where the value itself is missing.
+        // The parent objects stay even if the field itself is missing.
         if to.get(name).is_none() {
             to[*name] = if value.is_object() { Value::Object(Map::new()) } else { value.clone() };
         }
@@ -115,10 +114,10 @@ fn keep(from: &Value, to: &mut Value, path: &[&str]) {
     }
 }
 
-/// The YAML and JSON files of a folder, by name; a path that is no folder is the one file.
+/// Lists the YAML and JSON files in a folder, sorted by name. A path of a file is returned as it is.
 ///
 /// # Errors
-/// Where the folder cannot be read.
+/// If the folder cannot be read.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -140,11 +139,10 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
     use serde_json::{Value, json};
 
     use super::Cluster;
-    use crate::host::{Host, not_found};
+    use crate::host::{GetResourceRequest, Host, not_found};
 
     const MANIFESTS: &str = "
 apiVersion: example.com/v1
@@ -168,25 +166,25 @@ items:
             disable_cache: true,
             field_masks: masks.map(|masks| masks.iter().map(|mask| (*mask).to_owned()).collect::<BTreeSet<_>>()),
         };
-        let object = Cluster::from_manifests(MANIFESTS).expect("are manifests").get_resource(&request);
+        let object = Cluster::from_manifests(MANIFESTS).expect("the text contains manifests").get_resource(&request);
         if let Err(error) = &object {
             assert_eq!(error, &not_found(&request));
         }
-        object.map(|object| serde_json::from_slice(&object).expect("is JSON"))
+        object.map(|object| serde_json::from_slice(&object).expect("the object is JSON"))
     }
 
     #[test]
-    fn objects_are_found_by_version_kind_name_and_namespace() {
-        assert_eq!(get("here", "one", None).expect("is there")["spec"]["a"], 1);
-        assert_eq!(get("default", "two", None).expect("is there")["spec"], Value::Null);
+    fn finds_objects_by_version_kind_name_and_namespace() {
+        assert_eq!(get("here", "one", None).expect("the object exists")["spec"]["a"], 1);
+        assert_eq!(get("default", "two", None).expect("the object exists")["spec"], Value::Null);
         assert!(get("default", "one", None).is_err());
         assert!(get("here", "three", None).is_err());
     }
 
     #[test]
-    fn masks_prune_all_but_type_and_metadata() {
+    fn keeps_type_and_metadata_and_the_masked_fields() {
         assert_eq!(
-            get("here", "one", Some(&["spec.b.c", "spec.e", "spec.missing"])).expect("is there"),
+            get("here", "one", Some(&["spec.b.c", "spec.e", "spec.missing"])).expect("the object exists"),
             json!({
                 "apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "one", "namespace": "here"},
                 "spec": {"b": {"c": 2}, "e": [1, 2]}
@@ -195,10 +193,10 @@ items:
     }
 
     #[test]
-    fn what_is_no_manifest_is_refused() {
+    fn rejects_text_that_is_not_a_manifest() {
         for text in ["kind: Thing", "apiVersion: v1\nkind: Thing", "[1]", "just text", "a: [", "kind: List"] {
             assert!(Cluster::from_manifests(text).is_err(), "{text}");
         }
-        assert!(Cluster::from_manifests("---\n---\n").is_ok(), "empty documents are fine");
+        assert!(Cluster::from_manifests("---\n---\n").is_ok(), "empty documents are accepted");
     }
 }

@@ -1,16 +1,34 @@
-//! What the module may ask of its host, and how the host words its errors.
+//! The functions that the host provides to the module, and the error texts of Kubewarden's host.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
+use serde::Deserialize;
 use serde_json::Value;
 
-/// Answers the module's `get_resource`.
+/// A request of the module for one object, as kubewarden-policy-sdk writes it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct GetResourceRequest {
+    /// Group and version; only the version for the core group.
+    pub api_version: String,
+    /// The kind of the object.
+    pub kind: String,
+    /// The name of the object.
+    pub name: String,
+    /// The namespace of the object; `None` for an object of the cluster.
+    pub namespace: Option<String>,
+    /// Whether the host has to ask the API server. Otherwise it may return an object that is up to 5 s old.
+    pub disable_cache: bool,
+    /// The fields that the module needs, as paths with dots; `None` for the whole object.
+    pub field_masks: Option<BTreeSet<String>>,
+}
+
+/// Provides objects of the cluster to the module.
 pub trait Host: Send + Sync {
-    /// The object, or the host's error text.
+    /// Returns the requested object as JSON.
     ///
     /// # Errors
-    /// The text that Kubewarden's host would give.
+    /// The error text that Kubewarden's host would return.
     fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String>;
 }
 
@@ -23,15 +41,15 @@ where
     }
 }
 
-/// Where the module's log goes: level and message of each event.
+/// Receives the level and the message of each log event of the module.
 pub type Log = dyn Fn(&str, &str) + Send + Sync;
 
-/// A host for modules that ask for nothing: it has no objects.
+/// A host without objects.
 pub fn empty() -> Arc<dyn Host> {
     Arc::new(|request: &GetResourceRequest| Err(not_found(request)))
 }
 
-/// What the host says of an object that is not there.
+/// The error text of Kubewarden's host for an object that does not exist.
 ///
 /// Source: `policy-evaluator`, `callback_handler/kubernetes/client.rs`, and the wrapping in `runtimes/callback.rs`.
 pub fn not_found(request: &GetResourceRequest) -> String {
@@ -39,19 +57,19 @@ pub fn not_found(request: &GetResourceRequest) -> String {
     callback_failure(&format!("Cannot find {api_version}/{kind} named '{name}' inside of namespace '{namespace:?}'"))
 }
 
-/// What the host says of an API version that is not served.
+/// The error text of Kubewarden's host for an API version that the API server does not serve.
 pub fn not_served(request: &GetResourceRequest) -> String {
     let GetResourceRequest { api_version, kind, .. } = request;
     callback_failure(&format!("error finding resource {api_version} / {kind}: 404 page not found"))
 }
 
-/// A failed callback as the module hears of it. The host prints the error's `Debug` form, which goes on over many lines
-/// where backtraces are on, as they are here so that no test forgets it.
+/// The error text of Kubewarden's host for a failed callback. It is the `Debug` form of the error, which has many lines if
+/// backtraces are enabled. The text always has a backtrace here, so that every test covers that case.
 pub fn callback_failure(error: &str) -> String {
     format!("Callback evaluation failure: {error}\n\nStack backtrace:\n   0: policy_evaluator::runtimes::callback\n")
 }
 
-/// Takes a waPC host call apart and answers it, with the host's own words where it cannot.
+/// Answers a waPC host call. The error texts are those of Kubewarden's host.
 pub(crate) fn call(
     host: &dyn Host,
     log: &Log,

@@ -1,33 +1,41 @@
-//! The module and its waPC calls.
+//! A policy module and its waPC operations.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use kubewarden_policy_sdk::settings::SettingsValidationResponse;
+use serde::Deserialize;
 use serde_json::{Value, json};
-use wapc::WapcHost;
-use wasmtime_provider::{WasmtimeEngineProviderBuilder, WasmtimeEngineProviderPre};
 
 use crate::admission::{AdmissionRequest, AdmissionResponse, PolicyResponse};
+use crate::engine::Compiled;
 use crate::host::{self, Host, Log};
+
+/// The response of a module to `validate_settings`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SettingsValidationResponse {
+    /// Whether the module accepts the settings.
+    pub valid: bool,
+    /// The reason why it does not.
+    pub message: Option<String>,
+}
 
 /// A compiled policy module.
 #[derive(Clone)]
 pub struct Policy {
-    compiled: WasmtimeEngineProviderPre,
+    module: Compiled,
     log: Arc<Log>,
 }
 
 impl Policy {
-    /// Compiles the module in a file. Its log goes to standard error.
+    /// Compiles the module in a file. Its log is written to standard error.
     ///
     /// # Errors
-    /// Where the file cannot be read, is no module, or imports what Kubewarden's host does not have.
+    /// If the file cannot be read, is not a WebAssembly module, or imports functions that Kubewarden does not provide.
     pub fn from_file(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path)
             .with_context(|| format!("cannot read {}; `make policy.wasm` builds it", path.display()))?;
-        Self::from_bytes(&bytes).with_context(|| format!("{} is no policy module", path.display()))
+        Self::from_bytes(&bytes).with_context(|| format!("{} is not a policy module", path.display()))
     }
 
     /// Compiles a module.
@@ -35,11 +43,11 @@ impl Policy {
     /// # Errors
     /// As [`Policy::from_file`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let compiled = WasmtimeEngineProviderBuilder::new().module_bytes(bytes).build_pre()?;
-        Ok(Self { compiled, log: Arc::new(|level, message| eprintln!("policy {level}: {message}")) })
+        let log = |level: &str, message: &str| eprintln!("policy {level}: {message}");
+        Ok(Self { module: Compiled::new(bytes, false)?, log: Arc::new(log) })
     }
 
-    /// The same policy with another place for its log.
+    /// The same policy, with another function that receives its log.
     #[must_use]
     pub fn with_log(self, log: Arc<Log>) -> Self {
         Self { log, ..self }
@@ -48,39 +56,43 @@ impl Policy {
     /// Calls a waPC operation in a fresh instance, as policy-server does for each request.
     ///
     /// # Errors
-    /// Where the module traps or answers with an error.
+    /// If the module traps or returns an error.
     pub fn call(&self, operation: &str, payload: &[u8], host: Arc<dyn Host>) -> Result<Vec<u8>> {
-        let log = self.log.clone();
-        let callback = move |_, binding: &str, namespace: &str, operation: &str, payload: &[u8]| {
-            host::call(&*host, &*log, binding, namespace, operation, payload).map_err(Into::into)
-        };
-        let instance = self.compiled.rehydrate(None)?;
-        Ok(WapcHost::new(Box::new(instance), Some(Box::new(callback)))?.call(operation, payload)?)
+        let (response, _) = self.module.call(operation, payload, host, self.log.clone())?;
+        Ok(response)
     }
 
-    /// Has the module check its settings.
+    /// Lets the module validate its settings.
     ///
     /// # Errors
-    /// Where the module fails, or answers with something that is no settings response.
+    /// If the module fails, or if its response is not a settings response.
     pub fn validate_settings(&self, settings: &Value) -> Result<SettingsValidationResponse> {
-        let answer = self.call("validate_settings", &serde_json::to_vec(settings)?, host::empty())?;
-        serde_json::from_slice(&answer).context("the module gave no settings response")
+        let response = self.call("validate_settings", &serde_json::to_vec(settings)?, host::empty())?;
+        serde_json::from_slice(&response).context("the module did not return a settings response")
     }
 
-    /// Has the module judge a request.
+    /// Lets the module validate a request, and makes the response to the API server.
     ///
     /// # Errors
-    /// Where the module fails, or answers with something that is no response. Kubewarden denies such a request with code
-    /// 500.
+    /// If the module fails, or if its response is not a policy response. Kubewarden denies such a request with code 500.
     pub fn validate(
         &self,
         request: &AdmissionRequest,
         settings: &Value,
         host: Arc<dyn Host>,
     ) -> Result<AdmissionResponse> {
-        let payload = json!({"request": request, "settings": settings});
-        let answer = self.call("validate", &serde_json::to_vec(&payload)?, host)?;
-        let answer: PolicyResponse = serde_json::from_slice(&answer).context("the module gave no response")?;
-        answer.for_request(request).map_err(|error| anyhow!(error))
+        let payload = payload(request, settings)?;
+        let response = self.call("validate", &payload, host)?;
+        let response: PolicyResponse =
+            serde_json::from_slice(&response).context("the module did not return a policy response")?;
+        response.for_request(request).map_err(|error| anyhow!(error))
     }
+}
+
+/// The payload of the operation `validate`.
+///
+/// # Errors
+/// If the request cannot be serialized.
+pub fn payload(request: &AdmissionRequest, settings: &Value) -> Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&json!({"request": request, "settings": settings}))?)
 }

@@ -1,4 +1,4 @@
-//! A verdict for people.
+//! A readable report of a verdict.
 
 use std::fmt::Write;
 
@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use crate::admission::{AdmissionRequest, AdmissionResponse};
 
-/// The verdict on a request in a few lines: what was asked, what came of it, each change with its old and new value,
-/// warnings and audit annotations.
+/// Describes a request and its response: one line each for the request and the verdict, then each change with the old and
+/// the new value, the warnings and the audit annotations.
 ///
 /// # Errors
-/// Where the response holds a patch that is none.
+/// If the patch in the response is not a JSON patch.
 pub fn report(request: &AdmissionRequest, response: &AdmissionResponse) -> Result<String> {
     let mut text = format!("request   {}\n", headline(request));
     let patch = response.patch_operations()?;

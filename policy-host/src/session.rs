@@ -1,17 +1,16 @@
-//! Recorded answers of a host, in the format of kwctl's `--record-host-capabilities-interactions`.
+//! Recorded responses of a host, in the format of kwctl's `--record-host-capabilities-interactions`.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
-use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use serde::Deserialize;
 
-use crate::host::{Host, callback_failure};
+use crate::host::{GetResourceRequest, Host, callback_failure};
 
-/// A recorded session, played back from its beginning. A question that is not the next one of the recording gets an
-/// error, as kwctl gives it.
+/// A recorded session, which is replayed in its order. A request that differs from the next recorded one gets the error
+/// that kwctl returns.
 #[derive(Debug)]
 pub struct Session {
     exchanges: Mutex<VecDeque<Exchange>>,
@@ -25,7 +24,7 @@ enum RecordedExchange {
 
 #[derive(Debug)]
 struct Exchange {
-    request: Question,
+    request: GetResourceRequest,
     response: Response,
 }
 
@@ -36,40 +35,20 @@ enum Response {
     Error { message: String },
 }
 
-/// The question of an exchange, as kwctl tags it.
-#[derive(Debug, Deserialize, PartialEq)]
-enum Question {
-    KubernetesGetResource {
-        api_version: String,
-        kind: String,
-        name: String,
-        namespace: Option<String>,
-        disable_cache: bool,
-        field_masks: Option<BTreeSet<String>>,
-    },
-}
-
-impl From<&GetResourceRequest> for Question {
-    fn from(request: &GetResourceRequest) -> Self {
-        Self::KubernetesGetResource {
-            api_version: request.api_version.clone(),
-            kind: request.kind.clone(),
-            name: request.name.clone(),
-            namespace: request.namespace.clone(),
-            disable_cache: request.disable_cache,
-            field_masks: request.field_masks.clone(),
-        }
-    }
+/// The request of an exchange, with the tag that kwctl writes.
+#[derive(Debug, Deserialize)]
+enum RecordedRequest {
+    KubernetesGetResource(GetResourceRequest),
 }
 
 impl Session {
     /// Reads a session file.
     ///
     /// # Errors
-    /// Where the file cannot be read or is no session.
+    /// If the file cannot be read or is not a recorded session.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::from_yaml(&text).with_context(|| format!("{} is no recorded session", path.display()))
+        Self::from_yaml(&text).with_context(|| format!("{} is not a recorded session", path.display()))
     }
 
     /// Reads a session from YAML.
@@ -79,13 +58,14 @@ impl Session {
     pub fn from_yaml(text: &str) -> Result<Self> {
         let recorded: Vec<RecordedExchange> = serde_saphyr::from_str(text)?;
         let exchanges = recorded.into_iter().map(|RecordedExchange::Exchange { request, response }| {
-            let request = serde_saphyr::from_str(&request).context("a request is none that this policy makes")?;
+            let RecordedRequest::KubernetesGetResource(request) =
+                serde_saphyr::from_str(&request).context("a recorded request is not one that this policy sends")?;
             Ok(Exchange { request, response })
         });
         Ok(Self { exchanges: Mutex::new(exchanges.collect::<Result<_>>()?) })
     }
 
-    /// How many recorded exchanges have not been played.
+    /// The number of recorded exchanges that have not been replayed.
     pub fn left(&self) -> usize {
         self.exchanges.lock().map_or(0, |exchanges| exchanges.len())
     }
@@ -93,12 +73,11 @@ impl Session {
 
 impl Host for Session {
     fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
-        let question = Question::from(request);
         let next = self.exchanges.lock().ok().and_then(|mut exchanges| exchanges.pop_front());
         match next {
             None => Err(callback_failure("the list of recorded responses is empty")),
-            Some(exchange) if exchange.request != question => Err(callback_failure(&format!(
-                "Replay error: unexpected request. Was expecting {:?}, got {question:?} instead",
+            Some(exchange) if exchange.request != *request => Err(callback_failure(&format!(
+                "Replay error: unexpected request. Was expecting {:?}, got {request:?} instead",
                 exchange.request
             ))),
             Some(exchange) => match exchange.response {
@@ -111,10 +90,8 @@ impl Host for Session {
 
 #[cfg(test)]
 mod tests {
-    use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
-
     use super::Session;
-    use crate::host::Host;
+    use crate::host::{GetResourceRequest, Host};
 
     const SESSION: &str = r#"
 - type: Exchange
@@ -155,25 +132,25 @@ mod tests {
     }
 
     #[test]
-    fn answers_come_in_the_recorded_order() {
-        let session = Session::from_yaml(SESSION).expect("is a session");
+    fn replays_responses_in_the_recorded_order() {
+        let session = Session::from_yaml(SESSION).expect("the text is a session");
         assert_eq!(session.get_resource(&request("one", Some("here"))), Ok(br#"{"spec":{"a":1}}"#.to_vec()));
-        let error = session.get_resource(&request("two", None)).expect_err("was recorded as an error");
+        let error = session.get_resource(&request("two", None)).expect_err("an error was recorded");
         assert!(error.contains("no such thing"), "{error}");
-        let error = session.get_resource(&request("two", None)).expect_err("nothing is left");
+        let error = session.get_resource(&request("two", None)).expect_err("no exchange remains");
         assert!(error.contains("the list of recorded responses is empty"), "{error}");
     }
 
     #[test]
-    fn another_question_than_the_recorded_one_is_an_error() {
-        let session = Session::from_yaml(SESSION).expect("is a session");
-        let error = session.get_resource(&request("one", None)).expect_err("was not recorded");
+    fn rejects_a_request_that_was_not_recorded() {
+        let session = Session::from_yaml(SESSION).expect("the text is a session");
+        let error = session.get_resource(&request("one", None)).expect_err("the request was not recorded");
         assert!(error.contains("Replay error: unexpected request"), "{error}");
-        assert_eq!(session.left(), 1, "the recorded exchange is spent, as it is in kwctl");
+        assert_eq!(session.left(), 1, "the recorded exchange is consumed, as in kwctl");
     }
 
     #[test]
-    fn what_is_no_session_is_refused() {
+    fn rejects_text_that_is_not_a_session() {
         for text in [
             "a: 1",
             "- type: Exchange",

@@ -1,93 +1,126 @@
-//! Measures the policy module: fuel and wall time for each fixture beside the floor (a guest that accepts without
-//! reading), the size of the module, and the time to compile it cold.
+//! Compares the policy module with a baseline (see `policy_host::baseline`) on each request in `test_data`, through the
+//! whole path of the host: building the payload, the waPC call in a new instance, parsing the response, and computing and
+//! encoding the patch. Exits with 1 if a ratio is over its budget.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
 use policy_host::admission::AdmissionRequest;
-use policy_host::cluster::Cluster;
+use policy_host::baseline::with_response;
+use policy_host::cluster::{self, Cluster};
 use policy_host::host::Host;
 use policy_host::meter::Meter;
-use policy_host::policy::Policy;
-use serde_json::json;
+use policy_host::policy::{Policy, payload};
+use serde_json::{Value, json};
 
-/// Evaluations timed for each line; the fastest tenth of them is averaged, so that what else the machine does stays out.
+/// The number of evaluations that are timed for each module and request.
 const ROUNDS: usize = 3000;
+/// The largest ratio for a workload that is not ToolHive's. Such requests are the most frequent ones.
+const FOREIGN_BUDGET: f64 = 1.25;
+/// The largest ratio for a request that the policy mutates.
+const MUTATED_BUDGET: f64 = 1.3;
 
-/// Measure the policy module against a guest that accepts without reading.
+/// Compare the time of the policy module with that of modules which do nothing
 #[derive(Parser)]
 struct Arguments {
     /// The policy module
     #[arg(default_value = "policy.wasm")]
     policy: PathBuf,
-    /// The guest that accepts without reading
-    #[arg(long)]
-    floor: PathBuf,
+    /// The module that accepts every request without reading it
+    #[arg(long, value_name = "FILE")]
+    empty_guest: PathBuf,
+    /// The module that returns a fixed response
+    #[arg(long, value_name = "FILE")]
+    fixed_response_guest: PathBuf,
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-    let cluster: Arc<dyn Host> = Arc::new(Cluster::read(&fixtures.join("cluster"))?);
+    let test_data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../test_data");
+    let cluster: Arc<dyn Host> = Arc::new(Cluster::read(&test_data.join("cluster"))?);
 
-    let module = std::fs::read(&arguments.policy)?;
+    let module = fs::read(&arguments.policy)?;
     let begin = Instant::now();
     let policy = Policy::from_bytes(&module)?;
-    println!("size      {} bytes", module.len());
-    println!("compile   {:.0} ms cold", begin.elapsed().as_secs_f64() * 1000.0);
-    println!();
+    println!("size of the module    {} bytes", module.len());
+    println!("time to compile it    {:.0} ms\n", begin.elapsed().as_secs_f64() * 1000.0);
 
-    let floor = Policy::from_file(&arguments.floor)?;
-    let (meter, floor_meter) = (Meter::new(&module)?, Meter::new(&std::fs::read(&arguments.floor)?)?);
+    let meter = Meter::new(&module)?;
+    let empty_guest = fs::read(&arguments.empty_guest)?;
+    let fixed_response_guest = fs::read(&arguments.fixed_response_guest)?;
 
+    println!("Times in microseconds, fuel above that of the other module.\n");
     println!(
-        "{:<34} {:>7} {:>9} {:>9} {:>8} {:>9} {:>6}",
-        "request", "payload", "fuel", "over", "time", "floor", "ratio"
+        "{:<34} {:>7} {:>8}  {:<20} {:>8} {:>8} {:>6} {:>7}",
+        "request", "payload", "fuel", "compared with", "policy", "other", "ratio", "budget"
     );
-    println!("{:<34} {:>7} {:>9} {:>9} {:>8} {:>9} {:>6}", "", "bytes", "", "floor", "us", "us", "");
-    for file in policy_host::cluster::files(&fixtures.join("requests"))? {
-        let request = AdmissionRequest::from_json(&std::fs::read_to_string(&file)?)?;
-        let payload = serde_json::to_vec(&json!({"request": request, "settings": {}}))?;
-        let (_, cost) = meter.measure("validate", &payload, cluster.clone())?;
-        let (_, floor_cost) = floor_meter.measure("validate", &payload, cluster.clone())?;
-        let (time, floor_time) = times(&policy, &floor, &payload, &cluster)?;
+    let mut within_budgets = true;
+    for file in cluster::files(&test_data.join("requests"))? {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let request = AdmissionRequest::from_json(&fs::read_to_string(&file)?)?;
+        let payload = payload(&request, &json!({}))?;
+
+        let (response, cost) = meter.measure("validate", &payload, cluster.clone())?;
+        let is_mutated = serde_json::from_slice::<Value>(&response)?["mutated_object"].is_object();
+        let (compared_with, baseline, budget) = if is_mutated {
+            let module = with_response(fixed_response_guest.clone(), &response)?;
+            ("fixed-response guest", module, Some(MUTATED_BUDGET))
+        } else {
+            let budget = name.contains("foreign").then_some(FOREIGN_BUDGET);
+            ("empty guest", empty_guest.clone(), budget)
+        };
+        let (_, baseline_cost) = Meter::new(&baseline)?.measure("validate", &payload, cluster.clone())?;
+        let (time, baseline_time) = compare(&policy, &Policy::from_bytes(&baseline)?, &request, &cluster)?;
+
+        let ratio = time.as_secs_f64() / baseline_time.as_secs_f64();
+        let is_over = budget.is_some_and(|budget| ratio > budget);
+        within_budgets &= !is_over;
         println!(
-            "{:<34} {:>7} {:>9} {:>9} {:>8.1} {:>9.1} {:>6.2}",
-            file.file_stem().unwrap_or_default().to_string_lossy(),
+            "{name:<34} {:>7} {:>8}  {compared_with:<20} {:>8.1} {:>8.1} {ratio:>6.2} {:>7}{}",
             payload.len(),
-            cost.start + cost.call,
-            (cost.start + cost.call).saturating_sub(floor_cost.start + floor_cost.call),
+            cost.fuel.saturating_sub(baseline_cost.fuel),
             micros(time),
-            micros(floor_time),
-            time.as_secs_f64() / floor_time.as_secs_f64(),
+            micros(baseline_time),
+            budget.map_or_else(|| "-".to_owned(), |budget| format!("{budget:.2}")),
+            if is_over { "  over budget" } else { "" },
         );
     }
-    Ok(())
+    Ok(if within_budgets { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Time of one evaluation by the policy and by the floor, measured in turns.
-fn times(policy: &Policy, floor: &Policy, payload: &[u8], host: &Arc<dyn Host>) -> Result<(Duration, Duration)> {
-    let mut samples = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
+/// The time of one evaluation by the policy and by the baseline. They take turns, so that both see the same load of the
+/// machine.
+fn compare(
+    policy: &Policy,
+    baseline: &Policy,
+    request: &AdmissionRequest,
+    host: &Arc<dyn Host>,
+) -> Result<(Duration, Duration)> {
+    let (mut times, mut baseline_times) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
     for _ in 0..ROUNDS {
-        samples.0.push(time(policy, payload, host)?);
-        samples.1.push(time(floor, payload, host)?);
+        times.push(time(policy, request, host)?);
+        baseline_times.push(time(baseline, request, host)?);
     }
-    Ok((fastest_tenth(samples.0), fastest_tenth(samples.1)))
+    Ok((fastest_tenth(times), fastest_tenth(baseline_times)))
 }
 
-fn time(policy: &Policy, payload: &[u8], host: &Arc<dyn Host>) -> Result<Duration> {
+fn time(policy: &Policy, request: &AdmissionRequest, host: &Arc<dyn Host>) -> Result<Duration> {
+    let settings = json!({});
     let begin = Instant::now();
-    policy.call("validate", payload, host.clone())?;
+    policy.validate(request, &settings, host.clone())?;
     Ok(begin.elapsed())
 }
 
-fn fastest_tenth(mut samples: Vec<Duration>) -> Duration {
-    samples.sort();
-    let count = samples.len() / 10;
-    samples.iter().take(count).sum::<Duration>() / u32::try_from(count).unwrap_or(1)
+/// The mean of the fastest tenth, which other processes on the machine disturbed least.
+fn fastest_tenth(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    let count = times.len() / 10;
+    times.iter().take(count).sum::<Duration>() / u32::try_from(count).unwrap_or(1)
 }
 
 fn micros(duration: Duration) -> f64 {

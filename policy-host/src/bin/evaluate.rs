@@ -1,4 +1,4 @@
-//! Evaluates one admission request with the real policy module, in the host that Kubewarden uses.
+//! Evaluates one admission request with the policy module, without a cluster.
 
 use std::fs;
 use std::io::{self, IsTerminal, Read};
@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 
 /// Evaluate an admission request with a Kubewarden policy and print the verdict.
 ///
-/// Exits with 0 whether the request is accepted or rejected, and with 1 where the input, the settings or the module are
-/// at fault.
+/// The exit code is 0 if the request was accepted or rejected, and 1 if the input or the settings are invalid or the module
+/// failed.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -32,16 +32,16 @@ struct Arguments {
     /// Settings of the policy, in JSON
     #[arg(long, value_name = "JSON")]
     settings_json: Option<String>,
-    /// File or folder with YAML or JSON manifests: the objects that the policy finds in the cluster
+    /// File or folder with YAML or JSON manifests of the objects that exist in the cluster
     #[arg(long, value_name = "PATH", conflicts_with = "replay_host_capabilities_interactions")]
     cluster: Option<PathBuf>,
-    /// What kwctl takes before it lets the policy look objects up; here it always may
+    /// Accepted for compatibility with kwctl; the policy may always read objects from the cluster
     #[arg(long)]
     allow_context_aware: bool,
-    /// File with a session that `kwctl run --record-host-capabilities-interactions` wrote, to answer the policy from
+    /// File with a session that `kwctl run --record-host-capabilities-interactions` recorded, to be replayed
     #[arg(long, value_name = "FILE")]
     replay_host_capabilities_interactions: Option<PathBuf>,
-    /// How to print the verdict; json where standard output is no terminal
+    /// Format of the verdict; human on a terminal, json elsewhere
     #[arg(short, long)]
     output: Option<Output>,
     /// The policy module
@@ -51,9 +51,9 @@ struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Output {
-    /// Lines for people
+    /// Readable lines
     Human,
-    /// The line that kwctl prints
+    /// One line, as kwctl prints it
     Json,
 }
 
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            // One line, whatever a library put into its message.
+            // Messages of libraries may contain line breaks; an error is always one line.
             let line: Vec<String> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
             eprintln!("error: {}", line.join(": "));
             ExitCode::FAILURE
@@ -121,6 +121,6 @@ fn read_settings(arguments: &Arguments) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let settings: Value =
         serde_saphyr::from_str(&text).with_context(|| format!("{} is neither YAML nor JSON", path.display()))?;
-    // An empty file sets nothing.
+    // An empty file means default settings.
     Ok(if settings.is_null() { json!({}) } else { settings })
 }

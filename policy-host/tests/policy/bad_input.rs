@@ -1,40 +1,41 @@
-//! Whatever comes in is accepted or refused, never a trap. What is malformed in an object is the API server's to refuse.
+//! Shows that malformed input never makes the module trap. A malformed field of an object is accepted, because the API server
+//! rejects it afterwards; a payload that is no admission request is an error that names the fault.
 
 use std::sync::Arc;
 
-use policy_host::host::empty;
 use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
+use policy_host::host::empty;
 use serde_json::{Value, json};
 
-use crate::harness::{create, deployment, mcpserver, policy, update, with};
+use crate::harness::{GRACE_PERIOD, create, deployment, mcpserver, policy, update, with};
 
-const GRACE: &str = "/spec/template/spec/terminationGracePeriodSeconds";
-
-/// Puts bytes to the module as they are: the module's answer, or its error.
+/// Sends a payload to the module as it is, in a cluster where every lookup finds a stdio server. The result is the response
+/// of the module or the text of its error.
 fn validate(payload: impl AsRef<[u8]>) -> Result<Value, String> {
     let finds_stdio = |_: &GetResourceRequest| Ok(br#"{"spec":{"transport":"stdio"}}"#.to_vec());
-    let answer = policy().call("validate", payload.as_ref(), Arc::new(finds_stdio));
-    let answer = answer.map_err(|error| error.to_string())?;
-    Ok(serde_json::from_slice(&answer).expect("an answer is JSON"))
+    let response = policy().call("validate", payload.as_ref(), Arc::new(finds_stdio));
+    let response = response.map_err(|error| error.to_string())?;
+    Ok(serde_json::from_slice(&response).expect("a response is JSON"))
 }
 
-/// The error of the module, which must be one of its own and no trap.
+/// The error text for a payload. The error must come from the policy and not from a trap.
 #[track_caller]
 fn error(payload: impl AsRef<[u8]>) -> String {
     let error = validate(payload).expect_err("is an error");
-    assert!(!error.contains("wasm"), "a trap: {error}");
-    error.strip_prefix("Guest call failure: ").expect("is the module's own").to_owned()
+    assert!(!error.contains("wasm"), "the module trapped: {error}");
+    error.strip_prefix("Guest call failure: ").expect("is an error of the policy").to_owned()
 }
 
-/// Values that are no count, as JSON text.
-const NO_COUNTS: [&str; 11] =
+/// Values that are not valid as a count, as JSON text.
+const INVALID_COUNTS: [&str; 11] =
     ["-1", "2147483648", "1e400", "1.5", "2.0", "3e0", r#""3""#, "[]", "{}", "true", "-9223372036854775809"];
 
-/// A payload with the text put in the place of `"@"`.
+/// A payload with this request and default settings, where the text replaces `"@"`.
 fn payload(request: &str, text: &str) -> String {
     format!(r#"{{"request":{},"settings":{{}}}}"#, request.replace(r#""@""#, text))
 }
 
+/// A request to create an `MCPServer` with this spec.
 fn mcpserver_request(spec: &str) -> String {
     format!(
         r#"{{"uid":"1","kind":{{"group":"toolhive.stacklok.dev","version":"v1beta1","kind":"MCPServer"}},
@@ -42,6 +43,7 @@ fn mcpserver_request(spec: &str) -> String {
     )
 }
 
+/// A request to create a Deployment of ToolHive's with this spec.
 fn deployment_request(spec: &str) -> String {
     format!(
         r#"{{"uid":"1","kind":{{"group":"apps","version":"v1","kind":"Deployment"}},"operation":"CREATE",
@@ -50,15 +52,16 @@ fn deployment_request(spec: &str) -> String {
     )
 }
 
+/// The response that accepts a request as it is.
 fn accepted() -> Result<Value, String> {
     Ok(json!({"accepted": true}))
 }
 
 #[test]
-fn counts_of_an_mcpserver() {
+fn accepts_invalid_counts_of_an_mcpserver() {
     let sse = mcpserver_request(r#"{"transport":"sse","replicas":"@"}"#);
     let stdio = mcpserver_request(r#"{"backendReplicas":"@","sessionStorage":{"provider":"redis"}}"#);
-    for count in ["null", "0", "1", "-0"].into_iter().chain(NO_COUNTS) {
+    for count in ["null", "0", "1", "-0"].into_iter().chain(INVALID_COUNTS) {
         assert_eq!(validate(payload(&sse, count)), accepted(), "{count}");
         assert_eq!(validate(payload(&stdio, count)), accepted(), "{count}");
     }
@@ -71,37 +74,37 @@ fn counts_of_an_mcpserver() {
 }
 
 #[test]
-fn counts_of_a_deployment() {
+fn accepts_invalid_counts_of_a_deployment() {
     let template = r#""template":{"spec":{"terminationGracePeriodSeconds":30}}"#;
     let request = deployment_request(&format!(r#"{{"replicas":"@",{template}}}"#));
-    for count in ["null", "0", "1", "-0"].into_iter().chain(NO_COUNTS) {
+    for count in ["null", "0", "1", "-0"].into_iter().chain(INVALID_COUNTS) {
         assert_eq!(validate(payload(&request, count)), accepted(), "{count}");
     }
     for count in ["2", "2147483647"] {
-        let answer = validate(payload(&request, count)).expect("is accepted");
-        assert_eq!(answer["mutated_object"]["spec"]["replicas"], 1, "{count}");
+        let response = validate(payload(&request, count)).expect("is accepted");
+        assert_eq!(response["mutated_object"]["spec"]["replicas"], 1, "{count}");
     }
     let absent = deployment_request(&format!("{{{template}}}"));
     assert_eq!(validate(payload(&absent, "")), accepted());
 }
 
 #[test]
-fn grace_periods() {
+fn accepts_invalid_grace_periods() {
     let request = deployment_request(r#"{"replicas":1,"template":{"spec":{"terminationGracePeriodSeconds":"@"}}}"#);
     for seconds in ["30", "31", "2147483648", "9223372036854775807"] {
         assert_eq!(validate(payload(&request, seconds)), accepted(), "{seconds}");
     }
     for seconds in ["9223372036854775808", "1e400", "1.5", "2.0", "3e0", r#""3""#, "[]", "{}", "true"] {
-        assert_eq!(validate(payload(&request, seconds)), accepted(), "{seconds} is the API server's to refuse");
+        assert_eq!(validate(payload(&request, seconds)), accepted(), "the API server rejects {seconds}");
     }
     for seconds in ["null", "0", "1", "-1", "29", "-9223372036854775808"] {
-        let answer = validate(payload(&request, seconds)).expect("is accepted");
-        assert_eq!(answer["mutated_object"].pointer(GRACE), Some(&json!(30)), "{seconds}");
+        let response = validate(payload(&request, seconds)).expect("is accepted");
+        assert_eq!(response["mutated_object"].pointer(GRACE_PERIOD), Some(&json!(30)), "{seconds}");
     }
 }
 
 #[test]
-fn a_level_that_is_missing_or_of_the_wrong_type() {
+fn ignores_objects_with_a_missing_or_mistyped_parent_field() {
     let wrong = [
         None,
         Some(json!(null)),
@@ -118,56 +121,58 @@ fn a_level_that_is_missing_or_of_the_wrong_type() {
     for (object, pointers) in levels {
         for pointer in pointers {
             for value in &wrong {
-                let what = format!("{} {pointer} {value:?}", object["kind"]);
-                create(with(object.clone(), pointer, value.clone())).run().assert_silent(&what);
+                let case = format!("{} {pointer} {value:?}", object["kind"]);
+                create(with(object.clone(), pointer, value.clone())).run().assert_accepted_as_is(&case);
             }
         }
     }
-    // Nothing but its name is read of an MCPServer's metadata, and nothing of it is missed.
+    // The decisions for an MCPServer do not depend on its metadata.
     for value in &wrong {
         let outcome = create(with(mcpserver(json!({"replicas": 3})), "/metadata", value.clone())).run();
         assert_eq!(outcome.warnings().len(), 2, "{value:?}");
     }
     for value in [json!({}), json!("x"), json!(7)] {
-        create(with(deployment(3), "/metadata/ownerReferences", value.clone())).run().assert_silent("ownerReferences");
+        create(with(deployment(3), "/metadata/ownerReferences", value.clone()))
+            .run()
+            .assert_accepted_as_is("ownerReferences");
         let labels = with(with(deployment(3), "/metadata/ownerReferences", None), "/metadata/labels", value.clone());
-        create(labels).run().assert_silent("labels");
+        create(labels).run().assert_accepted_as_is("labels");
         let owner = with(deployment(3), "/metadata/ownerReferences", json!([value]));
         let owner = with(owner, "/metadata/labels", json!({}));
-        create(owner).run().assert_silent("an owner reference");
+        create(owner).run().assert_accepted_as_is("an owner reference");
     }
     for member in ["apiVersion", "kind", "name"] {
         for value in [json!(null), json!(7), json!([])] {
             let mut deployment = deployment(3);
             deployment["metadata"]["ownerReferences"][0][member] = value;
-            create(deployment).run().assert_silent(member);
+            create(deployment).run().assert_accepted_as_is(member);
         }
     }
 }
 
 #[test]
-fn objects_that_are_none() {
+fn tolerates_objects_that_are_none() {
     for object in [json!(null), json!([]), json!("x"), json!(7), json!({})] {
         for kind in [deployment(3), mcpserver(json!({"replicas": 3}))] {
-            let case = create(kind.clone()).request("object", object.clone());
-            case.run().assert_silent(&format!("{object}"));
+            let case = create(kind.clone()).with_member("object", object.clone());
+            case.run().assert_accepted_as_is(&format!("{object}"));
         }
     }
     let stdio = mcpserver(json!({}));
     for old in [json!(null), json!([]), json!("x"), json!({}), json!({"spec": 7}), json!({"spec": {"replicas": "3"}})] {
-        let outcome = update(old.clone(), deployment(3)).finds(&stdio).run();
+        let outcome = update(old.clone(), deployment(3)).lookup_finds(&stdio).run();
         assert_eq!(outcome.changes(), ["/spec/replicas=1"], "{old}");
         let strict = json!({"declaredReplicas": "reject"});
         let outcome = update(old.clone(), mcpserver(json!({"replicas": 3}))).settings(strict).run();
-        assert!(outcome.refusal().is_some(), "{old} excuses nothing");
+        assert!(outcome.refusal().is_some(), "an invalid old object violated no rule before: {old}");
     }
 }
 
 #[test]
-fn transports_and_storages_that_are_none() {
-    for transport in [json!(""), json!("STDIO"), json!("pigeon"), json!(7), json!([]), json!({})] {
+fn ignores_unknown_transports_and_storages() {
+    for transport in [json!(""), json!("STDIO"), json!("grpc"), json!(7), json!([]), json!({})] {
         let spec = json!({"transport": transport, "replicas": 3});
-        create(mcpserver(spec.clone())).run().assert_silent(&spec.to_string());
+        create(mcpserver(spec.clone())).run().assert_accepted_as_is(&spec.to_string());
     }
     for storage in [
         json!([]),
@@ -178,15 +183,15 @@ fn transports_and_storages_that_are_none() {
         json!({"provider": 7}),
     ] {
         let spec = json!({"transport": "sse", "replicas": 3, "sessionStorage": storage});
-        create(mcpserver(spec.clone())).run().assert_silent(&spec.to_string());
+        create(mcpserver(spec.clone())).run().assert_accepted_as_is(&spec.to_string());
     }
     let spec = json!({"transport": "sse", "replicas": 3, "sessionStorage": {"provider": "redis"}});
-    create(mcpserver(spec)).run().assert_silent("redis without an address is the API server's to refuse");
+    create(mcpserver(spec)).run().assert_accepted_as_is("the API server rejects Redis without an address");
 }
 
 #[test]
-fn requests_that_are_none() {
-    for (payload, names) in [
+fn rejects_payloads_that_are_no_request() {
+    for (payload, expected) in [
         ("", "JSON"),
         ("{", "JSON"),
         ("null", "not an object"),
@@ -207,20 +212,20 @@ fn requests_that_are_none() {
         (r#"{"request":{"secret" 1}}"#, "JSON"),
     ] {
         let error = error(payload);
-        assert!(error.contains(names), "{payload}: {error}");
+        assert!(error.contains(expected), "{payload}: {error}");
         assert!(!error.contains("secret"), "{payload}: {error}");
     }
     assert!(error(b"{\"request\":\"\xff\"}").contains("UTF-8"));
 }
 
 #[test]
-fn settings_that_validate_settings_would_refuse() {
+fn rejects_invalid_settings_of_a_request() {
     let payload = create(mcpserver(json!({}))).settings(json!({"stdioReplicas": 7})).payload();
     assert!(error(payload).contains("stdioReplicas"));
 }
 
 #[test]
-fn a_request_cut_off_anywhere_is_an_error() {
+fn rejects_truncated_payloads() {
     let payload = update(deployment(1), deployment(3)).payload();
     for end in (0..payload.len()).step_by(7) {
         error(&payload[..end]);
@@ -228,51 +233,51 @@ fn a_request_cut_off_anywhere_is_an_error() {
 }
 
 #[test]
-fn of_two_members_of_a_name_the_last_one_counts() {
+fn reads_the_last_of_two_members_with_the_same_name() {
     let template = r#""template":{"spec":{"terminationGracePeriodSeconds":30}}"#;
     let request = deployment_request(&format!(r#"{{"replicas":1,"replicas":3,{template}}}"#));
-    let answer = policy().call(
+    let response = policy().call(
         "validate",
         payload(&request, "").as_bytes(),
         Arc::new(|_: &GetResourceRequest| Ok(br#"{"spec":{}}"#.to_vec())),
     );
-    let answer = String::from_utf8(answer.expect("is accepted")).expect("is UTF-8");
-    assert!(answer.contains(r#""replicas":1,"replicas":1"#), "{answer}");
+    let response = String::from_utf8(response.expect("is accepted")).expect("is UTF-8");
+    assert!(response.contains(r#""replicas":1,"replicas":1"#), "{response}");
     let request = deployment_request(&format!(r#"{{"replicas":3,"replicas":1,{template}}}"#));
     assert_eq!(validate(payload(&request, "")), accepted());
 }
 
 #[test]
-fn nesting_without_end() {
+fn survives_deep_nesting() {
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(100_000), close.repeat(100_000));
     for nested in [deep("[", "]"), deep(r#"{"a":"#, "1}").replace("1}1}", "1}}").replace("}1}", "}}")] {
         for member in ["x", "metadata", "spec", "status"] {
             let request = deployment_request("{}")
                 .replace(r#""kind":"Deployment","metadata""#, &format!(r#""{member}":"@","metadata""#));
-            // It may be accepted or be an error; a trap would be neither.
+            // The payload may be accepted or rejected with an error, but the module must not trap.
             if let Err(error) = validate(payload(&request, &nested)) {
-                assert!(!error.contains("wasm"), "{member}: {error}");
+                assert!(!error.contains("wasm"), "the module trapped for {member}: {error}");
             }
         }
     }
-    // As deep as serde_json lets the host pass on.
+    // The deepest nesting that serde_json in the host passes on.
     let mut value = json!(1);
     for _ in 0..110 {
         value = json!([value]);
     }
-    let outcome = create(with(deployment(3), "/spec/x", value)).finds(&mcpserver(json!({}))).run();
+    let outcome = create(with(deployment(3), "/spec/x", value)).lookup_finds(&mcpserver(json!({}))).run();
     assert_eq!(outcome.changes(), ["/spec/replicas=1"]);
 }
 
 #[test]
-fn operations_nobody_knows() {
+fn ignores_unknown_operations() {
     for operation in ["CONNECT", "PATCH", "", "create"] {
-        create(deployment(3)).request("operation", json!(operation)).run().assert_silent(operation);
+        create(deployment(3)).with_member("operation", json!(operation)).run().assert_accepted_as_is(operation);
     }
 }
 
 #[test]
-fn wapc_operations_nobody_knows() {
+fn rejects_unknown_wapc_operations() {
     let error = policy().call("nonsense", b"", empty()).expect_err("is unknown").to_string();
     assert!(error.contains("No handler registered"), "{error}");
 }

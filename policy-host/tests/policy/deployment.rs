@@ -1,15 +1,15 @@
-//! The row for Deployment: replicas, the stdio cap, the grace floor, and when a lookup is worth its price.
+//! Shows the decisions for a Deployment: the count of replicas, the minimum of the grace period, which Deployments are
+//! ToolHive's, and when the custom resource is looked up.
 
 use std::sync::Arc;
 
-use policy_host::host::{callback_failure, not_found, not_served};
 use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
+use policy_host::host::{callback_failure, not_found, not_served};
 use serde_json::{Value, json};
 
-use crate::harness::{Case, OPERATOR, admitted, create, deployment, mcpserver, update, with};
-
-const GRACE: &str = "/spec/template/spec/terminationGracePeriodSeconds";
-const HPA: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
+use crate::harness::{
+    AUTOSCALER, Case, GRACE_PERIOD, OPERATOR, admitted, create, deployment, mcpserver, policy, update, with,
+};
 
 fn stdio() -> Value {
     mcpserver(json!({"transport": "stdio"}))
@@ -24,91 +24,99 @@ fn declaring(replicas: u32) -> Value {
 }
 
 #[test]
-fn stdio_is_brought_back_to_one() {
-    let outcome = update(deployment(1), deployment(3)).finds(&stdio()).run();
+fn caps_stdio_at_one() {
+    let outcome = update(deployment(1), deployment(3)).lookup_finds(&stdio()).run();
     assert_eq!(outcome.changes(), ["/spec/replicas=1"]);
-    assert_eq!(outcome.warnings(), ["stdio runs 1 replica; 3 requested in spec.replicas"]);
+    assert_eq!(outcome.warnings(), ["transport stdio supports 1 replica; spec.replicas requests 3"]);
     assert_eq!(
         outcome.annotations(),
         ["replicas=requested=3 admitted=1 reason=stdio", "stdio-replicas=spec.replicas=3"]
     );
     assert_eq!(outcome.lookups, ["toolhive.stacklok.dev/v1beta1 MCPServer default/github"]);
-    assert_eq!(admitted(create(deployment(2)).finds(&stdio())), 1);
+    assert_eq!(admitted(create(deployment(2)).lookup_finds(&stdio())), 1);
 }
 
 #[test]
-fn stdio_at_zero_or_one_stays() {
-    assert_eq!(admitted(create(deployment(0)).finds(&stdio())), 0);
-    assert_eq!(admitted(create(deployment(1)).finds(&stdio())), 1);
-    assert_eq!(admitted(update(deployment(1), deployment(0)).finds(&stdio())), 0);
-    assert_eq!(admitted(update(deployment(0), deployment(1)).finds(&stdio())), 1);
+fn leaves_stdio_at_zero_or_one_alone() {
+    assert_eq!(admitted(create(deployment(0)).lookup_finds(&stdio())), 0);
+    assert_eq!(admitted(create(deployment(1)).lookup_finds(&stdio())), 1);
+    assert_eq!(admitted(update(deployment(1), deployment(0)).lookup_finds(&stdio())), 0);
+    assert_eq!(admitted(update(deployment(0), deployment(1)).lookup_finds(&stdio())), 1);
 }
 
 #[test]
-fn with_nothing_declared_the_request_decides() {
-    assert_eq!(admitted(create(deployment(1)).finds(&http())), 1);
-    assert_eq!(admitted(create(deployment(4)).finds(&http())), 4);
-    assert_eq!(admitted(update(deployment(1), deployment(4)).finds(&http())), 4);
-    assert_eq!(admitted(update(deployment(4), deployment(1)).finds(&http())), 1, "a person may scale down");
-    assert_eq!(admitted(update(deployment(4), deployment(0)).finds(&http())), 0);
+fn admits_the_requested_count_where_none_is_declared() {
+    assert_eq!(admitted(create(deployment(1)).lookup_finds(&http())), 1);
+    assert_eq!(admitted(create(deployment(4)).lookup_finds(&http())), 4);
+    assert_eq!(admitted(update(deployment(1), deployment(4)).lookup_finds(&http())), 4);
+    assert_eq!(admitted(update(deployment(4), deployment(1)).lookup_finds(&http())), 1, "a person may scale down");
+    assert_eq!(admitted(update(deployment(4), deployment(0)).lookup_finds(&http())), 0);
 }
 
 #[test]
-fn a_declared_count_wins() {
-    assert_eq!(admitted(create(deployment(1)).finds(&declaring(3))), 3);
-    assert_eq!(admitted(update(deployment(3), deployment(5)).finds(&declaring(3))), 3);
-    assert_eq!(admitted(update(deployment(3), deployment(1)).finds(&declaring(3))), 3);
-    assert_eq!(admitted(update(deployment(3), deployment(2)).finds(&declaring(0))), 0, "zero is declared too");
-    let outcome = update(deployment(3), deployment(5)).finds(&declaring(3)).run();
-    assert_eq!(outcome.warnings(), ["MCPServer spec.replicas is 3 and wins; 5 requested"]);
+fn overrides_the_requested_count_with_the_declared_one() {
+    assert_eq!(admitted(create(deployment(1)).lookup_finds(&declaring(3))), 3);
+    assert_eq!(admitted(update(deployment(3), deployment(5)).lookup_finds(&declaring(3))), 3);
+    assert_eq!(admitted(update(deployment(3), deployment(1)).lookup_finds(&declaring(3))), 3);
+    assert_eq!(admitted(update(deployment(3), deployment(2)).lookup_finds(&declaring(0))), 0, "0 is a declared count");
+    let outcome = update(deployment(3), deployment(5)).lookup_finds(&declaring(3)).run();
+    assert_eq!(outcome.warnings(), ["spec.replicas of MCPServer github is 3 and overrides the requested 5"]);
     assert_eq!(outcome.annotations(), ["replicas=requested=5 admitted=3 reason=declared"]);
 }
 
 #[test]
-fn a_declared_count_of_a_stdio_server_ends_at_one() {
+fn caps_the_declared_count_of_a_stdio_server() {
     let server = with(stdio(), "/spec/replicas", json!(3));
-    assert_eq!(admitted(create(deployment(1)).finds(&server)), 1);
-    assert_eq!(admitted(update(deployment(1), deployment(3)).finds(&server)), 1);
-    assert_eq!(admitted(update(deployment(1), deployment(0)).finds(&server)), 1);
+    assert_eq!(admitted(create(deployment(1)).lookup_finds(&server)), 1);
+    assert_eq!(admitted(update(deployment(1), deployment(3)).lookup_finds(&server)), 1);
+    assert_eq!(admitted(update(deployment(1), deployment(0)).lookup_finds(&server)), 1);
 }
 
 #[test]
-fn stdio_can_be_refused_or_only_warned_about() {
+fn rejects_or_warns_about_stdio_above_one_where_the_settings_say_so() {
     let case = |setting: &str| {
         let settings = json!({"stdioReplicas": setting});
-        update(deployment(1), deployment(3)).finds(&stdio()).settings(settings).run()
+        update(deployment(1), deployment(3)).lookup_finds(&stdio()).settings(settings).run()
     };
     let outcome = case("reject");
     let (code, message) = outcome.refusal().expect("is refused");
     assert_eq!(code, 422);
-    assert!(message.contains("spec.replicas is 3") && message.contains("stdio"), "{message}");
+    assert_eq!(
+        message,
+        "transport stdio supports 1 replica; spec.replicas requests 3: lower it to 1, or use transport streamable-http \
+         or sse"
+    );
     let outcome = case("warn");
     assert_eq!(outcome.changes(), [""; 0]);
     assert_eq!(
         outcome.warnings(),
         [
-            "stdio runs 1 replica; 3 requested in spec.replicas",
-            "spec.replicas 3 without Redis loses sessions; set sessionStorage.provider of the MCPServer to redis"
+            "transport stdio supports 1 replica; spec.replicas requests 3",
+            "3 replicas without Redis lose sessions; set spec.sessionStorage.provider of the MCPServer to redis"
         ]
     );
 }
 
 #[test]
-fn where_stdio_is_refused_a_declared_count_excuses_nothing() {
+fn rejects_stdio_above_one_even_where_the_count_is_declared() {
     let server = with(stdio(), "/spec/replicas", json!(3));
     let settings = json!({"stdioReplicas": "reject"});
-    assert!(create(deployment(3)).finds(&server).settings(settings).run().refusal().is_some());
+    assert!(create(deployment(3)).lookup_finds(&server).settings(settings).run().refusal().is_some());
     let settings = json!({"stdioReplicas": "warn"});
-    assert_eq!(admitted(create(deployment(1)).finds(&server).settings(settings)), 1, "a cap is not undone");
+    assert_eq!(
+        admitted(create(deployment(1)).lookup_finds(&server).settings(settings)),
+        1,
+        "a declared count is capped"
+    );
 }
 
 #[test]
-fn an_object_that_broke_the_rule_already_may_be_edited_but_not_made_worse() {
+fn accepts_updates_that_do_not_raise_a_count_which_violated_a_rule_before() {
     let settings = json!({"stdioReplicas": "reject", "sessionStorage": "reject"});
     for server in [stdio(), mcpserver(json!({"transport": "sse"}))] {
         let refused = |old, new| {
             let case = update(deployment(old), deployment(new)).settings(settings.clone());
-            case.finds(&server).run().refusal().is_some()
+            case.lookup_finds(&server).run().refusal().is_some()
         };
         assert!(!refused(3, 3));
         assert!(!refused(3, 2));
@@ -118,97 +126,113 @@ fn an_object_that_broke_the_rule_already_may_be_edited_but_not_made_worse() {
 }
 
 #[test]
-fn sessions_at_risk_are_told_to_the_person_who_scales() {
-    let outcome = update(deployment(1), deployment(3)).finds(&mcpserver(json!({"transport": "sse"}))).run();
+fn warns_about_replicas_without_shared_sessions() {
+    let outcome = update(deployment(1), deployment(3)).lookup_finds(&mcpserver(json!({"transport": "sse"}))).run();
     assert_eq!(
         outcome.warnings(),
-        ["spec.replicas 3 without Redis loses sessions; set sessionStorage.provider of the MCPServer to redis"]
+        ["3 replicas without Redis lose sessions; set spec.sessionStorage.provider of the MCPServer to redis"]
     );
     assert_eq!(outcome.changes(), [""; 0]);
 }
 
 #[test]
-fn an_operators_reset_of_a_count_nobody_declared_is_undone() {
+fn undoes_a_reset_by_the_operator_where_no_count_is_declared() {
     let reset = || update(deployment(3), deployment(1)).by(OPERATOR);
-    assert_eq!(admitted(reset().finds(&http())), 3);
-    assert_eq!(reset().finds(&http()).run().annotations(), ["replicas=requested=1 admitted=3 reason=preserved"]);
-    assert_eq!(admitted(reset().finds(&http()).settings(json!({"preserveScaling": false}))), 1);
-    assert_eq!(admitted(reset().finds(&declaring(1))), 1, "a declared change is never undone");
-    assert_eq!(admitted(reset().finds(&stdio())), 1, "the operator's own stdio cap stands");
-    assert_eq!(admitted(update(deployment(0), deployment(1)).by(OPERATOR).finds(&http())), 0, "scaled to zero");
-    assert_eq!(admitted(update(deployment(3), deployment(1)).finds(&http())), 1, "a person may");
-    assert_eq!(admitted(update(deployment(3), deployment(1)).by(HPA).finds(&http())), 1, "an autoscaler may");
-    assert_eq!(admitted(create(deployment(1)).by(OPERATOR).finds(&http())), 1, "nothing to preserve on CREATE");
+    assert_eq!(admitted(reset().lookup_finds(&http())), 3);
+    assert_eq!(reset().lookup_finds(&http()).run().annotations(), ["replicas=requested=1 admitted=3 reason=preserved"]);
+    assert_eq!(admitted(reset().lookup_finds(&http()).settings(json!({"preserveScaling": false}))), 1);
+    assert_eq!(admitted(reset().lookup_finds(&declaring(1))), 1, "a declared count applies");
+    assert_eq!(admitted(reset().lookup_finds(&stdio())), 1, "stdio stays capped");
+    assert_eq!(
+        admitted(update(deployment(0), deployment(1)).by(OPERATOR).lookup_finds(&http())),
+        0,
+        "a count of 0 is preserved"
+    );
+    assert_eq!(admitted(update(deployment(3), deployment(1)).lookup_finds(&http())), 1, "a person may scale down");
+    assert_eq!(
+        admitted(update(deployment(3), deployment(1)).by(AUTOSCALER).lookup_finds(&http())),
+        1,
+        "an autoscaler may scale down"
+    );
+    assert_eq!(admitted(create(deployment(1)).by(OPERATOR).lookup_finds(&http())), 1, "a CREATE has no old count");
 }
 
 #[test]
-fn controllers_get_no_warnings() {
-    for user in [OPERATOR, HPA, "system:kube-controller-manager"] {
-        let outcome = update(with(deployment(1), GRACE, json!(5)), with(deployment(3), GRACE, json!(5)));
-        let outcome = outcome.by(user).finds(&stdio()).run();
+fn does_not_warn_controllers() {
+    for user in [OPERATOR, AUTOSCALER, "system:kube-controller-manager"] {
+        let outcome = update(with(deployment(1), GRACE_PERIOD, json!(5)), with(deployment(3), GRACE_PERIOD, json!(5)));
+        let outcome = outcome.by(user).lookup_finds(&stdio()).run();
         assert_eq!(outcome.warnings(), [""; 0], "{user}");
-        assert_eq!(outcome.annotations().len(), 3, "{user} is audited all the same");
+        assert_eq!(outcome.annotations().len(), 3, "audit annotations are written for {user} too");
     }
 }
 
 #[test]
-fn grace_periods_are_raised_to_the_floor() {
-    let graced = |seconds: Value| update(deployment(1), with(deployment(1), GRACE, seconds));
-    let outcome = graced(json!(10)).run();
+fn raises_a_short_grace_period_to_the_minimum() {
+    let requesting = |seconds: Value| update(deployment(1), with(deployment(1), GRACE_PERIOD, seconds));
+    let outcome = requesting(json!(10)).run();
     assert_eq!(outcome.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=30"]);
-    assert_eq!(outcome.warnings(), ["termination grace period floor is 30 s; 10 requested"]);
+    assert_eq!(
+        outcome.warnings(),
+        ["the termination grace period should be at least 30 s; the pod template requests 10 s"]
+    );
     assert_eq!(outcome.annotations(), ["termination-grace-period=requested=10 admitted=30"]);
     for short in [json!(0), json!(-1), json!(29), json!(null)] {
-        assert_eq!(graced(short.clone()).run().object().pointer(GRACE), Some(&json!(30)), "{short}");
+        assert_eq!(requesting(short.clone()).run().object().pointer(GRACE_PERIOD), Some(&json!(30)), "{short}");
     }
-    let absent = update(deployment(1), with(deployment(1), GRACE, None)).run();
+    let absent = update(deployment(1), with(deployment(1), GRACE_PERIOD, None)).run();
     assert_eq!(absent.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=30"]);
-    graced(json!(30)).run().assert_silent("the floor");
-    graced(json!(3600)).run().assert_silent("longer");
+    assert_eq!(
+        absent.warnings(),
+        ["the termination grace period should be at least 30 s; the pod template requests none"]
+    );
+    requesting(json!(30)).run().assert_accepted_as_is("the minimum");
+    requesting(json!(3600)).run().assert_accepted_as_is("a longer grace period");
 }
 
 #[test]
-fn the_grace_floor_is_a_setting() {
-    let case = |floor: i64, seconds: i64| {
-        let case = update(deployment(1), with(deployment(1), GRACE, json!(seconds)));
-        case.settings(json!({"terminationGracePeriodSeconds": floor})).run()
+fn takes_the_minimum_grace_period_from_the_settings() {
+    let outcome = |minimum: i64, seconds: i64| {
+        let case = update(deployment(1), with(deployment(1), GRACE_PERIOD, json!(seconds)));
+        case.settings(json!({"terminationGracePeriodSeconds": minimum})).run()
     };
-    assert_eq!(case(120, 60).object().pointer(GRACE), Some(&json!(120)));
-    case(0, 1).assert_silent("0 leaves it alone");
+    assert_eq!(outcome(120, 60).object().pointer(GRACE_PERIOD), Some(&json!(120)));
+    outcome(0, 1).assert_accepted_as_is("a minimum of 0 turns the rule off");
 }
 
 #[test]
-fn count_and_grace_period_change_together() {
-    let outcome = create(with(deployment(3), GRACE, json!(5))).finds(&stdio()).run();
+fn changes_count_and_grace_period_together() {
+    let outcome = create(with(deployment(3), GRACE_PERIOD, json!(5))).lookup_finds(&stdio()).run();
     let mut changes = outcome.changes();
     changes.sort();
     assert_eq!(changes, ["/spec/replicas=1", "/spec/template/spec/terminationGracePeriodSeconds=30"]);
 }
 
 #[test]
-fn an_absent_count_is_one() {
+fn takes_an_absent_count_for_one() {
     let absent = with(deployment(1), "/spec/replicas", None);
-    create(absent.clone()).finds(&stdio()).run().assert_silent("absent");
-    assert_eq!(admitted(create(absent).finds(&declaring(3))), 3);
+    create(absent.clone()).lookup_finds(&stdio()).run().assert_accepted_as_is("no spec.replicas");
+    assert_eq!(admitted(create(absent).lookup_finds(&declaring(3))), 3);
 }
 
 #[test]
-fn a_lookup_is_made_only_where_it_can_matter() {
-    // Without a custom resource to find, a lookup fails the test.
-    update(deployment(1), deployment(1)).run().assert_silent("one stays one");
-    update(deployment(0), deployment(0)).run().assert_silent("zero stays zero");
+fn looks_up_only_where_the_answer_can_matter() {
+    // A lookup fails the test here.
+    update(deployment(1), deployment(1)).run().assert_accepted_as_is("the count stays 1");
+    update(deployment(0), deployment(0)).run().assert_accepted_as_is("the count stays 0");
     let other_change = with(deployment(1), "/metadata/labels/x", json!("y"));
-    update(deployment(1), other_change).by(OPERATOR).run().assert_silent("something else changed");
-    let outcome = update(deployment(3), deployment(3)).finds(&stdio()).run();
-    assert_eq!(outcome.lookups.len(), 1, "three may have become too many");
+    update(deployment(1), other_change).by(OPERATOR).run().assert_accepted_as_is("the update changes something else");
+    let outcome = update(deployment(3), deployment(3)).lookup_finds(&stdio()).run();
+    assert_eq!(outcome.lookups.len(), 1, "a count above 1 is checked even where it stays");
 }
 
 #[test]
-fn what_is_not_toolhives_is_let_through_unread() {
+fn ignores_deployments_that_are_not_toolhives() {
+    let without_owner = || with(deployment(3), "/metadata/ownerReferences", None);
     let foreign = [
-        with(with(deployment(3), "/metadata/ownerReferences", None), "/metadata/labels", None),
-        with(with(deployment(3), "/metadata/ownerReferences", None), "/metadata/labels/toolhive", json!("false")),
-        with(with(deployment(3), "/metadata/ownerReferences", None), "/metadata/labels/toolhive-name", None),
+        with(without_owner(), "/metadata/labels", None),
+        with(without_owner(), "/metadata/labels/toolhive", json!("false")),
+        with(without_owner(), "/metadata/labels/toolhive-name", None),
         {
             let mut deployment = deployment(3);
             deployment["metadata"]["ownerReferences"][0]["apiVersion"] = json!("example.com/v1");
@@ -221,22 +245,22 @@ fn what_is_not_toolhives_is_let_through_unread() {
         },
     ];
     for deployment in foreign {
-        let deployment = with(deployment, GRACE, json!(1));
-        create(deployment.clone()).run().assert_silent(&deployment["metadata"].to_string());
+        let deployment = with(deployment, GRACE_PERIOD, json!(1));
+        create(deployment.clone()).run().assert_accepted_as_is(&deployment["metadata"].to_string());
     }
 }
 
 #[test]
-fn what_becomes_toolhives_is_judged_whatever_it_was_before() {
-    let unmarked =
+fn validates_a_deployment_that_becomes_toolhives_with_the_update() {
+    let foreign =
         |replicas| with(with(deployment(replicas), "/metadata/ownerReferences", None), "/metadata/labels", None);
-    assert_eq!(admitted(update(unmarked(3), deployment(3)).finds(&stdio())), 1);
-    assert_eq!(admitted(update(unmarked(1), deployment(3)).finds(&stdio())), 1);
-    update(deployment(3), unmarked(3)).run().assert_silent("no longer ToolHive's");
+    assert_eq!(admitted(update(foreign(3), deployment(3)).lookup_finds(&stdio())), 1);
+    assert_eq!(admitted(update(foreign(1), deployment(3)).lookup_finds(&stdio())), 1);
+    update(deployment(3), foreign(3)).run().assert_accepted_as_is("no longer ToolHive's");
 }
 
 #[test]
-fn the_controller_owner_decides_and_labels_only_where_there_is_none() {
+fn finds_the_owner_by_controller_reference_and_by_labels_only_without_one() {
     let owned = |owners: Value| with(deployment(3), "/metadata/ownerReferences", owners);
     let toolhive = |controller| {
         json!({"apiVersion": "toolhive.stacklok.dev/v1beta1", "kind": "MCPServer", "name": "other",
@@ -245,23 +269,24 @@ fn the_controller_owner_decides_and_labels_only_where_there_is_none() {
     let foreign = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "x", "controller": true});
     let other = with(stdio(), "/metadata/name", json!("other"));
 
-    create(owned(json!([toolhive(false), foreign]))).run().assert_silent("controlled by something else");
+    create(owned(json!([toolhive(false), foreign]))).run().assert_accepted_as_is("controlled by something else");
     assert_eq!(
         admitted(
-            create(owned(json!([with(foreign.clone(), "/controller", json!(false)), toolhive(true)]))).finds(&other)
+            create(owned(json!([with(foreign.clone(), "/controller", json!(false)), toolhive(true)])))
+                .lookup_finds(&other)
         ),
         1
     );
-    let by_labels = create(owned(json!([toolhive(false)]))).finds(&stdio()).run();
+    let by_labels = create(owned(json!([toolhive(false)]))).lookup_finds(&stdio()).run();
     assert_eq!(by_labels.lookups, ["toolhive.stacklok.dev/v1beta1 MCPServer default/github"]);
-    assert_eq!(admitted(create(owned(json!(null))).finds(&stdio())), 1, "labels alone");
+    assert_eq!(admitted(create(owned(json!(null))).lookup_finds(&stdio())), 1, "labels alone");
 }
 
 #[test]
-fn the_owners_own_api_version_is_asked_first_then_the_other() {
+fn looks_up_the_owners_api_version_first_and_then_the_other() {
     let mut old = deployment(3);
     old["metadata"]["ownerReferences"][0]["apiVersion"] = json!("toolhive.stacklok.dev/v1alpha1");
-    let outcome = create(old).finds(&stdio()).run();
+    let outcome = create(old).lookup_finds(&stdio()).run();
     assert_eq!(outcome.changes(), ["/spec/replicas=1"]);
     assert_eq!(
         outcome.lookups,
@@ -270,17 +295,18 @@ fn the_owners_own_api_version_is_asked_first_then_the_other() {
             "toolhive.stacklok.dev/v1beta1 MCPServer default/github"
         ]
     );
-    let not_yet_served = |request: &GetResourceRequest| {
+    let old_cluster = |request: &GetResourceRequest| {
         if request.api_version == "toolhive.stacklok.dev/v1beta1" {
             return Err(not_served(request));
         }
         Ok(br#"{"spec":{"transport":"stdio"}}"#.to_vec())
     };
-    assert_eq!(admitted(create(deployment(3)).host(Arc::new(not_yet_served))), 1);
+    assert_eq!(admitted(create(deployment(3)).host(Arc::new(old_cluster))), 1);
 }
 
-/// Lookups that come to nothing, each with whether it is a failure.
-fn failing_lookups() -> Vec<(&'static str, Case, bool)> {
+/// Requests whose lookup does not give a valid custom resource, each with a description and with whether the lookup
+/// failed. A custom resource that does not exist is no failure.
+fn unsuccessful_lookups() -> Vec<(&'static str, Case, bool)> {
     let answers = |answer: &'static [u8]| {
         let host = move |_: &GetResourceRequest| Ok(answer.to_vec());
         update(deployment(1), deployment(3)).host(Arc::new(host))
@@ -291,46 +317,57 @@ fn failing_lookups() -> Vec<(&'static str, Case, bool)> {
     };
     vec![
         ("not found", errors(not_found), false),
-        ("not served", errors(not_served), true),
+        ("API version not served", errors(not_served), true),
         ("unreachable", errors(|_| callback_failure("error trying to connect: tcp connect error")), true),
-        ("not granted", errors(|_| "Policy has not been granted access to Kubernetes resources".to_owned()), true),
-        ("no JSON", answers(b"<html>"), true),
-        ("no UTF-8", answers(b"\"\xff\""), true),
-        ("nothing", answers(b""), true),
+        (
+            "access not granted",
+            errors(|_| "Policy has not been granted access to Kubernetes resources".to_owned()),
+            true,
+        ),
+        ("not JSON", answers(b"<html>"), true),
+        ("not UTF-8", answers(b"\"\xff\""), true),
+        ("an empty answer", answers(b""), true),
         ("null", answers(b"null"), true),
         ("a list", answers(b"[]"), true),
         ("no spec", answers(b"{}"), true),
-        ("spec null", answers(br#"{"spec":null}"#), true),
-        ("spec a list", answers(br#"{"spec":[]}"#), true),
-        ("count a string", answers(br#"{"spec":{"replicas":"3"}}"#), true),
-        ("transport unknown", answers(br#"{"spec":{"transport":"STDIO"}}"#), true),
-        ("storage unknown", answers(br#"{"spec":{"sessionStorage":{"provider":"x"}}}"#), true),
+        ("a spec that is null", answers(br#"{"spec":null}"#), true),
+        ("a spec that is a list", answers(br#"{"spec":[]}"#), true),
+        ("a count that is a string", answers(br#"{"spec":{"replicas":"3"}}"#), true),
+        ("an unknown transport", answers(br#"{"spec":{"transport":"STDIO"}}"#), true),
+        ("an unknown storage", answers(br#"{"spec":{"sessionStorage":{"provider":"x"}}}"#), true),
     ]
 }
 
 #[test]
-fn a_lookup_that_comes_to_nothing_lets_the_count_be() {
-    for (what, case, is_failure) in failing_lookups() {
+fn leaves_the_count_alone_where_the_lookup_is_unsuccessful() {
+    for (description, case, is_failure) in unsuccessful_lookups() {
         let outcome = case.run();
-        assert!(outcome.response.allowed, "{what}");
-        assert_eq!(outcome.changes(), [""; 0], "{what}");
+        assert!(outcome.response.allowed, "{description}");
+        assert_eq!(outcome.changes(), [""; 0], "{description}");
         if is_failure {
-            assert_eq!(outcome.warnings(), ["MCPServer could not be read; spec.replicas is unchecked"], "{what}");
-            assert_eq!(outcome.annotations(), ["lookup=failed"], "{what}");
+            assert_eq!(
+                outcome.warnings(),
+                ["MCPServer github could not be read; spec.replicas was not checked"],
+                "{description}"
+            );
+            assert_eq!(outcome.annotations(), ["lookup=failed"], "{description}");
         } else {
-            outcome.assert_silent(what);
+            outcome.assert_accepted_as_is(description);
         }
     }
 }
 
 #[test]
-fn a_lookup_that_fails_refuses_where_the_settings_say_so() {
-    for (what, case, is_failure) in failing_lookups() {
+fn rejects_a_failed_lookup_where_the_settings_say_so() {
+    for (description, case, is_failure) in unsuccessful_lookups() {
         let refusal = case.settings(json!({"onLookupFailure": "reject"})).run().refusal();
-        assert_eq!(refusal.is_some(), is_failure, "{what}");
+        assert_eq!(refusal.is_some(), is_failure, "{description}");
         if let Some((code, message)) = refusal {
             assert_eq!(code, 503);
-            assert_eq!(message, "MCPServer github could not be read, so spec.replicas cannot be checked: try again");
+            assert_eq!(
+                message,
+                "MCPServer github could not be read, so that spec.replicas cannot be checked: try again"
+            );
         }
     }
     let unreachable = Arc::new(|_: &GetResourceRequest| Err(callback_failure("timeout")));
@@ -338,33 +375,36 @@ fn a_lookup_that_fails_refuses_where_the_settings_say_so() {
     assert_eq!(
         unchanged.settings(json!({"onLookupFailure": "reject"})).run().refusal(),
         None,
-        "the count is as it was"
+        "the count does not change"
     );
 }
 
 #[test]
-fn the_grace_floor_needs_no_lookup() {
+fn raises_the_grace_period_where_the_lookup_fails() {
     let unreachable = Arc::new(|_: &GetResourceRequest| Err(callback_failure("timeout")));
-    let outcome = create(with(deployment(3), GRACE, json!(1))).host(unreachable).run();
+    let outcome = create(with(deployment(3), GRACE_PERIOD, json!(1))).host(unreachable).run();
     assert_eq!(outcome.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=30"]);
 }
 
 #[test]
-fn deleting_is_never_in_the_way() {
+fn accepts_deletions() {
     let deleted = |replicas| with(deployment(replicas), "/metadata/deletionTimestamp", json!("2026-11-20T00:00:00Z"));
-    update(deleted(1), deleted(3)).run().assert_silent("being deleted");
-    let case = create(deployment(3)).request("operation", json!("DELETE"));
-    case.request("object", json!(null)).request("oldObject", deployment(3)).run().assert_silent("DELETE");
+    update(deleted(1), deleted(3)).run().assert_accepted_as_is("an update of a Deployment that is being deleted");
+    let case = create(deployment(3)).with_member("operation", json!("DELETE"));
+    case.with_member("object", json!(null))
+        .with_member("oldObject", deployment(3))
+        .run()
+        .assert_accepted_as_is("DELETE");
 }
 
 #[test]
-fn unknown_fields_and_the_order_of_names_survive() {
+fn keeps_unknown_fields_and_the_order_of_members() {
     let text = r#"{"zz":[1.0,1e3,"\u00fc"],"spec":{"y":{"replicas":7},"replicas":3,"b":null,"a":[],"template":{"spec":{"terminationGracePeriodSeconds":30}}},"metadata":{"labels":{"toolhive":"true","toolhive-name":"github"}},"kind":"Deployment","apiVersion":"apps/v1","aa":18446744073709551615}"#;
     let request = format!(
         r#"{{"request":{{"uid":"1","kind":{{"group":"apps","version":"v1","kind":"Deployment"}},"operation":"CREATE","namespace":"default","object":{text}}},"settings":null}}"#
     );
     let host = Arc::new(|_: &GetResourceRequest| Ok(br#"{"spec":{"transport":"stdio"}}"#.to_vec()));
-    let answer = crate::harness::policy().call("validate", request.as_bytes(), host).expect("answers");
+    let answer = policy().call("validate", request.as_bytes(), host).expect("answers");
     let answer = String::from_utf8(answer).expect("is UTF-8");
     let expected = text.replace(r#""replicas":3"#, r#""replicas":1"#);
     assert!(answer.ends_with(&format!(r#","mutated_object":{expected}}}"#)), "{answer}");

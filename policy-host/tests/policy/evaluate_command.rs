@@ -1,4 +1,4 @@
-//! The `evaluate` command as a person runs it.
+//! Shows the output and the exit code of the `evaluate` command for valid and invalid arguments.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -24,7 +24,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("is UTF-8")
 }
 
-/// The one line of JSON on standard output.
+/// The response in the single line on standard output of a run that succeeds.
 #[track_caller]
 fn response(output: &Output) -> Value {
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -33,7 +33,7 @@ fn response(output: &Output) -> Value {
     serde_json::from_str(&line).expect("is JSON")
 }
 
-/// The one line on standard error of a run that fails.
+/// The single line on standard error of a run that fails.
 #[track_caller]
 fn failure(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
@@ -44,7 +44,7 @@ fn failure(output: &Output) -> String {
 }
 
 #[test]
-fn json_in_the_shape_that_kwctl_prints() {
+fn prints_the_json_that_kwctl_prints() {
     let response = response(&evaluate(&["--request-path", REQUEST, "--cluster", CLUSTER]));
     assert_eq!(
         response,
@@ -57,13 +57,13 @@ fn json_in_the_shape_that_kwctl_prints() {
                 "replicas": "requested=3 admitted=1 reason=stdio",
                 "stdio-replicas": "spec.replicas=3"
             },
-            "warnings": ["stdio runs 1 replica; 3 requested in spec.replicas"]
+            "warnings": ["transport stdio supports 1 replica; spec.replicas requests 3"]
         })
     );
 }
 
 #[test]
-fn a_rejection_is_no_failure() {
+fn succeeds_where_the_policy_rejects_the_request() {
     let arguments = ["-r", REQUEST, "--cluster", CLUSTER, "--settings-path", "test_data/settings/reject.yaml"];
     let rejected = response(&evaluate(&arguments));
     assert_eq!(rejected["allowed"], false);
@@ -74,7 +74,7 @@ fn a_rejection_is_no_failure() {
 }
 
 #[test]
-fn output_for_people() {
+fn prints_a_report_with_output_human() {
     let output = evaluate(&["-r", REQUEST, "--cluster", CLUSTER, "--output", "human"]);
     let report = text(&output.stdout);
     assert!(report.contains("UPDATE Deployment (apps/v1) default/github by kubernetes-admin"), "{report}");
@@ -82,8 +82,8 @@ fn output_for_people() {
 }
 
 #[test]
-fn a_bare_request_on_standard_input() {
-    let review = std::fs::read_to_string(repository().join(REQUEST)).expect("is there");
+fn reads_an_admission_request_from_standard_input() {
+    let review = std::fs::read_to_string(repository().join(REQUEST)).expect("exists");
     let bare = serde_json::from_str::<Value>(&review).expect("is JSON")["request"].to_string();
     let mut child = command(&["--request-path", "-", "--cluster", CLUSTER])
         .stdin(Stdio::piped())
@@ -96,21 +96,21 @@ fn a_bare_request_on_standard_input() {
 }
 
 #[test]
-fn without_a_cluster_nothing_is_found() {
+fn finds_no_custom_resource_without_a_cluster() {
     let response = response(&evaluate(&["-r", REQUEST]));
     assert_eq!(response["allowed"], true);
     assert_eq!(response.get("patch"), None);
 }
 
 #[test]
-fn a_recorded_session_answers() {
+fn answers_lookups_from_a_recorded_session() {
     let session = "test_data/sessions/github-is-stdio.yaml";
     let response = response(&evaluate(&["-r", REQUEST, "--replay-host-capabilities-interactions", session]));
     assert_eq!(response["patchType"], "JSONPatch");
 }
 
 #[test]
-fn what_is_left_of_a_session_is_told() {
+fn warns_about_recorded_exchanges_that_were_not_replayed() {
     let request = "test_data/requests/deployment-foreign.json";
     let session = "test_data/sessions/github-is-stdio.yaml";
     let output = evaluate(&["-r", request, "--replay-host-capabilities-interactions", session]);
@@ -119,8 +119,8 @@ fn what_is_left_of_a_session_is_told() {
 }
 
 #[test]
-fn bad_input_is_one_clear_line() {
-    for (arguments, says) in [
+fn reports_bad_input_in_one_line() {
+    for (arguments, expected) in [
         (&["-r", "missing.json"][..], "missing.json"),
         (&["-r", "README.md"], "not JSON"),
         (&["-r", "test_data/cluster/mcpservers.yaml"], "not JSON"),
@@ -134,12 +134,12 @@ fn bad_input_is_one_clear_line() {
         (&["-r", REQUEST, "Makefile"], "Makefile is no policy module"),
     ] {
         let line = failure(&evaluate(arguments));
-        assert!(line.contains(says), "{arguments:?}: {line}");
+        assert!(line.contains(expected), "{arguments:?}: {line}");
     }
 }
 
 #[test]
-fn a_request_that_lacks_a_member_is_told_which() {
+fn names_the_missing_member_of_a_request() {
     let mut child = command(&["--request-path", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -153,8 +153,8 @@ fn a_request_that_lacks_a_member_is_told_which() {
 }
 
 #[test]
-fn a_module_that_fails_is_a_failure() {
-    // It knows no settings, so it has no `validate_settings`.
+fn fails_where_the_module_fails() {
+    // The empty guest has no operation `validate_settings`.
     let line = failure(&evaluate(&["-r", REQUEST, "target/empty-guest.wasm"]));
     assert!(line.contains("No handler registered"), "{line}");
 }

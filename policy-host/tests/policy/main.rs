@@ -1,19 +1,37 @@
-//! The real module in the real host, from the design's decision tables outward. One test program, so that the module is
-//! compiled once for all of it.
+//! Tests of the policy module as it ships: they load `policy.wasm` into the WebAssembly host that Kubewarden uses, send it
+//! admission requests and check its responses. `make policy.wasm` builds the module.
+//!
+//! They are one test program, so that the module is compiled once for all of them.
 
+/// Requests to create or update a `HorizontalPodAutoscaler` or a KEDA `ScaledObject`.
 mod autoscaler;
+/// Malformed requests, objects and settings: the module rejects or ignores them and never traps.
 mod bad_input;
+/// Limits for the size of the module, and for the instructions and the memory that an evaluation takes.
 mod budgets;
+/// Random sequences of writes by people, autoscalers and ToolHive: the replica counts settle.
+mod convergence;
+/// Requests to create or update a Deployment: replicas, grace period, owner and lookup.
 mod deployment;
+/// The command line of `evaluate`.
 mod evaluate_command;
-mod fixtures;
+/// Builders for objects and requests, and the outcome of a request; every other file uses them.
 mod harness;
-mod kinds;
+/// Requests to create or update an `MCPServer`.
 mod mcpserver;
+/// The metadata, manifests and documents that describe the policy agree with the module.
 mod metadata;
-mod model;
+/// `VirtualMCPServer`, `MCPRemoteProxy` and their Deployments.
+mod other_kinds;
+/// Statements that hold for every request, checked with random requests.
 mod properties;
+/// The resets of replica counts that older releases of ToolHive make, write by write.
 mod resets;
+/// Requests to update a Scale: `kubectl scale` and autoscalers.
 mod scale;
+/// The settings of the policy: valid and invalid values.
 mod settings;
+/// Requests to create or update a StatefulSet.
 mod statefulset;
+/// The example requests in `test_data`, which `make run` evaluates.
+mod test_data;

@@ -1,20 +1,23 @@
-//! The row for MCPServer: what its spec declares is warned about, or capped or refused where the settings say so.
+//! Shows the decisions for an `MCPServer`: the policy warns about the counts that its spec declares, or caps or rejects them
+//! where the settings say so.
 
+use mcp_scaling_rules::kind::API_VERSIONS;
+use mcp_scaling_rules::labels;
 use serde_json::{Value, json};
 
 use crate::harness::{OPERATOR, create, mcpserver, update, with};
 
-const TWO_STDIO: &str = "stdio runs 1 replica; 2 requested in spec.replicas";
-const TWO_BACKENDS_STDIO: &str = "stdio runs 1 replica; 2 requested in spec.backendReplicas";
-const TWO_UNSHARED: &str =
-    "spec.replicas 2 without Redis loses sessions; set sessionStorage.provider of the MCPServer to redis";
+const STDIO: &str = "transport stdio supports 1 replica; spec.replicas requests 2";
+const BACKEND_STDIO: &str = "transport stdio supports 1 replica; spec.backendReplicas requests 2";
+const SESSIONS: &str =
+    "2 replicas without Redis lose sessions; set spec.sessionStorage.provider of the MCPServer to redis";
 
 fn redis() -> Value {
     json!({"provider": "redis", "address": "redis:6379"})
 }
 
 #[test]
-fn counts_that_break_no_rule_pass_in_silence() {
+fn accepts_counts_that_violate_no_rule() {
     for spec in [
         json!({}),
         json!({"replicas": 0}),
@@ -23,88 +26,92 @@ fn counts_that_break_no_rule_pass_in_silence() {
         json!({"transport": "sse", "replicas": 2, "backendReplicas": 3, "sessionStorage": redis()}),
         json!({"transport": "streamable-http", "replicas": 9, "sessionStorage": redis()}),
     ] {
-        create(mcpserver(spec.clone())).run().assert_silent(&spec.to_string());
+        create(mcpserver(spec.clone())).run().assert_accepted_as_is(&spec.to_string());
     }
 }
 
 #[test]
-fn stdio_above_one_is_warned_about_and_audited() {
+fn warns_about_stdio_above_one() {
     let outcome = create(mcpserver(json!({"transport": "stdio", "replicas": 2, "sessionStorage": redis()}))).run();
-    assert_eq!(outcome.warnings(), [TWO_STDIO]);
+    assert_eq!(outcome.warnings(), [STDIO]);
     assert_eq!(outcome.annotations(), ["stdio-replicas=spec.replicas=2"]);
     assert_eq!(outcome.changes(), [""; 0]);
     assert_eq!(outcome.refusal(), None);
 }
 
 #[test]
-fn an_absent_transport_is_stdio() {
+fn takes_an_absent_transport_for_stdio() {
     let outcome = create(mcpserver(json!({"replicas": 2, "sessionStorage": redis()}))).run();
-    assert_eq!(outcome.warnings(), [TWO_STDIO]);
+    assert_eq!(outcome.warnings(), [STDIO]);
 }
 
 #[test]
-fn backend_replicas_count_too() {
+fn validates_spec_backend_replicas_too() {
     let outcome = create(mcpserver(json!({"backendReplicas": 2, "sessionStorage": redis()}))).run();
-    assert_eq!(outcome.warnings(), [TWO_BACKENDS_STDIO]);
+    assert_eq!(outcome.warnings(), [BACKEND_STDIO]);
     let outcome = create(mcpserver(json!({"transport": "sse", "backendReplicas": 2}))).run();
-    assert_eq!(outcome.warnings(), [TWO_UNSHARED.replace("spec.replicas", "spec.backendReplicas")]);
+    assert_eq!(outcome.warnings(), [SESSIONS]);
+    assert_eq!(outcome.annotations(), ["sessions-at-risk=spec.backendReplicas=2"]);
 }
 
 #[test]
-fn replicas_without_redis_are_warned_about() {
+fn warns_about_replicas_without_shared_sessions() {
     for storage in [json!(null), json!({}), json!({"provider": "memory"})] {
         let spec = json!({"transport": "sse", "replicas": 2, "sessionStorage": storage});
         let outcome = create(mcpserver(spec)).run();
-        assert_eq!(outcome.warnings(), [TWO_UNSHARED]);
+        assert_eq!(outcome.warnings(), [SESSIONS]);
         assert_eq!(outcome.annotations(), ["sessions-at-risk=spec.replicas=2"]);
     }
 }
 
 #[test]
-fn stdio_without_redis_raises_both() {
+fn warns_about_stdio_and_sessions_together() {
     let outcome = create(mcpserver(json!({"replicas": 2}))).run();
-    assert_eq!(outcome.warnings(), [TWO_STDIO, TWO_UNSHARED]);
+    assert_eq!(outcome.warnings(), [STDIO, SESSIONS]);
 }
 
 #[test]
-fn the_default_storage_is_a_setting() {
+fn takes_the_default_storage_from_the_settings() {
     let server = mcpserver(json!({"transport": "sse", "replicas": 2}));
-    create(server).settings(json!({"defaultSessionStorage": "redis"})).run().assert_silent("redis by default");
+    create(server)
+        .settings(json!({"defaultSessionStorage": "redis"}))
+        .run()
+        .assert_accepted_as_is("Redis is the default");
     let declared = mcpserver(json!({"transport": "sse", "replicas": 2, "sessionStorage": {"provider": "memory"}}));
     let outcome = create(declared).settings(json!({"defaultSessionStorage": "redis"})).run();
-    assert_eq!(outcome.warnings(), [TWO_UNSHARED], "what is declared wins over the default");
+    assert_eq!(outcome.warnings(), [SESSIONS], "the declared storage overrides the default");
 }
 
 #[test]
-fn session_storage_can_be_ignored_or_insisted_on() {
+fn ignores_or_rejects_replicas_without_shared_sessions_where_the_settings_say_so() {
     let server = || mcpserver(json!({"transport": "sse", "replicas": 2}));
-    create(server()).settings(json!({"sessionStorage": "ignore"})).run().assert_silent("ignored");
+    create(server()).settings(json!({"sessionStorage": "ignore"})).run().assert_accepted_as_is("the setting ignore");
     let outcome = create(server()).settings(json!({"sessionStorage": "reject"})).run();
     let (code, message) = outcome.refusal().expect("is refused");
     assert_eq!(code, 422);
     assert_eq!(
         message,
-        "spec.replicas is 2, but replicas share sessions only in Redis: lower it to 1, or set \
+        "spec.replicas requests 2, and replicas share sessions only in Redis: lower it to 1, or set \
          spec.sessionStorage.provider of the MCPServer to redis"
     );
 }
 
 #[test]
-fn a_declared_count_is_refused_where_the_settings_say_so() {
+fn rejects_stdio_above_one_where_the_settings_say_so() {
     let reject = json!({"declaredReplicas": "reject"});
     let outcome = create(mcpserver(json!({"replicas": 2, "sessionStorage": redis()}))).settings(reject).run();
     let (code, message) = outcome.refusal().expect("is refused");
     assert_eq!(code, 422);
     assert_eq!(
         message,
-        "spec.replicas is 2, but an MCPServer with transport stdio runs 1 replica: lower it to 1, or use transport \
-         streamable-http or sse"
+        "transport stdio supports 1 replica; spec.replicas requests 2: lower it to 1, or use transport streamable-http \
+         or sse"
     );
-    assert_eq!(outcome.warnings(), [""; 0], "the refusal says it already");
+    assert_eq!(outcome.warnings(), [""; 0], "the refusal takes the place of the warning");
 }
 
 #[test]
-fn two_refusals_are_told_in_one() {
+fn gives_both_reasons_in_one_refusal() {
     let settings = json!({"declaredReplicas": "reject", "sessionStorage": "reject"});
     let (_, message) =
         create(mcpserver(json!({"replicas": 2}))).settings(settings).run().refusal().expect("is refused");
@@ -112,7 +119,7 @@ fn two_refusals_are_told_in_one() {
 }
 
 #[test]
-fn a_declared_count_is_capped_with_a_trace_where_the_settings_say_so() {
+fn caps_stdio_and_annotates_the_requested_counts_where_the_settings_say_so() {
     let cap = json!({"declaredReplicas": "cap"});
     let server = mcpserver(json!({"replicas": 3, "backendReplicas": 2, "image": "x"}));
     let outcome = create(server).settings(cap.clone()).run();
@@ -124,20 +131,20 @@ fn a_declared_count_is_capped_with_a_trace_where_the_settings_say_so() {
     );
     assert_eq!(
         outcome.warnings(),
-        ["stdio runs 1 replica; 3 requested in spec.replicas", TWO_BACKENDS_STDIO],
-        "one replica shares its sessions with nobody"
+        [STDIO.replace("requests 2", "requests 3").as_str(), BACKEND_STDIO],
+        "there is no warning about sessions for the admitted single replica"
     );
-    update(object.clone(), object).settings(cap).run().assert_silent("once capped, there is nothing more to do");
+    update(object.clone(), object).settings(cap).run().assert_accepted_as_is("the capped MCPServer");
 }
 
 #[test]
-fn the_trace_leaves_other_annotations_alone() {
+fn leaves_other_annotations_alone() {
     let annotated = |annotations| with(mcpserver(json!({"replicas": 3})), "/metadata/annotations", annotations);
-    let trace = "mcpserver-scaling-policy/requested-replicas";
+    let requested = labels::REQUESTED_REPLICAS;
     for (before, after) in [
-        (json!(null), json!({trace: "spec.replicas=3"})),
-        (json!({"a/b": "c"}), json!({"a/b": "c", trace: "spec.replicas=3"})),
-        (json!({trace: "spec.replicas=9"}), json!({trace: "spec.replicas=3"})),
+        (json!(null), json!({requested: "spec.replicas=3"})),
+        (json!({"a/b": "c"}), json!({"a/b": "c", requested: "spec.replicas=3"})),
+        (json!({requested: "spec.replicas=9"}), json!({requested: "spec.replicas=3"})),
     ] {
         let outcome = create(annotated(before)).settings(json!({"declaredReplicas": "cap"})).run();
         assert_eq!(outcome.object()["metadata"]["annotations"], after);
@@ -145,78 +152,79 @@ fn the_trace_leaves_other_annotations_alone() {
 }
 
 #[test]
-fn only_stdio_is_capped() {
+fn caps_stdio_only() {
     let server = mcpserver(json!({"transport": "sse", "replicas": 3, "sessionStorage": redis()}));
-    create(server).settings(json!({"declaredReplicas": "cap"})).run().assert_silent("sse");
+    create(server).settings(json!({"declaredReplicas": "cap"})).run().assert_accepted_as_is("sse");
 }
 
 #[test]
-fn the_operator_is_audited_but_not_warned() {
+fn writes_audit_annotations_but_no_warnings_for_the_operator() {
     let outcome = create(mcpserver(json!({"replicas": 2}))).by(OPERATOR).run();
     assert_eq!(outcome.warnings(), [""; 0]);
     assert_eq!(outcome.annotations(), ["sessions-at-risk=spec.replicas=2", "stdio-replicas=spec.replicas=2"]);
 }
 
 #[test]
-fn who_the_operator_is_can_be_set() {
+fn takes_the_operators_accounts_from_the_settings() {
     let settings = json!({"operatorServiceAccounts": ["system:serviceaccount:mcp:op"]});
     let server = || mcpserver(json!({"transport": "sse", "replicas": 2}));
     let case = || create(server()).settings(settings.clone());
     assert_eq!(case().by("system:serviceaccount:mcp:op").run().warnings(), [""; 0]);
-    assert_eq!(case().by(OPERATOR).run().warnings(), [TWO_UNSHARED], "no longer the operator");
+    assert_eq!(case().by(OPERATOR).run().warnings(), [SESSIONS], "the default account is no longer the operator's");
 }
 
 #[test]
-fn a_request_without_a_user_is_warned_like_a_person() {
-    let case = create(mcpserver(json!({"transport": "sse", "replicas": 2}))).request("userInfo", json!({}));
-    assert_eq!(case.run().warnings(), [TWO_UNSHARED]);
+fn warns_where_the_request_names_no_user() {
+    let case = create(mcpserver(json!({"transport": "sse", "replicas": 2}))).with_member("userInfo", json!({}));
+    assert_eq!(case.run().warnings(), [SESSIONS]);
 }
 
 #[test]
-fn an_object_that_broke_the_rule_already_may_be_edited_but_not_made_worse() {
+fn accepts_updates_that_do_not_raise_a_count_which_violated_a_rule_before() {
     let settings = json!({"declaredReplicas": "reject", "sessionStorage": "reject"});
     let server = |transport, replicas| mcpserver(json!({"transport": transport, "replicas": replicas}));
     let refused = |old, new| update(old, new).settings(settings.clone()).run().refusal().is_some();
 
     assert!(!refused(server("stdio", 3), with(server("stdio", 3), "/metadata/labels", json!({"a": "b"}))));
-    assert!(!refused(server("stdio", 3), server("stdio", 2)), "better, if not good");
+    assert!(!refused(server("stdio", 3), server("stdio", 2)), "a lower count that still violates the rule");
     assert!(!refused(server("stdio", 3), server("stdio", 1)));
-    assert!(refused(server("stdio", 3), server("stdio", 4)), "worse");
-    assert!(refused(server("stdio", 1), server("stdio", 2)), "broken anew");
+    assert!(refused(server("stdio", 3), server("stdio", 4)), "a higher count");
+    assert!(refused(server("stdio", 1), server("stdio", 2)), "the first violation");
     assert!(!refused(server("sse", 3), server("sse", 3)));
-    assert!(refused(server("sse", 3), server("stdio", 3)), "another rule than the one it broke");
+    assert!(refused(server("sse", 3), server("stdio", 3)), "another rule than the one that was violated before");
 
-    let shared = with(server("sse", 3), "/spec/sessionStorage", redis());
-    assert!(refused(shared.clone(), server("sse", 3)), "Redis taken away");
-    assert!(!refused(server("sse", 3), shared));
+    let with_redis = with(server("sse", 3), "/spec/sessionStorage", redis());
+    assert!(refused(with_redis.clone(), server("sse", 3)), "Redis is removed");
+    assert!(!refused(server("sse", 3), with_redis));
 
-    let still_broken = update(server("stdio", 3), server("stdio", 3)).settings(settings.clone()).run();
-    assert_eq!(still_broken.warnings().len(), 2, "let through, but not in silence");
+    let still_violating = update(server("stdio", 3), server("stdio", 3)).settings(settings.clone()).run();
+    assert_eq!(still_violating.warnings().len(), 2, "the update is accepted with warnings");
 }
 
 #[test]
-fn deleting_is_never_in_the_way() {
+fn accepts_deletions() {
     let strict = json!({"declaredReplicas": "reject", "sessionStorage": "reject"});
     let server = || mcpserver(json!({"replicas": 3}));
     let deleted = || with(server(), "/metadata/deletionTimestamp", json!("2026-11-20T00:00:00Z"));
-    let case = create(server()).request("operation", json!("DELETE")).request("oldObject", server());
-    case.request("object", json!(null)).settings(strict.clone()).run().assert_silent("DELETE");
+    let case = create(server()).with_member("operation", json!("DELETE")).with_member("oldObject", server());
+    case.with_member("object", json!(null)).settings(strict.clone()).run().assert_accepted_as_is("DELETE");
     let finalizer_removed = with(deleted(), "/spec/replicas", json!(4));
-    update(deleted(), finalizer_removed).settings(strict).run().assert_silent("being deleted");
+    update(deleted(), finalizer_removed)
+        .settings(strict)
+        .run()
+        .assert_accepted_as_is("an update of an MCPServer that is being deleted");
 }
 
 #[test]
-fn both_api_versions_are_judged() {
-    let server = with(
-        mcpserver(json!({"transport": "sse", "replicas": 2})),
-        "/apiVersion",
-        json!("toolhive.stacklok.dev/v1alpha1"),
-    );
-    assert_eq!(create(server).run().warnings(), [TWO_UNSHARED]);
+fn validates_both_api_versions() {
+    for api_version in API_VERSIONS {
+        let server = with(mcpserver(json!({"transport": "sse", "replicas": 2})), "/apiVersion", json!(api_version));
+        assert_eq!(create(server).run().warnings(), [SESSIONS], "{api_version}");
+    }
 }
 
 #[test]
-fn subresources_are_none_of_ours() {
-    let case = create(mcpserver(json!({"replicas": 3}))).request("subResource", json!("status"));
-    case.run().assert_silent("status");
+fn ignores_subresources() {
+    let case = create(mcpserver(json!({"replicas": 3}))).with_member("subResource", json!("status"));
+    case.run().assert_accepted_as_is("status");
 }

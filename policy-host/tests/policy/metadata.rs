@@ -1,13 +1,16 @@
-//! What others know of the policy (metadata.yml, questions-ui.yml, artifacthub-pkg.yml, the table in README.md and the manifests in
-//! deploy/) must say what the module does, and the same everywhere.
+//! Shows that the files which describe the policy agree with the module and with each other: metadata.yml,
+//! questions-ui.yml, artifacthub-pkg.yml, the tables of settings in README.md and usage.md, and the manifests in deploy/.
+//! Links in the documents lead to files that exist.
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use mcp_scaling_rules::server::{API_VERSIONS, GROUP, KINDS};
+use mcp_scaling_rules::ServerKind;
+use mcp_scaling_rules::kind::{API_VERSIONS, GROUP};
 use serde_json::{Value, json};
 
 use crate::harness::{Case, DEPLOYMENT_SELECTOR, create, deployment, mcpserver, policy, repository, scale, update};
+use crate::settings::{Setting, settings};
 
 fn text(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -26,7 +29,7 @@ fn strings(value: &Value) -> Vec<&str> {
     list.iter().map(|item| item.as_str().expect("is a string")).collect()
 }
 
-/// `group/resource` of every rule with its operations.
+/// Every resource of the rules as `group/resource`, with its operations.
 fn rules(metadata: &Value) -> Vec<(String, BTreeSet<&str>)> {
     let mut rules = Vec::new();
     for rule in metadata["rules"].as_array().expect("is a list") {
@@ -40,7 +43,7 @@ fn rules(metadata: &Value) -> Vec<(String, BTreeSet<&str>)> {
 }
 
 #[test]
-fn it_says_what_the_module_is() {
+fn describes_the_module() {
     let metadata = metadata();
     assert_eq!(metadata["mutating"], true);
     assert_eq!(metadata["executionMode"], "kubewarden-wapc");
@@ -50,17 +53,18 @@ fn it_says_what_the_module_is() {
 }
 
 #[test]
-fn every_kind_may_be_read_at_every_version() {
+fn grants_lookups_of_every_kind_at_every_version() {
     let metadata = metadata();
     let granted = metadata["contextAwareResources"].as_array().expect("is a list");
     let granted: BTreeSet<_> =
         granted.iter().map(|resource| (resource["apiVersion"].as_str(), resource["kind"].as_str())).collect();
-    let needed = API_VERSIONS.iter().flat_map(|version| KINDS.iter().map(|kind| (Some(*version), Some(kind.name))));
+    let needed =
+        API_VERSIONS.iter().flat_map(|version| ServerKind::ALL.map(|kind| (Some(*version), Some(kind.name()))));
     assert_eq!(granted, needed.collect());
 }
 
 #[test]
-fn rules_are_narrow() {
+fn lists_each_resource_without_wildcards() {
     let metadata = metadata();
     let rules = rules(&metadata);
     for (resource, operations) in &rules {
@@ -68,9 +72,9 @@ fn rules_are_narrow() {
         let expected = if resource.ends_with("/scale") { vec!["UPDATE"] } else { vec!["CREATE", "UPDATE"] };
         assert_eq!(*operations, expected.into_iter().collect(), "{resource}");
     }
-    for kind in &KINDS {
-        let plural = format!("{GROUP}/{}", plural(kind.name));
-        assert!(rules.iter().any(|(resource, _)| *resource == plural), "{plural}");
+    for kind in ServerKind::ALL {
+        let resource = format!("{GROUP}/{}", plural(kind.name()));
+        assert!(rules.iter().any(|(rule, _)| *rule == resource), "{resource}");
     }
     for resource in [
         "apps/deployments",
@@ -84,13 +88,14 @@ fn rules_are_narrow() {
     }
 }
 
+/// The name of a kind's resource.
 fn plural(kind: &str) -> String {
     let name = kind.to_lowercase();
     name.strip_suffix('y').map_or_else(|| format!("{name}s"), |stem| format!("{stem}ies"))
 }
 
 #[test]
-fn every_annotation_that_kubewarden_and_artifact_hub_read_is_there() {
+fn has_the_annotations_that_kubewarden_and_artifact_hub_read() {
     let metadata = metadata();
     for key in [
         "io.artifacthub.displayName",
@@ -112,74 +117,50 @@ fn every_annotation_that_kubewarden_and_artifact_hub_read_is_there() {
     }
 }
 
-/// Every setting: key, default and, where it is one of several, which.
-fn settings() -> Vec<(&'static str, Value, Vec<&'static str>)> {
-    let operator = json!(["system:serviceaccount:toolhive-system:toolhive-operator"]);
-    vec![
-        ("stdioReplicas", json!("cap"), vec!["cap", "reject", "warn"]),
-        ("declaredReplicas", json!("warn"), vec!["warn", "cap", "reject"]),
-        ("sessionStorage", json!("warn"), vec!["warn", "reject", "ignore"]),
-        ("defaultSessionStorage", json!("memory"), vec!["memory", "redis"]),
-        ("terminationGracePeriodSeconds", json!(30), vec![]),
-        ("preserveScaling", json!(true), vec![]),
-        ("operatorServiceAccounts", operator, vec![]),
-        ("onLookupFailure", json!("allow"), vec!["allow", "reject"]),
-    ]
-}
-
 fn is_valid(settings: &Value) -> bool {
     policy().validate_settings(settings).expect("the module answers").valid
 }
 
 #[test]
-fn the_module_takes_every_setting_and_no_other() {
-    for (key, default, choices) in settings() {
-        assert!(is_valid(&json!({key: default})), "{key}");
-        assert!(!is_valid(&json!({key: {}})), "{key}");
-        for choice in &choices {
-            assert!(is_valid(&json!({key: choice})), "{key}: {choice}");
-        }
-    }
-    assert!(!is_valid(&json!({"unknown": true})));
-    // The type documents each field with its key; none is missing above.
-    let source = text("src/settings.rs");
-    let documented = source.lines().filter_map(|line| line.strip_prefix("    /// `")?.split('`').next());
-    assert_eq!(documented.collect::<Vec<_>>(), settings().iter().map(|(key, ..)| *key).collect::<Vec<_>>());
-}
-
-#[test]
-fn the_form_asks_for_every_setting() {
+fn asks_for_every_setting_in_the_form() {
     let form = yaml("questions-ui.yml");
     let mut questions = form["questions"].as_array().expect("is a list").iter();
     assert_eq!(questions.next().expect("describes the policy")["hide_input"], true);
-    for (key, default, choices) in settings() {
+    for Setting { key, values, is_choice } in settings() {
         let question = questions.next().unwrap_or_else(|| panic!("no question for {key}"));
-        assert_eq!((&question["variable"], &question["default"]), (&json!(key), &default));
-        let options = if choices.is_empty() { Value::Null } else { json!(choices) };
+        assert_eq!((&question["variable"], &question["default"]), (&json!(key), &values[0]));
+        let options = if is_choice { json!(values) } else { Value::Null };
         assert_eq!(question["options"], options, "{key}");
     }
     assert!(questions.next().is_none());
 }
 
-#[test]
-fn the_table_in_the_readme_has_every_setting() {
-    let readme = text("README.md");
-    let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `")).collect();
-    for (key, default, choices) in settings() {
-        let row = rows.iter().find(|row| row.starts_with(&format!("| `{key}` | "))).unwrap_or_else(|| panic!("{key}"));
-        let values = row.split('|').nth(2).expect("has values").trim();
-        let first = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
-        let first = first.trim_matches(['[', ']', '"']).to_owned();
-        assert!(values.starts_with(&format!("`{first}`")), "{key}: {values}");
-        if !choices.is_empty() {
-            let listed = choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", ");
-            assert_eq!(values, listed, "{key}");
-        }
-    }
+/// The cells of each row of the table of settings, below the heading `## Settings`.
+fn settings_table(document: &str) -> Vec<Vec<&str>> {
+    let section = document.split("\n## ").find(|section| section.starts_with("Settings\n"));
+    let rows = section.expect("has a section of settings").lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
 #[test]
-fn artifact_hub_is_told_the_same() {
+fn documents_every_setting_with_its_values() {
+    let readme = text("README.md");
+    let rows = settings_table(&readme);
+    assert_eq!(rows.len(), settings().len());
+    for (row, Setting { key, values, is_choice }) in rows.iter().zip(settings()) {
+        assert_eq!(row[0], format!("`{key}`"));
+        let names = values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let names: Vec<String> = names.map(|name| format!("`{}`", name.trim_matches(['[', ']', '"']))).collect();
+        assert!(row[1].starts_with(&names[0]), "{key}: {}", row[1]);
+        if is_choice {
+            assert_eq!(row[1], names.join(", "), "{key}");
+        }
+    }
+    assert_eq!(settings_table(&text("usage.md")), rows, "usage.md and README.md have the same table of settings");
+}
+
+#[test]
+fn repeats_the_metadata_for_artifact_hub() {
     let package = yaml("artifacthub-pkg.yml");
     let metadata = metadata();
     assert_eq!(package["version"], env!("CARGO_PKG_VERSION"));
@@ -210,12 +191,13 @@ fn artifact_hub_is_told_the_same() {
     assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(version)));
 }
 
+/// A manifest of the policy.
 fn manifest(name: &str) -> Value {
     yaml(&format!("deploy/kubewarden/{name}.yaml"))
 }
 
 #[test]
-fn the_manifests_ask_for_what_the_metadata_says() {
+fn repeats_the_metadata_in_the_manifests() {
     let metadata = metadata();
     for (name, is_mutating, mode) in [
         ("mcpserver-scaling", true, "protect"),
@@ -232,60 +214,65 @@ fn the_manifests_ask_for_what_the_metadata_says() {
 }
 
 #[test]
-fn the_guard_lets_what_the_policy_admits_pass_unchanged_and_refuses_what_it_does_not() {
+fn rejects_with_the_guard_only_what_the_policy_would_change() {
     let guard = || manifest("mcpserver-scaling-guard")["spec"]["settings"].clone();
     let stdio = mcpserver(json!({}));
     let deployment: fn() -> Case = || update(deployment(1), deployment(3));
     let scale: fn() -> Case = || scale("deployments", DEPLOYMENT_SELECTOR, 1, 3);
     for case in [deployment, scale] {
-        let admitted = case().finds(&stdio).run();
+        let admitted = case().lookup_finds(&stdio).run();
         assert_eq!(admitted.changes(), ["/spec/replicas=1"]);
-        let (code, _) = case().settings(guard()).finds(&stdio).run().refusal().expect("nobody corrected it");
+        let (code, _) = case().settings(guard()).lookup_finds(&stdio).run().refusal().expect("is refused");
         assert_eq!(code, 422);
-        let corrected = case().request("object", admitted.object()).settings(guard()).finds(&stdio).run();
+        let corrected = case().with_member("object", admitted.object()).settings(guard()).lookup_finds(&stdio).run();
         assert_eq!((corrected.refusal(), corrected.changes().len()), (None, 0));
     }
-    // A server that declares three is the policy's to warn of.
+    // The policy only warns about a declared count, so the guard accepts it.
     let declared = create(mcpserver(json!({"replicas": 3}))).settings(guard()).run();
     assert_eq!((declared.refusal(), declared.changes().len()), (None, 0));
 }
 
 #[test]
-fn the_monitor_reports_what_the_policy_would_change_or_warn_of() {
+fn reports_with_the_monitor_what_the_policy_would_change_or_warn_about() {
     let monitor = || manifest("mcpserver-scaling-monitor")["spec"]["settings"].clone();
     let stdio = mcpserver(json!({}));
-    // As an audit asks: a creation by nobody.
-    assert!(create(deployment(3)).settings(monitor()).finds(&stdio).run().refusal().is_some());
+    // The audit scanner sends requests to create objects.
+    assert!(create(deployment(3)).settings(monitor()).lookup_finds(&stdio).run().refusal().is_some());
     assert!(create(mcpserver(json!({"replicas": 3}))).settings(monitor()).run().refusal().is_some());
     let unshared = mcpserver(json!({"transport": "sse", "replicas": 3}));
     assert!(create(unshared).settings(monitor()).run().refusal().is_some());
-    let fine = create(deployment(1)).settings(monitor()).finds(&stdio).run();
+    let fine = create(deployment(1)).settings(monitor()).lookup_finds(&stdio).run();
     assert_eq!((fine.refusal(), fine.changes().len()), (None, 0));
 }
 
+/// Every document, as a path in the repository.
+fn documents() -> Vec<String> {
+    let mut documents: Vec<String> =
+        ["README.md", "usage.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(str::to_owned).into();
+    for entry in fs::read_dir(repository().join("docs")).expect("exists") {
+        let name = entry.expect("is readable").file_name().into_string().expect("is UTF-8");
+        documents.extend(name.ends_with(".md").then(|| format!("docs/{name}")));
+    }
+    documents
+}
+
 #[test]
-fn what_the_documents_point_to_is_there() {
-    let mut files = vec!["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
-    files.extend(["docs/architecture.md", "docs/operations.md", "docs/security.md", "docs/comparison.md"]);
+fn links_only_to_files_that_exist() {
     let mut links = 0;
-    for file in files {
-        let folder = repository().join(file).parent().expect("is in a folder").to_owned();
-        let text = text(file);
+    for document in documents() {
+        let folder = repository().join(&document).parent().expect("is in a folder").to_owned();
+        let text = text(&document);
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let target = target.split('#').next().expect("has a first part");
             if !target.is_empty() && !target.contains("://") {
-                assert!(folder.join(target).exists(), "{file}: {target}");
+                assert!(folder.join(target).exists(), "{document}: {target}");
                 links += 1;
             }
         }
-        for path in text
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .filter(|code| code.starts_with("deploy/") || code.starts_with("scripts/"))
-        {
+        let code = text.split('`').skip(1).step_by(2);
+        for path in code.filter(|code| code.starts_with("deploy/") || code.starts_with("scripts/")) {
             let path = path.split(' ').next().expect("has a first part");
-            assert!(repository().join(path).exists(), "{file}: {path}");
+            assert!(repository().join(path).exists(), "{document}: {path}");
             links += 1;
         }
     }

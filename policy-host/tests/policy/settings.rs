@@ -1,45 +1,63 @@
-//! `validate_settings` through the real module, and that every part of the project speaks of the same settings.
+//! Shows which settings `validate_settings` accepts, and that a refusal names the key.
 
 use std::fs;
 
-use policy_host::host::empty;
 use kubewarden_policy_sdk::settings::SettingsValidationResponse;
+use policy_host::host::empty;
 use serde_json::{Value, json};
 
-use crate::harness::{policy, repository};
+use crate::harness::{OPERATOR, policy, repository};
 
-/// Every setting with the values that it takes, the default first.
-fn table() -> Vec<(&'static str, Vec<Value>)> {
-    vec![
-        ("stdioReplicas", vec![json!("cap"), json!("reject"), json!("warn")]),
-        ("declaredReplicas", vec![json!("warn"), json!("cap"), json!("reject")]),
-        ("sessionStorage", vec![json!("warn"), json!("reject"), json!("ignore")]),
-        ("defaultSessionStorage", vec![json!("memory"), json!("redis")]),
-        ("terminationGracePeriodSeconds", vec![json!(30), json!(0), json!(3600)]),
-        ("preserveScaling", vec![json!(true), json!(false)]),
-        (
-            "operatorServiceAccounts",
-            vec![json!(["system:serviceaccount:toolhive-system:toolhive-operator"]), json!([]), json!(["a", "b"])],
-        ),
-        ("onLookupFailure", vec![json!("allow"), json!("reject")]),
+/// A setting of the policy.
+pub(crate) struct Setting {
+    /// Its name.
+    pub(crate) key: &'static str,
+    /// Valid values, the default first.
+    pub(crate) values: Vec<Value>,
+    /// Whether no other value is valid and each is a string.
+    pub(crate) is_choice: bool,
+}
+
+impl Setting {
+    fn choice(key: &'static str, values: &[&str]) -> Self {
+        Self { key, values: values.iter().map(|value| json!(value)).collect(), is_choice: true }
+    }
+
+    fn free(key: &'static str, values: &[Value]) -> Self {
+        Self { key, values: values.to_vec(), is_choice: false }
+    }
+}
+
+/// Every setting of the policy.
+pub(crate) fn settings() -> [Setting; 8] {
+    [
+        Setting::choice("stdioReplicas", &["cap", "reject", "warn"]),
+        Setting::choice("declaredReplicas", &["warn", "cap", "reject"]),
+        Setting::choice("sessionStorage", &["warn", "reject", "ignore"]),
+        Setting::choice("defaultSessionStorage", &["memory", "redis"]),
+        Setting::free("terminationGracePeriodSeconds", &[json!(30), json!(0), json!(3600)]),
+        Setting::free("preserveScaling", &[json!(true), json!(false)]),
+        Setting::free("operatorServiceAccounts", &[json!([OPERATOR]), json!([]), json!(["a", "b"])]),
+        Setting::choice("onLookupFailure", &["allow", "reject"]),
     ]
 }
 
+/// The message of a refusal; `None` where the settings are valid.
 fn refusal(settings: &Value) -> Option<String> {
-    let answer = policy().validate_settings(settings).expect("the module answers");
-    assert_eq!(answer.valid, answer.message.is_none());
-    answer.message
+    let response = policy().validate_settings(settings).expect("the module answers");
+    assert_eq!(response.valid, response.message.is_none());
+    response.message
 }
 
 #[test]
-fn nothing_set_is_valid() {
+fn accepts_empty_settings() {
     assert_eq!(refusal(&json!({})), None);
     assert_eq!(refusal(&json!(null)), None);
 }
 
 #[test]
-fn every_value_of_the_table_is_valid() {
-    for (key, values) in table() {
+fn accepts_every_documented_value() {
+    for Setting { key, values, .. } in settings() {
         for value in values {
             assert_eq!(refusal(&json!({key: value.clone()})), None, "{key}: {value}");
         }
@@ -47,38 +65,36 @@ fn every_value_of_the_table_is_valid() {
 }
 
 #[test]
-fn what_is_not_in_the_table_is_refused_by_name() {
-    for (key, _) in table() {
+fn rejects_unknown_keys_and_wrong_values_by_key() {
+    for Setting { key, .. } in settings() {
         for wrong in [json!(null), json!({}), json!(-1), json!(1.5), json!("x"), json!([7]), json!([""])] {
-            let message = refusal(&json!({key: wrong.clone()})).unwrap_or_else(|| panic!("{key}: {wrong} is valid"));
+            let message = refusal(&json!({key: wrong.clone()})).unwrap_or_else(|| panic!("{key}: {wrong} is accepted"));
             assert!(message.contains(key), "{message}");
         }
     }
     let message = refusal(&json!({"stdioReplica": "cap"})).expect("is unknown");
-    assert!(message.contains("\"stdioReplica\"") && message.contains("preserveScaling"), "{message}");
+    assert!(message.contains("\"stdioReplica\""), "{message}");
+    for Setting { key, .. } in settings() {
+        assert!(message.contains(key), "{message}");
+    }
 }
 
 #[test]
-fn settings_that_are_no_settings() {
+fn rejects_settings_that_are_no_object() {
     for settings in [json!([]), json!("cap"), json!(7), json!(true)] {
         assert!(refusal(&settings).is_some(), "{settings}");
     }
     for bytes in [&b""[..], b"{", b"\xff", b"{\"stdioReplicas\":\"\xff\"}"] {
-        let answer = policy().call("validate_settings", bytes, empty()).expect("the module answers");
-        let answer: SettingsValidationResponse = serde_json::from_slice(&answer).expect("is a response");
-        assert!(!answer.valid && answer.message.is_some());
+        let response = policy().call("validate_settings", bytes, empty()).expect("the module answers");
+        let response: SettingsValidationResponse = serde_json::from_slice(&response).expect("is a response");
+        assert!(!response.valid && response.message.is_some());
     }
 }
 
 #[test]
-fn the_readme_lists_every_setting_with_its_default() {
-    let readme = fs::read_to_string(repository().join("README.md")).expect("is there");
-    for (key, values) in table() {
-        let row = readme.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
-        let row = row.unwrap_or_else(|| panic!("README.md has no row for {key}"));
-        let default = values[0].as_str().map_or_else(|| values[0].to_string(), str::to_owned);
-        let default = default.trim_matches(['[', ']', '"']);
-        let cell = row.split('|').nth(2).expect("has a cell");
-        assert!(cell.trim_start().starts_with(&format!("`{default}`")), "{key}: {cell} does not begin with {default}");
-    }
+fn documents_the_key_of_each_field_of_the_type() {
+    let source = fs::read_to_string(repository().join("src/settings.rs")).expect("exists");
+    let documented: Vec<_> =
+        source.lines().filter_map(|line| line.strip_prefix("    /// `")?.split('`').next()).collect();
+    assert_eq!(documented, settings().map(|setting| setting.key));
 }

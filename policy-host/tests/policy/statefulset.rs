@@ -1,12 +1,15 @@
-//! The row for StatefulSet: the backend's pods, `backendReplicas`, and the transport on the label.
+//! Shows the decisions for a StatefulSet, which runs the MCP server's own pods: `spec.backendReplicas` declares its count,
+//! and its label names the transport.
 
 use std::sync::Arc;
 
-use policy_host::host::{callback_failure, not_found};
 use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
+use mcp_scaling_rules::ServerKind;
+use mcp_scaling_rules::kind::API_VERSIONS;
+use policy_host::host::{callback_failure, not_found};
 use serde_json::{Value, json};
 
-use crate::harness::{OPERATOR, PROXY_RUNNER, admitted, create, mcpserver, statefulset, update, with};
+use crate::harness::{GRACE_PERIOD, OPERATOR, PROXY_RUNNER, admitted, create, mcpserver, statefulset, update, with};
 
 fn http() -> Value {
     mcpserver(json!({"transport": "sse", "sessionStorage": {"provider": "redis"}}))
@@ -17,51 +20,51 @@ fn declaring(count: u32) -> Value {
 }
 
 #[test]
-fn the_declared_count_is_backend_replicas() {
-    assert_eq!(admitted(create(statefulset(1, "sse")).finds(&declaring(3))), 3);
-    assert_eq!(admitted(update(statefulset(3, "sse"), statefulset(5, "sse")).finds(&declaring(3))), 3);
+fn overrides_the_requested_count_with_spec_backend_replicas() {
+    assert_eq!(admitted(create(statefulset(1, "sse")).lookup_finds(&declaring(3))), 3);
+    assert_eq!(admitted(update(statefulset(3, "sse"), statefulset(5, "sse")).lookup_finds(&declaring(3))), 3);
     let proxy_only = with(http(), "/spec/replicas", json!(9));
-    assert_eq!(admitted(update(statefulset(1, "sse"), statefulset(2, "sse")).finds(&proxy_only)), 2);
-    let outcome = update(statefulset(3, "sse"), statefulset(5, "sse")).finds(&declaring(3)).run();
-    assert_eq!(outcome.warnings(), ["MCPServer spec.backendReplicas is 3 and wins; 5 requested"]);
+    assert_eq!(admitted(update(statefulset(1, "sse"), statefulset(2, "sse")).lookup_finds(&proxy_only)), 2);
+    let outcome = update(statefulset(3, "sse"), statefulset(5, "sse")).lookup_finds(&declaring(3)).run();
+    assert_eq!(outcome.warnings(), ["spec.backendReplicas of MCPServer github is 3 and overrides the requested 5"]);
 }
 
 #[test]
-fn the_label_tells_the_transport() {
-    assert_eq!(admitted(create(statefulset(3, "stdio")).finds(&http())), 1, "the pods run stdio still");
+fn takes_the_transport_from_the_label_and_without_one_from_the_mcpserver() {
+    assert_eq!(admitted(create(statefulset(3, "stdio")).lookup_finds(&http())), 1, "the pods still run with stdio");
     let stdio = mcpserver(json!({"sessionStorage": {"provider": "redis"}}));
-    assert_eq!(admitted(create(statefulset(3, "sse")).finds(&stdio)), 3, "the pods run sse still");
+    assert_eq!(admitted(create(statefulset(3, "sse")).lookup_finds(&stdio)), 3, "the pods still run with sse");
     for label in [None, Some(json!("")), Some(json!("STDIO")), Some(json!(null))] {
         let unlabelled = with(statefulset(3, "x"), "/metadata/labels/toolhive-transport", label);
-        assert_eq!(admitted(create(unlabelled).finds(&stdio)), 1, "by lookup");
+        assert_eq!(admitted(create(unlabelled).lookup_finds(&stdio)), 1, "the transport of the MCPServer applies");
     }
 }
 
 #[test]
-fn the_stdio_cap_needs_no_answer_to_the_lookup() {
+fn caps_stdio_by_the_label_where_the_lookup_is_unsuccessful() {
     for error in [not_found, |_: &GetResourceRequest| callback_failure("timeout")] {
         let host = move |request: &GetResourceRequest| Err(error(request));
         let outcome = update(statefulset(1, "stdio"), statefulset(3, "stdio")).host(Arc::new(host)).run();
         assert_eq!(outcome.changes(), ["/spec/replicas=1"]);
         let reset = update(statefulset(3, "sse"), statefulset(1, "sse")).by(PROXY_RUNNER).host(Arc::new(host));
-        assert_eq!(admitted(reset), 1, "what is declared is not known, so nothing is preserved");
+        assert_eq!(admitted(reset), 1, "nothing is preserved where the declared count is unknown");
     }
 }
 
 #[test]
-fn toolhives_resets_of_a_count_nobody_declared_are_undone() {
+fn undoes_a_reset_by_toolhive_where_no_count_is_declared() {
     for user in [OPERATOR, PROXY_RUNNER] {
         let reset = || update(statefulset(3, "sse"), statefulset(1, "sse")).by(user);
-        assert_eq!(admitted(reset().finds(&http())), 3, "{user}");
-        assert_eq!(admitted(reset().finds(&declaring(1))), 1, "{user}");
-        assert_eq!(admitted(reset().finds(&http()).settings(json!({"preserveScaling": false}))), 1, "{user}");
+        assert_eq!(admitted(reset().lookup_finds(&http())), 3, "{user}");
+        assert_eq!(admitted(reset().lookup_finds(&declaring(1))), 1, "{user}");
+        assert_eq!(admitted(reset().lookup_finds(&http()).settings(json!({"preserveScaling": false}))), 1, "{user}");
         let stdio = update(statefulset(5, "stdio"), statefulset(1, "stdio")).by(user);
-        assert_eq!(admitted(stdio.finds(&mcpserver(json!({})))), 1, "{user}");
+        assert_eq!(admitted(stdio.lookup_finds(&mcpserver(json!({})))), 1, "{user}");
     }
 }
 
 #[test]
-fn only_the_servers_own_proxy_runner_is_one() {
+fn undoes_no_reset_by_another_account() {
     for user in [
         "system:serviceaccount:default:other-proxy-runner",
         "system:serviceaccount:elsewhere:github-proxy-runner",
@@ -69,43 +72,43 @@ fn only_the_servers_own_proxy_runner_is_one() {
         "github-proxy-runner",
     ] {
         let reset = update(statefulset(3, "sse"), statefulset(1, "sse")).by(user);
-        assert_eq!(admitted(reset.finds(&http())), 1, "{user}");
+        assert_eq!(admitted(reset.lookup_finds(&http())), 1, "{user}");
     }
 }
 
 #[test]
-fn the_proxy_runner_gets_no_warnings() {
+fn does_not_warn_the_proxy_runner() {
     let case = update(statefulset(1, "stdio"), statefulset(3, "stdio")).by(PROXY_RUNNER);
-    let outcome = case.finds(&mcpserver(json!({}))).run();
+    let outcome = case.lookup_finds(&mcpserver(json!({}))).run();
     assert_eq!(outcome.warnings(), [""; 0]);
     assert_eq!(outcome.annotations().len(), 2);
 }
 
 #[test]
-fn grace_periods_are_left_alone() {
-    let short = with(statefulset(1, "sse"), "/spec/template/spec/terminationGracePeriodSeconds", json!(1));
-    update(statefulset(1, "sse"), short).run().assert_silent("a short grace period");
+fn leaves_the_grace_period_alone() {
+    let short = with(statefulset(1, "sse"), GRACE_PERIOD, json!(1));
+    update(statefulset(1, "sse"), short).run().assert_accepted_as_is("a short grace period");
 }
 
 #[test]
-fn an_owner_will_do_too() {
-    let owner = json!([{"apiVersion": "toolhive.stacklok.dev/v1beta1", "kind": "MCPServer", "name": "github",
+fn finds_the_owner_by_controller_reference() {
+    let owner = json!([{"apiVersion": API_VERSIONS[0], "kind": ServerKind::McpServer.name(), "name": "github",
                         "controller": true}]);
     let owned = with(with(statefulset(3, "stdio"), "/metadata/labels", None), "/metadata/ownerReferences", owner);
-    assert_eq!(admitted(create(owned).finds(&mcpserver(json!({})))), 1);
+    assert_eq!(admitted(create(owned).lookup_finds(&mcpserver(json!({})))), 1);
 }
 
 #[test]
-fn what_is_not_toolhives_is_let_through_unread() {
+fn ignores_statefulsets_that_are_not_toolhives() {
     for labels in [json!({"app": "github"}), json!({"app": "github", "toolhive": "false", "toolhive-name": "github"})] {
         let foreign = with(statefulset(3, "stdio"), "/metadata/labels", labels);
-        create(foreign.clone()).run().assert_silent("CREATE");
-        update(foreign.clone(), with(foreign, "/spec/replicas", json!(5))).run().assert_silent("UPDATE");
+        create(foreign.clone()).run().assert_accepted_as_is("CREATE");
+        update(foreign.clone(), with(foreign, "/spec/replicas", json!(5))).run().assert_accepted_as_is("UPDATE");
     }
 }
 
 #[test]
-fn what_becomes_toolhives_is_judged_whatever_it_was_before() {
-    let unmarked = with(statefulset(3, "stdio"), "/metadata/labels", json!({"app": "github"}));
-    assert_eq!(admitted(update(unmarked, statefulset(3, "stdio")).finds(&mcpserver(json!({})))), 1);
+fn validates_a_statefulset_that_becomes_toolhives_with_the_update() {
+    let foreign = with(statefulset(3, "stdio"), "/metadata/labels", json!({"app": "github"}));
+    assert_eq!(admitted(update(foreign, statefulset(3, "stdio")).lookup_finds(&mcpserver(json!({})))), 1);
 }

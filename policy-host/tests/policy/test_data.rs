@@ -1,4 +1,4 @@
-//! The fixtures that `make run` shows, through the library.
+//! Shows the verdict on each example request in `test_data`, as `make run` prints it.
 
 use std::fs;
 use std::sync::Arc;
@@ -11,57 +11,58 @@ use serde_json::json;
 
 use crate::harness::{policy, repository};
 
+/// The lines that `make run` prints below the headline of this request.
 fn verdict(name: &str) -> String {
-    let fixtures = repository().join("test_data");
-    let text = fs::read_to_string(fixtures.join(format!("requests/{name}.json"))).expect("is there");
+    let test_data = repository().join("test_data");
+    let text = fs::read_to_string(test_data.join(format!("requests/{name}.json"))).expect("exists");
     let request = AdmissionRequest::from_json(&text).expect("is a request");
-    let cluster = Cluster::read(&fixtures.join("cluster")).expect("is a cluster");
+    let cluster = Cluster::read(&test_data.join("cluster")).expect("is a cluster");
     let response = policy().validate(&request, &json!({}), Arc::new(cluster)).expect("the module answers");
-    let report = report(&request, &response).expect("can be told");
+    let report = report(&request, &response).expect("the response holds a patch");
     report.split_once('\n').expect("has a first line").1.to_owned()
 }
 
 #[test]
-fn mcpserver_stdio_three_replicas() {
+fn warns_about_an_mcpserver_with_stdio_and_three_replicas() {
     assert_eq!(
         verdict("mcpserver-stdio-three-replicas"),
         "verdict   accepted as it is\n\
-         warning   stdio runs 1 replica; 3 requested in spec.replicas\n\
-         warning   spec.replicas 3 without Redis loses sessions; set sessionStorage.provider of the MCPServer to redis\n\
+         warning   transport stdio supports 1 replica; spec.replicas requests 3\n\
+         warning   3 replicas without Redis lose sessions; set spec.sessionStorage.provider of the MCPServer to redis\n\
          audit     sessions-at-risk: spec.replicas=3\n\
          audit     stdio-replicas: spec.replicas=3\n"
     );
 }
 
 #[test]
-fn mcpserver_without_redis() {
+fn warns_about_an_mcpserver_without_redis() {
     assert_eq!(
         verdict("mcpserver-without-redis"),
         "verdict   accepted as it is\n\
-         warning   spec.replicas 2 without Redis loses sessions; set sessionStorage.provider of the MCPServer to redis\n\
+         warning   2 replicas without Redis lose sessions; set spec.sessionStorage.provider of the MCPServer to redis\n\
          audit     sessions-at-risk: spec.replicas=2\n"
     );
 }
 
 #[test]
-fn mcpserver_with_redis() {
+fn accepts_an_mcpserver_with_redis() {
     assert_eq!(verdict("mcpserver-with-redis"), "verdict   accepted as it is\n");
 }
 
 #[test]
-fn deployment_stdio_three_replicas() {
+fn caps_a_stdio_deployment() {
     assert_eq!(
         verdict("deployment-stdio-three-replicas"),
         "verdict   accepted with changes\n\
          change    /spec/replicas: 3 -> 1\n\
-         warning   stdio runs 1 replica; 3 requested in spec.replicas\n\
+         warning   transport stdio supports 1 replica; spec.replicas requests 3\n\
          audit     replicas: requested=3 admitted=1 reason=stdio\n\
          audit     stdio-replicas: spec.replicas=3\n"
     );
 }
 
 #[test]
-fn deployment_missing_grace_period() {
+fn sets_a_missing_grace_period() {
     assert_eq!(
         verdict("deployment-missing-grace-period"),
         "verdict   accepted with changes\n\
@@ -71,17 +72,17 @@ fn deployment_missing_grace_period() {
 }
 
 #[test]
-fn deployment_needs_nothing() {
+fn accepts_a_deployment_that_violates_no_rule() {
     assert_eq!(verdict("deployment-needs-nothing"), "verdict   accepted as it is\n");
 }
 
 #[test]
-fn deployment_foreign() {
+fn ignores_a_deployment_that_is_not_toolhives() {
     assert_eq!(verdict("deployment-foreign"), "verdict   accepted as it is\n");
 }
 
 #[test]
-fn deployment_reset_by_operator() {
+fn undoes_a_reset_by_the_operator() {
     assert_eq!(
         verdict("deployment-reset-by-operator"),
         "verdict   accepted with changes\n\
@@ -92,7 +93,7 @@ fn deployment_reset_by_operator() {
 }
 
 #[test]
-fn statefulset_reset_by_proxy_runner() {
+fn undoes_a_reset_by_the_proxy_runner() {
     assert_eq!(
         verdict("statefulset-reset-by-proxy-runner"),
         "verdict   accepted with changes\n\
@@ -103,19 +104,19 @@ fn statefulset_reset_by_proxy_runner() {
 }
 
 #[test]
-fn scale_deployment_stdio() {
+fn caps_the_scale_of_a_stdio_deployment() {
     assert_eq!(
         verdict("scale-deployment-stdio"),
         "verdict   accepted with changes\n\
          change    /spec/replicas: 3 -> 1\n\
-         warning   stdio runs 1 replica; 3 requested in spec.replicas\n\
+         warning   transport stdio supports 1 replica; spec.replicas requests 3\n\
          audit     replicas: requested=3 admitted=1 reason=stdio\n\
          audit     stdio-replicas: spec.replicas=3\n"
     );
 }
 
 #[test]
-fn scale_statefulset_by_autoscaler() {
+fn annotates_the_scale_of_a_statefulset_by_an_autoscaler() {
     assert_eq!(
         verdict("scale-statefulset-by-autoscaler"),
         "verdict   accepted as it is\naudit     sessions-at-risk: spec.replicas=4\n"
@@ -123,40 +124,40 @@ fn scale_statefulset_by_autoscaler() {
 }
 
 #[test]
-fn autoscaler_stdio() {
+fn warns_about_an_autoscaler_for_a_stdio_server() {
     assert_eq!(
         verdict("autoscaler-stdio"),
         "verdict   accepted as it is\n\
-         warning   the target stays at 1 replica: transport is stdio on MCPServer github\n\
-         warning   above 1 replica sessions are lost without Redis: set sessionStorage.provider of MCPServer github\n\
+         warning   transport stdio of MCPServer github supports 1 replica; the autoscaler may request 5\n\
+         warning   replicas without Redis lose sessions; set spec.sessionStorage.provider of MCPServer github to redis\n\
          audit     sessions-at-risk: maximum=5\n\
          audit     stdio-replicas: maximum=5\n"
     );
 }
 
 #[test]
-fn scaledobject_declared_count() {
+fn warns_about_a_scaledobject_for_a_declared_count() {
     assert_eq!(
         verdict("scaledobject-declared-count"),
         "verdict   accepted as it is\n\
-         warning   spec.replicas is declared and fights this autoscaler: remove it from MCPServer fetch\n\
+         warning   spec.replicas of MCPServer fetch conflicts with the autoscaler; remove the field\n\
          audit     declared-replicas: spec.replicas=3\n"
     );
 }
 
 #[test]
-fn what_is_somebody_elses() {
+fn ignores_statefulsets_and_scales_that_are_not_toolhives() {
     for name in ["statefulset-foreign", "scale-foreign-statefulset"] {
         assert_eq!(verdict(name), "verdict   accepted as it is\n", "{name}");
     }
 }
 
 #[test]
-fn the_recorded_session_asks_what_the_module_asks() {
-    let fixtures = repository().join("test_data");
-    let text = fs::read_to_string(fixtures.join("requests/deployment-stdio-three-replicas.json")).expect("is there");
+fn makes_the_lookups_of_the_recorded_session() {
+    let test_data = repository().join("test_data");
+    let text = fs::read_to_string(test_data.join("requests/deployment-stdio-three-replicas.json")).expect("exists");
     let request = AdmissionRequest::from_json(&text).expect("is a request");
-    let session = Arc::new(Session::read(&fixtures.join("sessions/github-is-stdio.yaml")).expect("is a session"));
+    let session = Arc::new(Session::read(&test_data.join("sessions/github-is-stdio.yaml")).expect("is a session"));
     let response = policy().validate(&request, &json!({}), session.clone()).expect("the module answers");
     assert_eq!(response.patch_operations().expect("is a patch").0.len(), 1);
     assert_eq!(session.left(), 0);
