@@ -5,6 +5,7 @@ bats_require_minimum_version 1.5.0
 
 setup() {
 	cd "$BATS_TEST_DIRNAME/.."
+	evaluate=${EVALUATE:-target/debug/evaluate}
 	requests=test_data/requests
 	session=test_data/sessions/github-is-stdio.yaml
 }
@@ -13,7 +14,7 @@ judge() {
 	if command -v kwctl >/dev/null; then
 		run -0 --separate-stderr kwctl run --allow-context-aware "$@" annotated-policy.wasm
 	else
-		run -0 --separate-stderr target/debug/evaluate --allow-context-aware "$@" policy.wasm
+		run -0 --separate-stderr "$evaluate" --allow-context-aware "$@" policy.wasm
 	fi
 }
 
@@ -68,7 +69,7 @@ patch() { answer '.patch // "" | @base64d' | jq -c '.[]?'; }
 	if command -v kwctl >/dev/null; then
 		run ! kwctl run --allow-context-aware --request-path $requests/deployment-foreign.json --settings-json '{"stdioReplica":"cap"}' annotated-policy.wasm
 	else
-		run ! target/debug/evaluate --allow-context-aware --request-path $requests/deployment-foreign.json --settings-json '{"stdioReplica":"cap"}' policy.wasm
+		run ! "$evaluate" --allow-context-aware --request-path $requests/deployment-foreign.json --settings-json '{"stdioReplica":"cap"}' policy.wasm
 	fi
 	[[ "$output" == *stdioReplica* ]]
 }

@@ -1,104 +1,59 @@
-//! ToolHive's custom resource definitions as far as scaling goes, in the three shapes that matter.
+//! Custom resource definitions: those of several releases of ToolHive, with the fields that matter for scaling, and
+//! those of other projects that the manifests of this repository use.
 
-use mcp_scaling_rules::server::GROUP;
+use mcp_scaling_rules::kind::{GROUP, ServerKind};
 use serde_json::{Value, json};
 
-/// The definitions of others that our manifests use, as strict as theirs in the fields that we set: Kubewarden's, and those of the
-/// Prometheus operator. Source: their API references.
-pub(crate) fn platform_definitions() -> Vec<Value> {
-    let any = || json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let list = |items: Value| json!({"type": "array", "items": items});
-    let text = || json!({"type": "string"});
-    let seconds = || json!({"type": "integer", "minimum": 2, "maximum": 30});
-    let rule = json!({"type": "object", "properties": {
-        "apiGroups": list(text()), "apiVersions": list(text()), "resources": list(text()), "operations": list(text()), "scope": text(),
-    }});
-    let admission = json!({
-        "type": "object", "required": ["module", "rules", "mutating"],
-        "properties": {
-            "policyServer": text(), "mode": {"type": "string", "enum": ["protect", "monitor"]}, "module": text(),
-            "settings": any(), "rules": list(rule), "failurePolicy": {"type": "string", "enum": ["Fail", "Ignore"]},
-            "mutating": {"type": "boolean"}, "backgroundAudit": {"type": "boolean"}, "matchPolicy": text(),
-            "matchConditions": list(json!({"type": "object", "required": ["name", "expression"], "properties": {"name": text(), "expression": text()}})),
-            "namespaceSelector": any(), "objectSelector": any(), "sideEffects": text(), "message": text(),
-            "timeoutSeconds": seconds(), "timeoutEvalSeconds": seconds(),
-            "contextAwareResources": list(json!({"type": "object", "required": ["apiVersion", "kind"], "properties": {"apiVersion": text(), "kind": text()}})),
-        },
-    });
-    let monitor = json!({"type": "object", "required": ["selector", "endpoints"], "properties": {
-        "selector": any(), "endpoints": list(json!({"type": "object", "properties": {"port": text(), "path": text(), "interval": text()}})),
-    }});
-    let alert = json!({"type": "object", "required": ["expr"], "properties": {
-        "alert": text(), "expr": text(), "for": text(), "labels": any(), "annotations": any(),
-    }});
-    let alerts = json!({"type": "object", "properties": {"groups": list(json!({
-        "type": "object", "required": ["name"], "properties": {"name": text(), "rules": list(alert)},
-    }))}});
-    [
-        ("policies.kubewarden.io", "ClusterAdmissionPolicy", "clusteradmissionpolicies", "Cluster", admission),
-        ("monitoring.coreos.com", "ServiceMonitor", "servicemonitors", "Namespaced", monitor),
-        ("monitoring.coreos.com", "PrometheusRule", "prometheusrules", "Namespaced", alerts),
-    ]
-    .map(|(group, kind, plural, scope, spec)| {
-        let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}});
-        json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": format!("{plural}.{group}")},
-            "spec": {
-                "group": group, "scope": scope, "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
-                "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
-            },
-        })
-    })
-    .to_vec()
-}
-
-/// A shape of the definitions, by the ToolHive releases that have it.
+/// ToolHive's definitions at one point of its history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// Before v0.13: one version, no count can be declared, the list of conditions is atomic.
+pub enum CrdRelease {
+    /// Before v0.13: version `v1alpha1`, no field declares a count, the list of conditions is atomic.
     Before013,
-    /// v0.13 to v0.15: counts can be declared, the list is still atomic.
+    /// v0.13 to v0.15: fields declare counts, the list of conditions is still atomic.
     Since013,
-    /// At present: two versions, and a list with one condition of each type.
-    Present,
+    /// The current release: versions `v1beta1` and `v1alpha1`, and a list of conditions with one entry for each type.
+    Current,
+    /// The current release without `v1alpha1`, as a later release may be.
+    OnlyV1beta1,
 }
 
-impl Shape {
-    /// The version that the API server prefers.
-    pub(crate) fn version(self) -> &'static str {
+impl CrdRelease {
+    /// The version that the API server prefers and stores.
+    pub fn version(self) -> &'static str {
         match self {
             Self::Before013 | Self::Since013 => "v1alpha1",
-            Self::Present => "v1beta1",
+            Self::Current | Self::OnlyV1beta1 => "v1beta1",
         }
     }
 
     /// The definitions of the three kinds.
-    pub(crate) fn definitions(self) -> Vec<Value> {
-        ["MCPServer", "VirtualMCPServer", "MCPRemoteProxy"].map(|kind| self.definition(kind)).to_vec()
+    pub fn definitions(self) -> Vec<Value> {
+        ServerKind::ALL.map(|kind| self.definition(kind)).to_vec()
     }
 
-    fn definition(self, kind: &str) -> Value {
-        let versions = match self {
-            Self::Before013 | Self::Since013 => json!([self.version_of(kind, "v1alpha1", true)]),
-            Self::Present => json!([self.version_of(kind, "v1beta1", true), self.version_of(kind, "v1alpha1", false)]),
-        };
-        let singular = kind.to_lowercase();
-        let plural = if kind == "MCPRemoteProxy" { "mcpremoteproxies".to_owned() } else { format!("{singular}s") };
+    fn definition(self, kind: ServerKind) -> Value {
+        let mut versions = vec![self.version_schema(kind, self.version(), true)];
+        if self == Self::Current {
+            versions.push(self.version_schema(kind, "v1alpha1", false));
+        }
+        let (plural, kind) = (resource_of(kind), kind.name());
         json!({
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": {"name": format!("{plural}.{GROUP}")},
             "spec": {
                 "group": GROUP, "scope": "Namespaced", "versions": versions,
-                "names": {"kind": kind, "plural": plural, "singular": singular, "listKind": format!("{kind}List")},
+                "names": {
+                    "kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List"),
+                },
             },
         })
     }
 
-    fn version_of(self, kind: &str, name: &str, is_storage: bool) -> Value {
+    fn version_schema(self, kind: ServerKind, name: &str, is_storage: bool) -> Value {
         let count = json!({"type": "integer", "format": "int32", "minimum": 0});
-        let mut spec = json!({"image": {"type": "string"}, "env": {"type": "array", "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
-        if kind == "MCPServer" {
+        let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let mut spec = json!({"image": {"type": "string"}, "env": {"type": "array", "items": any}});
+        if kind == ServerKind::McpServer {
             spec["transport"] =
                 json!({"type": "string", "enum": ["stdio", "streamable-http", "sse"], "default": "stdio"});
         }
@@ -106,9 +61,11 @@ impl Shape {
             spec["replicas"] = count.clone();
             spec["sessionStorage"] = json!({
                 "type": "object", "required": ["provider"],
-                "properties": {"provider": {"type": "string", "enum": ["memory", "redis"]}, "address": {"type": "string"}},
+                "properties": {
+                    "provider": {"type": "string", "enum": ["memory", "redis"]}, "address": {"type": "string"},
+                },
             });
-            if kind == "MCPServer" {
+            if kind == ServerKind::McpServer {
                 spec["backendReplicas"] = count;
             }
         }
@@ -118,17 +75,21 @@ impl Shape {
                 "lastTransitionTime": {"type": "string", "format": "date-time"},
                 "message": {"type": "string", "maxLength": 32768},
                 "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
-                "reason": {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"},
+                "reason": {
+                    "type": "string", "minLength": 1, "maxLength": 1024,
+                    "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+                },
                 "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
                 "type": {"type": "string", "maxLength": 316},
             },
         }});
-        if self == Self::Present {
+        if self.version() == "v1beta1" {
             conditions["x-kubernetes-list-type"] = "map".into();
             conditions["x-kubernetes-list-map-keys"] = json!(["type"]);
         }
         let status = json!({"type": "object", "properties": {
-            "conditions": conditions, "phase": {"type": "string"}, "url": {"type": "string"}, "message": {"type": "string"},
+            "conditions": conditions, "phase": {"type": "string"}, "url": {"type": "string"},
+            "message": {"type": "string"},
         }});
         json!({
             "name": name, "served": true, "storage": is_storage, "subresources": {"status": {}},
@@ -138,4 +99,103 @@ impl Shape {
             }}},
         })
     }
+}
+
+/// The plural of a kind, which names it in paths.
+pub fn resource_of(kind: ServerKind) -> &'static str {
+    match kind {
+        ServerKind::McpServer => "mcpservers",
+        ServerKind::VirtualMcpServer => "virtualmcpservers",
+        ServerKind::McpRemoteProxy => "mcpremoteproxies",
+    }
+}
+
+/// The definitions of Kubewarden and of the Prometheus operator that the manifests use, as strict as the originals in
+/// the fields that the manifests set.
+///
+/// Source: the API references of both projects.
+pub fn platform_definitions() -> Vec<Value> {
+    vec![
+        platform_definition("policies.kubewarden.io", "ClusterAdmissionPolicy", "Cluster", admission_policy_schema()),
+        platform_definition("monitoring.coreos.com", "ServiceMonitor", "Namespaced", service_monitor_schema()),
+        platform_definition("monitoring.coreos.com", "PrometheusRule", "Namespaced", prometheus_rule_schema()),
+    ]
+}
+
+/// A definition with the one version `v1`. `spec` is the schema of that field.
+fn platform_definition(group: &str, kind: &str, scope: &str, spec: Value) -> Value {
+    let singular = kind.to_lowercase();
+    let plural = singular.strip_suffix('y').map_or_else(|| format!("{singular}s"), |stem| format!("{stem}ies"));
+    let schema = json!({"openAPIV3Schema": object(json!({"spec": spec}))});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {
+            "group": group, "scope": scope,
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+            "names": {"kind": kind, "plural": plural, "singular": singular, "listKind": format!("{kind}List")},
+        },
+    })
+}
+
+fn admission_policy_schema() -> Value {
+    let seconds = || json!({"type": "integer", "minimum": 2, "maximum": 30});
+    let rule = object(json!({
+        "apiGroups": list(text()), "apiVersions": list(text()), "resources": list(text()), "operations": list(text()),
+        "scope": text(),
+    }));
+    let match_condition = json!({"name": text(), "expression": text()});
+    let resource = json!({"apiVersion": text(), "kind": text()});
+    let properties = json!({
+        "policyServer": text(), "mode": choice(&["protect", "monitor"]), "module": text(), "settings": any(),
+        "rules": list(rule), "failurePolicy": choice(&["Fail", "Ignore"]), "mutating": boolean(),
+        "backgroundAudit": boolean(), "matchPolicy": text(),
+        "matchConditions": list(with_required(match_condition, &["name", "expression"])),
+        "namespaceSelector": any(), "objectSelector": any(), "sideEffects": text(), "message": text(),
+        "timeoutSeconds": seconds(), "timeoutEvalSeconds": seconds(),
+        "contextAwareResources": list(with_required(resource, &["apiVersion", "kind"])),
+    });
+    with_required(properties, &["module", "rules", "mutating"])
+}
+
+fn service_monitor_schema() -> Value {
+    let endpoint = object(json!({"port": text(), "path": text(), "interval": text()}));
+    with_required(json!({"selector": any(), "endpoints": list(endpoint)}), &["selector", "endpoints"])
+}
+
+fn prometheus_rule_schema() -> Value {
+    let alert = json!({"alert": text(), "expr": text(), "for": text(), "labels": any(), "annotations": any()});
+    let group = json!({"name": text(), "rules": list(with_required(alert, &["expr"]))});
+    object(json!({"groups": list(with_required(group, &["name"]))}))
+}
+
+// Parts of a schema.
+
+fn object(properties: Value) -> Value {
+    json!({"type": "object", "properties": properties})
+}
+
+fn with_required(properties: Value, required: &[&str]) -> Value {
+    json!({"type": "object", "properties": properties, "required": required})
+}
+
+fn list(items: Value) -> Value {
+    json!({"type": "array", "items": items})
+}
+
+fn text() -> Value {
+    json!({"type": "string"})
+}
+
+fn boolean() -> Value {
+    json!({"type": "boolean"})
+}
+
+fn choice(values: &[&str]) -> Value {
+    json!({"type": "string", "enum": values})
+}
+
+/// An object with any members.
+fn any() -> Value {
+    json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }

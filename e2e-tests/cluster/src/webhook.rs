@@ -1,179 +1,140 @@
-//! An admission webhook that hosts the policy module as policy-server does: a fresh instance for each request, lookups with a
-//! client of its own.
+//! The policy's webhook: its process (the binary `policy-webhook`) and its configuration in the API server.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
-use std::fs;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use anyhow::{Context, Result, anyhow};
-use clap::Args;
-use policy_host::admission::AdmissionRequest;
-use policy_host::cluster::keep_masked;
-use policy_host::host::{self, Host};
-use policy_host::policy::Policy;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use kube::api::{ApiResource, DynamicObject};
-use kube::core::GroupVersionKind;
-use kube::{Api, Client, discovery};
-use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
+use anyhow::{Context, Result};
+use mcp_scaling_rules::kind::ServerKind;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::runtime::Handle;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::control_plane;
+use crate::crds::resource_of;
+use crate::kubeconfig::encode;
+use crate::manifests::read_manifest;
+use crate::objects::autoscaler;
+use crate::process::{Process, free_port, tied_to_this_thread};
+use crate::requests::Response;
+use crate::test_cluster::TestCluster;
+use crate::wait::wait_until;
 
-/// What the webhook is made of.
-#[derive(Args)]
-pub(crate) struct Arguments {
-    /// The policy module
-    #[arg(long)]
-    policy: PathBuf,
-    /// The settings, in JSON
-    #[arg(long)]
-    settings: PathBuf,
-    /// The kubeconfig for lookups, in JSON
-    #[arg(long)]
-    kubeconfig: PathBuf,
-    /// The certificate of the server, in PEM
-    #[arg(long)]
-    certificate: PathBuf,
-    /// Its key
-    #[arg(long)]
-    key: PathBuf,
-    /// Where to listen
-    #[arg(long)]
-    listen: SocketAddr,
-}
+const CONFIGURATION: &str = "mcpserver-scaling-policy";
 
-struct Webhook {
-    policy: Policy,
-    settings: Value,
-    lookups: Arc<Lookups>,
-}
-
-/// Serves until the process ends.
-pub(crate) async fn serve(arguments: Arguments) -> Result<()> {
-    let settings: Value = serde_json::from_str(&fs::read_to_string(&arguments.settings)?)?;
-    let policy = Policy::from_file(&arguments.policy)?;
-    let validity = policy.validate_settings(&settings)?;
-    if !validity.valid {
-        return Err(anyhow!("the settings are not valid: {}", validity.message.unwrap_or_default()));
-    }
-    let kubeconfig: Value = serde_json::from_str(&fs::read_to_string(&arguments.kubeconfig)?)?;
-    let client = control_plane::client(&kubeconfig, None).await?;
-    let lookups = Lookups { client, runtime: Handle::current(), resources: Mutex::default() };
-    let webhook = Arc::new(Webhook { policy, settings, lookups: Arc::new(lookups) });
-
-    let certificates = CertificateDer::pem_file_iter(&arguments.certificate)?.collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(&arguments.key)?;
-    let mut tls = ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key)?;
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
-    let listener = TcpListener::bind(arguments.listen).await.context("cannot listen")?;
-    println!("listening on {}", arguments.listen);
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let (acceptor, webhook) = (acceptor.clone(), webhook.clone());
-        tokio::spawn(async move {
-            // Whoever only looks whether the port is open does not shake hands.
-            let Ok(stream) = acceptor.accept(stream).await else { return };
-            let service = service_fn(|request| webhook.clone().answer(request));
-            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
+/// The webhook of a test cluster.
+#[derive(Default)]
+pub(crate) struct Webhook {
+    process: Option<Process>,
+    /// The settings of the policy, where the API server has the webhook's configuration.
+    configured: Option<Value>,
 }
 
 impl Webhook {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-        let review = match request.into_body().collect().await {
-            Ok(body) => tokio::task::spawn_blocking(move || self.review(&body.to_bytes())).await.map_err(Into::into),
-            Err(error) => Err(anyhow!(error)),
-        };
-        Ok(match review.and_then(|review| review) {
-            Ok(review) => {
-                let mut response = Response::new(Full::from(review.to_string()));
-                let json = http::HeaderValue::from_static("application/json");
-                response.headers_mut().insert(http::header::CONTENT_TYPE, json);
-                response
-            }
-            Err(error) => {
-                eprintln!("no answer: {error:#}");
-                let mut response = Response::new(Full::from(format!("{error:#}")));
-                *response.status_mut() = http::StatusCode::UNPROCESSABLE_ENTITY;
-                response
-            }
-        })
-    }
-
-    fn review(&self, body: &[u8]) -> Result<Value> {
-        let request = AdmissionRequest::from_json(std::str::from_utf8(body)?)?;
-        let response = match self.policy.validate(&request, &self.settings, self.lookups.clone()) {
-            Ok(response) => serde_json::to_value(response)?,
-            Err(error) => {
-                // What policy-server says of a policy that fails.
-                eprintln!("the policy failed: {error:#}");
-                let status = json!({"message": format!("internal server error: {error}"), "code": 500});
-                json!({"uid": request.uid, "allowed": false, "status": status})
-            }
-        };
-        Ok(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}))
+    /// Whether the process was started and not stopped.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 }
 
-/// `get_resource` against the API server, never cached.
-struct Lookups {
-    client: Client,
-    runtime: Handle,
-    /// Which resource a kind is, as long as it is served; asking costs a call.
-    resources: Mutex<HashMap<(String, String), ApiResource>>,
-}
-
-impl Host for Lookups {
-    fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
-        self.runtime.block_on(self.get(request))
-    }
-}
-
-impl Lookups {
-    async fn get(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
-        let resource = self.resource(request).await.map_err(|_| host::not_served(request))?;
-        let namespace = request.namespace.as_deref().unwrap_or("default");
-        let objects: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
-        let failed = |error: &dyn std::fmt::Display| host::callback_failure(&error.to_string());
-        let object = match objects.get_opt(&request.name).await {
-            Ok(Some(object)) => object,
-            Ok(None) => return Err(host::not_found(request)),
-            Err(error) => return Err(failed(&error)),
-        };
-        let mut object = serde_json::to_value(object).map_err(|error| failed(&error))?;
-        if let Some(masks) = &request.field_masks {
-            keep_masked(&mut object, masks.iter().map(String::as_str));
+impl TestCluster {
+    /// Installs the policy with these settings, and waits until requests reach it. The configuration is the one that
+    /// Kubewarden's controller would create from `metadata.yml` and the manifest for Kubewarden.
+    ///
+    /// # Errors
+    /// Where the webhook does not start or requests do not reach it.
+    pub async fn install_webhook(&mut self, settings: &Value) -> Result<()> {
+        let port = self.start_webhook_process(settings).await?;
+        let mut rules = read_manifest("metadata.yml")?.remove(0)["rules"].take();
+        for rule in rules.as_array_mut().context("metadata.yml has no rules")? {
+            rule["scope"] = "*".into();
         }
-        Ok(object.to_string().into_bytes())
+        let policy = read_manifest("deploy/kubewarden/mcpserver-scaling.yaml")?.remove(0)["spec"].take();
+        let configuration = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": CONFIGURATION},
+            "webhooks": [{
+                "name": "mcpserver-scaling-policy.kubewarden.admission", "rules": rules,
+                "clientConfig": {
+                    "url": format!("https://127.0.0.1:{port}/validate/clusterwide-mcpserver-scaling-policy"),
+                    "caBundle": encode(&self.control_plane.authority.certificate),
+                },
+                "sideEffects": "None", "admissionReviewVersions": ["v1"], "matchPolicy": "Equivalent",
+                "failurePolicy": policy["failurePolicy"], "timeoutSeconds": policy["timeoutSeconds"],
+                "matchConditions": policy["matchConditions"],
+            }],
+        });
+        self.webhook.configured = Some(settings.clone());
+        self.apply(&configuration).await?;
+        let is_reached = || async { Ok(!self.send_probe().await?.warnings.is_empty()) };
+        wait_until("requests reach the webhook", is_reached).await
     }
 
-    async fn resource(&self, request: &GetResourceRequest) -> Result<ApiResource> {
-        let key = (request.api_version.clone(), request.kind.clone());
-        let known = || self.resources.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(resource) = known().get(&key) {
-            return Ok(resource.clone());
+    /// Makes sure that the webhook is installed with the default settings.
+    ///
+    /// # Errors
+    /// As [`TestCluster::install_webhook`].
+    pub(crate) async fn require_default_webhook(&mut self) -> Result<()> {
+        let defaults = json!({});
+        if self.webhook.is_running() && self.webhook.configured.as_ref() == Some(&defaults) {
+            return Ok(());
         }
-        let (group, version) = request.api_version.split_once('/').unwrap_or(("", &request.api_version));
-        let kind = GroupVersionKind::gvk(group, version, &request.kind);
-        let (resource, _) = discovery::pinned_kind(&self.client, &kind).await?;
-        known().insert(key, resource.clone());
-        Ok(resource)
+        self.remove_webhook().await?;
+        self.install_webhook(&defaults).await
+    }
+
+    /// Kills the webhook's process and leaves its configuration.
+    pub fn kill_webhook(&mut self) {
+        self.webhook.process = None;
+    }
+
+    /// The id of the webhook's process.
+    pub fn webhook_process(&self) -> Option<u32> {
+        self.webhook.process.as_ref().map(Process::id)
+    }
+
+    /// Removes the webhook, if it is installed, and waits until no request reaches it any more.
+    ///
+    /// # Errors
+    /// Where requests still reach it.
+    pub async fn remove_webhook(&mut self) -> Result<()> {
+        if self.webhook.configured.is_some() {
+            let path = format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}");
+            self.admin.delete_path(&path).await?;
+            // The API server learns of it a moment later; until then the webhook has to answer.
+            let is_removed = || async {
+                let response = self.send_probe().await?;
+                Ok(response.code < 300 && response.warnings.is_empty())
+            };
+            wait_until("no request reaches the webhook", is_removed).await?;
+            self.webhook.configured = None;
+        }
+        self.webhook.process = None;
+        Ok(())
+    }
+
+    /// Sends a dry run of an autoscaler that the policy warns about with any of the settings that the tests use.
+    async fn send_probe(&self) -> Result<Response> {
+        let server = self.mcp_server("webhook-probe", json!({}));
+        // The response does not matter: the server may exist already.
+        self.admin.create(resource_of(ServerKind::McpServer), "toolhive-system", &server).await?;
+        let path = format!("{}?dryRun=All", self.admin.path("horizontalpodautoscalers", "toolhive-system"));
+        self.admin.post_path(&path, &autoscaler("webhook-probe", "webhook-probe", 2)).await
+    }
+
+    /// Starts the webhook's process, in place of the one that runs, and returns its port.
+    async fn start_webhook_process(&mut self, settings: &Value) -> Result<u16> {
+        let port = free_port()?;
+        let certificate = self.control_plane.authority.sign("webhook", "webhook")?;
+        let kubeconfig = self.service_account_kubeconfig("kubewarden", "policy-server").await?;
+        let folder = &self.control_plane.folder;
+        let mut command = tied_to_this_thread(&self.inputs.policy_webhook);
+        command.arg("--policy").arg(&self.inputs.policy);
+        for (flag, name, content) in [
+            ("--settings", "webhook.settings", settings.to_string()),
+            ("--kubeconfig", "webhook.kubeconfig", kubeconfig.to_string()),
+            ("--certificate", "webhook.crt", certificate.certificate),
+            ("--key", "webhook.key", certificate.key),
+        ] {
+            command.arg(flag).arg(folder.write(name, &content)?);
+        }
+        command.arg(format!("--listen=127.0.0.1:{port}"));
+        self.webhook.process = Some(Process::start(command, folder.open_log("webhook.log")?)?);
+        let listens = || async { Ok(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()) };
+        wait_until("the webhook listens", listens).await?;
+        Ok(port)
     }
 }

@@ -1,0 +1,47 @@
+//! A test cluster: kube-apiserver and etcd, the policy module behind an admission webhook, and the reconciler's binary.
+//! The suites in `tests/suites` and the demo run in it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`inputs`] | the programs and files that are tested, from environment variables |
+//! | [`test_cluster`] | [`TestCluster`]: how it starts, its namespaces and ToolHive's CRDs |
+//! | [`webhook`] | the policy's webhook: installed, killed, removed |
+//! | [`reconcilers`] | the reconciler's processes |
+//! | [`accounts`] | users, service accounts and their permissions |
+//! | [`manifests`] | manifests of this repository: read and applied |
+//! | [`requests`] | requests to the API server and its responses |
+//! | [`kubectl`] | kubectl as a person runs it |
+//! | [`objects`] | the objects that ToolHive, its operator and people create |
+//! | [`crds`] | custom resource definitions, of ToolHive in several releases and of other projects |
+//! | [`wait`] | waiting for something to become true |
+//! | [`control_plane`] | kube-apiserver, etcd and kube-controller-manager |
+//! | [`certificates`], [`kubeconfig`] | credentials |
+//! | [`process`], [`run_folder`] | child processes, and the temporary folder with their files and logs |
+//! | [`interrupt`] | SIGINT and SIGTERM |
+//! | [`ignored`] | the error of a test whose precondition is missing |
+
+#![forbid(unsafe_code)]
+
+pub mod accounts;
+pub mod certificates;
+pub mod control_plane;
+pub mod crds;
+pub mod ignored;
+pub mod inputs;
+pub mod interrupt;
+pub mod kubeconfig;
+pub mod kubectl;
+pub mod manifests;
+pub mod objects;
+pub mod process;
+pub mod reconcilers;
+pub mod requests;
+pub mod run_folder;
+pub mod test_cluster;
+pub mod wait;
+pub mod webhook;
+
+pub use ignored::Ignored;
+pub use inputs::Inputs;
+pub use requests::{ApiClient, Response};
+pub use test_cluster::TestCluster;

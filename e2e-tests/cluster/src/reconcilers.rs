@@ -1,0 +1,85 @@
+//! The reconciler's processes.
+
+use anyhow::{Context, Result, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::process::{Process, free_port, tied_to_this_thread};
+use crate::test_cluster::TestCluster;
+use crate::wait::{TIMEOUT, wait_until};
+
+impl TestCluster {
+    /// Starts another reconciler under the service account of its manifest, waits until it is ready and returns its
+    /// index.
+    ///
+    /// # Errors
+    /// Where it does not become ready.
+    pub async fn start_reconciler(&mut self) -> Result<usize> {
+        let index = self.reconcilers.len();
+        let kubeconfig = self.service_account_kubeconfig("toolhive-system", "mcpserver-scaling-reconciler").await?;
+        let folder = &self.control_plane.folder;
+        let kubeconfig = folder.write(&format!("reconciler-{index}.kubeconfig"), &kubeconfig.to_string())?;
+        let port = free_port()?;
+        let mut command = tied_to_this_thread(&self.inputs.reconciler);
+        command.args(["run", "--lease-namespace=toolhive-system", "--log-format=json"]);
+        command.arg(format!("--listen=127.0.0.1:{port}")).arg("--kubeconfig").arg(kubeconfig);
+        self.reconcilers.push(Process::start(command, folder.open_log(&format!("reconciler-{index}.log"))?)?);
+        wait_until("the reconciler is ready", || is_ready(port)).await?;
+        Ok(index)
+    }
+
+    /// Makes sure that exactly one reconciler runs.
+    ///
+    /// # Errors
+    /// As [`TestCluster::start_reconciler`] and [`TestCluster::stop_reconcilers`].
+    pub(crate) async fn require_one_reconciler(&mut self) -> Result<()> {
+        let mut running = 0;
+        for process in &mut self.reconcilers {
+            running += usize::from(process.exit_status()?.is_none());
+        }
+        if running != 1 {
+            self.stop_reconcilers().await?;
+            self.start_reconciler().await?;
+        }
+        Ok(())
+    }
+
+    /// Kills a reconciler, so that it releases nothing.
+    pub fn kill_reconciler(&mut self, index: usize) {
+        if let Some(process) = self.reconcilers.get_mut(index) {
+            process.kill();
+        }
+    }
+
+    /// Asks every reconciler to stop, and waits until it has.
+    ///
+    /// # Errors
+    /// Where one does not stop in time or reports a failure. None runs afterwards in any case.
+    pub async fn stop_reconcilers(&mut self) -> Result<()> {
+        let mut results = Vec::new();
+        for (index, mut process) in std::mem::take(&mut self.reconcilers).into_iter().enumerate() {
+            if process.exit_status()?.is_none() {
+                results.push((index, process.terminate(TIMEOUT).await));
+            }
+        }
+        for (index, status) in results {
+            let status = status.with_context(|| format!("reconciler {index}"))?;
+            ensure!(status.success(), "reconciler {index} should stop with success, but ended with {status}");
+        }
+        Ok(())
+    }
+
+    /// The id of a reconciler's process.
+    pub fn reconciler_process(&self, index: usize) -> Option<u32> {
+        self.reconcilers.get(index).map(Process::id)
+    }
+}
+
+/// Whether the reconciler at this port answers that it is ready.
+async fn is_ready(port: u16) -> Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    Ok(response.starts_with("HTTP/1.1 200"))
+}

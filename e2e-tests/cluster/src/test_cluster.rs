@@ -1,0 +1,234 @@
+//! The test cluster: how it starts, its namespaces and ToolHive's custom resource definitions.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use mcp_scaling_rules::kind::ServerKind;
+use serde_json::{Value, json};
+
+use crate::accounts::{AUTOSCALER, OPERATOR};
+use crate::control_plane::ControlPlane;
+use crate::crds::{CrdRelease, resource_of};
+use crate::inputs::Inputs;
+use crate::kubeconfig::client;
+use crate::manifests::read_manifest;
+use crate::objects::custom_resource;
+use crate::process::Process;
+use crate::requests::{ApiClient, Response, text};
+use crate::wait::{wait_for_value, wait_until};
+use crate::webhook::Webhook;
+
+/// A cluster with ToolHive's definitions and the permissions that this repository's manifests grant. Its processes stop
+/// when it is dropped.
+pub struct TestCluster {
+    /// An administrator, whom the policy takes for a person.
+    pub admin: ApiClient,
+    // Dropped in this order: what uses the API server before the API server.
+    pub(crate) reconcilers: Vec<Process>,
+    pub(crate) webhook: Webhook,
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) inputs: Inputs,
+    pub(crate) admin_kubeconfig: PathBuf,
+    crds: CrdRelease,
+}
+
+/// What runs in the test cluster when a test begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Whether the policy's webhook is installed, with default settings.
+    pub webhook: bool,
+    /// Whether one reconciler runs; otherwise none does.
+    pub reconciler: bool,
+    /// The definitions of ToolHive; `None` for tests that install their own or need none.
+    pub crds: Option<CrdRelease>,
+}
+
+impl TestCluster {
+    /// Starts a cluster with the current definitions of ToolHive, without the webhook and the reconciler.
+    ///
+    /// # Errors
+    /// Where the control plane does not start.
+    pub async fn start(inputs: Inputs) -> Result<Self> {
+        let control_plane = ControlPlane::start(inputs.control_plane_assets.clone()).await?;
+        let kubeconfig = control_plane.administrator()?;
+        let crds = CrdRelease::Current;
+        let mut cluster = Self {
+            admin: ApiClient::new(client(&kubeconfig).await?, crds.version()),
+            reconcilers: Vec::new(),
+            webhook: Webhook::default(),
+            admin_kubeconfig: control_plane.folder.write("admin.kubeconfig", &kubeconfig.to_string())?,
+            control_plane,
+            inputs,
+            crds,
+        };
+        for namespace in ["toolhive-system", "kubewarden"] {
+            cluster.create_namespace(namespace).await?;
+        }
+        // The permissions of these two are not what the suites test.
+        cluster.grant_cluster_admin("test-operator", OPERATOR).await?;
+        cluster.grant_cluster_admin("test-autoscaler", AUTOSCALER).await?;
+        for manifest in ["deploy/reconciler.yaml", "deploy/policy-server-rbac.yaml"] {
+            // The test cluster has no nodes: the reconciler runs as a process of its own.
+            for object in read_manifest(manifest)?.iter().filter(|object| object["kind"] != "Deployment") {
+                cluster.apply(object).await?;
+            }
+        }
+        let policy_server = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "policy-server", "namespace": "kubewarden"},
+        });
+        cluster.apply(&policy_server).await?;
+        cluster.install_crds(crds).await?;
+        Ok(cluster)
+    }
+
+    /// Brings the cluster into this state, whatever an earlier test left.
+    ///
+    /// # Errors
+    /// Where something does not start or stop.
+    pub async fn prepare(&mut self, setup: Setup) -> Result<()> {
+        self.control_plane.start_api_server().await?;
+        if !setup.reconciler {
+            self.stop_reconcilers().await?;
+        }
+        if let Some(crds) = setup.crds.filter(|&crds| crds != self.crds) {
+            self.replace_crds(crds).await?;
+        }
+        match setup.webhook {
+            true => self.require_default_webhook().await?,
+            false => self.remove_webhook().await?,
+        }
+        if setup.reconciler {
+            self.require_one_reconciler().await?;
+        }
+        Ok(())
+    }
+
+    /// Creates a namespace and returns its name.
+    ///
+    /// # Errors
+    /// Where it already exists.
+    pub async fn create_namespace(&self, name: &str) -> Result<String> {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        self.admin.post_path("/api/v1/namespaces", &namespace).await?.success()?;
+        Ok(name.to_owned())
+    }
+
+    /// An `MCPServer` at the version that the API server prefers.
+    pub fn mcp_server(&self, name: &str, spec: Value) -> Value {
+        custom_resource(ServerKind::McpServer, self.toolhive_version(), name, spec)
+    }
+
+    /// Creates an `MCPServer` as a person does.
+    ///
+    /// # Errors
+    /// Where the API server rejects it.
+    pub async fn create_mcp_server(&self, namespace: &str, name: &str, spec: Value) -> Result<Response> {
+        self.admin.create(resource_of(ServerKind::McpServer), namespace, &self.mcp_server(name, spec)).await?.success()
+    }
+
+    /// The version of ToolHive's API group that the API server prefers.
+    pub fn toolhive_version(&self) -> &'static str {
+        self.crds.version()
+    }
+
+    /// Installs ToolHive's definitions, over those of another release, as an upgrade of ToolHive does.
+    ///
+    /// # Errors
+    /// Where the API server does not serve them.
+    pub async fn install_crds(&mut self, crds: CrdRelease) -> Result<()> {
+        self.crds = crds;
+        self.admin.set_toolhive_version(crds.version());
+        for definition in crds.definitions() {
+            self.install_crd(&definition).await?;
+        }
+        // The handler of a definition changes a moment after the definition.
+        let path = format!("{}?dryRun=All", self.admin.path(resource_of(ServerKind::McpServer), "toolhive-system"));
+        let server = self.mcp_server("crd-probe", json!({}));
+        wait_until("an MCPServer can be created", || async {
+            Ok(self.admin.post_path(&path, &server).await?.code < 300)
+        })
+        .await
+    }
+
+    /// Removes ToolHive's definitions, and with them every custom resource, and installs those of a release.
+    ///
+    /// # Errors
+    /// Where the API server does not remove or serve them.
+    pub async fn replace_crds(&mut self, crds: CrdRelease) -> Result<()> {
+        for definition in self.crds.definitions() {
+            let path = crd_path(&definition);
+            self.admin.delete_path(&path).await?.success()?;
+            let code = || async { Ok(self.admin.get_path(&path).await?.code) };
+            wait_for_value(&format!("response code of GET {path}"), &404, code).await?;
+        }
+        self.install_crds(crds).await
+    }
+
+    /// Installs a definition and waits until the API server serves its first version.
+    ///
+    /// # Errors
+    /// Where it does not serve it.
+    pub async fn install_crd(&self, definition: &Value) -> Result<()> {
+        self.apply(definition).await?;
+        let spec = &definition["spec"];
+        let version = text(&spec["versions"][0]["name"]);
+        let path = format!("/apis/{}/{version}/{}", text(&spec["group"]), text(&spec["names"]["plural"]));
+        let code = || async { Ok(self.admin.get_path(&path).await?.code) };
+        wait_for_value(&format!("response code of GET {path}"), &200, code).await
+    }
+
+    /// Stops the API server. etcd and everything else go on.
+    pub fn stop_api_server(&mut self) {
+        self.control_plane.stop_api_server();
+    }
+
+    /// Starts the API server again, with the data that it had.
+    ///
+    /// # Errors
+    /// Where it does not become ready.
+    pub async fn start_api_server(&mut self) -> Result<()> {
+        self.control_plane.start_api_server().await
+    }
+
+    /// Starts kube-controller-manager. From then on the controllers of Kubernetes work on everything in the cluster:
+    /// they create pods, delete objects whose owner was deleted, and scale the targets of autoscalers.
+    ///
+    /// # Errors
+    /// [`crate::Ignored`] where the control plane has no kube-controller-manager; another error where it does not
+    /// start.
+    pub async fn start_controller_manager(&mut self) -> Result<()> {
+        self.control_plane.start_controller_manager().await
+    }
+
+    /// Stops kube-controller-manager.
+    pub fn stop_controller_manager(&mut self) {
+        self.control_plane.stop_controller_manager();
+    }
+
+    /// The entries of the API server's audit log so far.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn audit_log(&self) -> Result<Vec<Value>> {
+        let log =
+            fs::read_to_string(self.control_plane.folder.path("audit.log")).context("cannot read the audit log")?;
+        // The last line may not be complete yet.
+        Ok(log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// The last lines of the logs that explain a failure.
+    pub fn log_tails(&self) -> String {
+        let webhook = self.webhook.is_running().then(|| "webhook.log".to_owned());
+        let reconcilers = (0..self.reconcilers.len()).map(|index| format!("reconciler-{index}.log"));
+        let tails = webhook.into_iter().chain(reconcilers).map(|log| self.control_plane.folder.log_tail(&log));
+        tails.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The path of a definition.
+pub fn crd_path(definition: &Value) -> String {
+    let name = text(&definition["metadata"]["name"]);
+    format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
+}

@@ -1,0 +1,215 @@
+//! The manifests in `deploy/` and what the chart renders: the API server accepts all of it with strict validation of
+//! fields, and the chart renders what the manifests have.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use cluster_tests::TestCluster;
+use cluster_tests::crds::platform_definitions;
+use cluster_tests::inputs::{helm, workspace_root};
+use cluster_tests::manifests::read_manifest;
+use cluster_tests::test_cluster::Setup;
+use serde_json::{Value, json};
+
+use crate::assertions::expect_equal;
+use crate::harness::{Test, suite};
+
+const SETUP: Setup = Setup { webhook: false, reconciler: false, crds: None };
+
+/// The manifests besides those for Kubewarden.
+const ROOT: [&str; 3] = ["deploy/reconciler.yaml", "deploy/policy-server-rbac.yaml", "deploy/audit-scanner-rbac.yaml"];
+
+/// Values that enable everything the chart can render, with settings that differ from the defaults.
+const EVERYTHING: [&str; 10] = [
+    "guard.enabled=true",
+    "monitor.enabled=true",
+    "serviceMonitor.enabled=true",
+    "prometheusRule.enabled=true",
+    "dashboard.enabled=true",
+    "reconciler.replicas=2",
+    "reconciler.dryRun=true",
+    "reconciler.priorityClassName=system-cluster-critical",
+    "policy.settings.stdioReplicas=reject",
+    "policy.namespaceSelector.matchLabels.mcp-scaling=enforced",
+];
+
+/// What the chart and the manifests have in common.
+const COMMON_FIELDS: [&str; 16] = [
+    "/rules",
+    "/spec/rules",
+    "/spec/contextAwareResources",
+    "/spec/matchConditions",
+    "/spec/settings",
+    "/spec/mode",
+    "/spec/mutating",
+    "/spec/failurePolicy",
+    "/spec/backgroundAudit",
+    "/spec/timeoutEvalSeconds",
+    "/spec/module",
+    "/spec/template/spec/containers/0/image",
+    "/spec/template/spec/securityContext",
+    "/spec/template/spec/containers/0/securityContext",
+    "/spec/template/spec/containers/0/resources",
+    "/spec/template/spec/containers/0/readinessProbe",
+];
+
+pub(crate) fn tests() -> Vec<Test> {
+    suite!(
+        "manifests",
+        SETUP,
+        [
+            accepts_plain_manifests,
+            accepts_chart_and_rejects_wrong_values,
+            renders_chart_like_plain_manifests,
+            admits_reconciler_pod_under_restricted_profile,
+            accepts_cel_policy_of_documentation,
+        ]
+    )
+}
+
+async fn accepts_plain_manifests(cluster: &mut TestCluster) -> Result<()> {
+    install_platform_crds(cluster).await?;
+    let mut files = ROOT.map(str::to_owned).to_vec();
+    for entry in fs::read_dir(workspace_root().join("deploy/kubewarden"))? {
+        files.push(format!("deploy/kubewarden/{}", entry?.file_name().to_string_lossy()));
+    }
+    ensure!(files.len() == 6, "expected 6 manifests in deploy/, got {files:?}");
+    for file in files {
+        for object in read_manifest(&file)? {
+            cluster.apply_as_dry_run(&object).await.with_context(|| file.clone())?;
+        }
+    }
+    Ok(())
+}
+
+async fn accepts_chart_and_rejects_wrong_values(cluster: &mut TestCluster) -> Result<()> {
+    install_platform_crds(cluster).await?;
+    let digest = format!("policy.digest=sha256:{}", "0".repeat(64));
+    for (values, expected) in [
+        (&[][..], 11),
+        (&EVERYTHING, 19),
+        (&["reconciler.watchNamespace=toolhive-system", "networkPolicy.enabled=false", digest.as_str()], 10),
+        (&["reconciler.enabled=false"], 3),
+        (&["policy.enabled=false"], 8),
+    ] {
+        let objects = render_chart(values)?;
+        expect_equal(&format!("objects that the chart renders with {values:?}"), objects.len(), expected)?;
+        for object in &objects {
+            cluster.apply_as_dry_run(object).await.with_context(|| format!("the chart with {values:?}"))?;
+        }
+    }
+    // Kubewarden rejects a policy that is not mutating and whose settings ask for changes.
+    let changing = ["policy.settings.terminationGracePeriodSeconds=60", "policy.settings.preserveScaling=true"];
+    let objects = render_chart(&[&["guard.enabled=true", "monitor.enabled=true"][..], &changing].concat())?;
+    let not_mutating: Vec<&Value> = objects.iter().filter(|object| object["spec"]["mutating"] == false).collect();
+    expect_equal("policies that are not mutating (guard and monitor)", not_mutating.len(), 2)?;
+    for policy in not_mutating {
+        let (name, settings) = (&policy["metadata"]["name"], &policy["spec"]["settings"]);
+        let period = &settings["terminationGracePeriodSeconds"];
+        expect_equal(&format!("terminationGracePeriodSeconds of {name}"), period, 0)?;
+        expect_equal(&format!("preserveScaling of {name}"), &settings["preserveScaling"], false)?;
+    }
+    for wrong in [
+        "policy.settings.stdioReplicas=no",
+        "policy.settings.unknown=1",
+        "reconciler.replicas=-1",
+        "policy.digest=latest",
+        "unknown=1",
+    ] {
+        ensure!(
+            render_chart(&[wrong]).is_err(),
+            "expected the chart's values schema to reject {wrong}, it accepted it"
+        );
+    }
+    Ok(())
+}
+
+async fn renders_chart_like_plain_manifests(_: &mut TestCluster) -> Result<()> {
+    let rendered = render_chart(&["guard.enabled=true", "monitor.enabled=true"])?;
+    let mut compared = 0;
+    let files = ["mcpserver-scaling", "mcpserver-scaling-guard", "mcpserver-scaling-monitor"];
+    let files = files.map(|name| format!("deploy/kubewarden/{name}.yaml"));
+    for file in files.iter().map(String::as_str).chain(ROOT) {
+        for plain in read_manifest(file)? {
+            let (kind, name) = (&plain["kind"], &plain["metadata"]["name"]);
+            let is_same = |object: &&Value| {
+                // The suffix keeps the chart's Role for the Lease apart from other Roles in the namespace.
+                let rendered_name = object["metadata"]["name"].as_str().unwrap_or_default().trim_end_matches("-lease");
+                object["kind"] == *kind && rendered_name == name
+            };
+            let rendered = rendered.iter().find(is_same);
+            let rendered = rendered.with_context(|| format!("{file}: the chart renders no {kind} {name}"))?;
+            for field in COMMON_FIELDS {
+                let (plain, rendered) = (plain.pointer(field), rendered.pointer(field));
+                expect_equal(&format!("{field} of {kind} {name} in the chart"), rendered, plain)?;
+                compared += usize::from(plain.is_some());
+            }
+        }
+    }
+    ensure!(compared > 30, "expected more than 30 fields to compare, got {compared}");
+    Ok(())
+}
+
+async fn admits_reconciler_pod_under_restricted_profile(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": "restricted", "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+    }});
+    cluster.admin.post_path("/api/v1/namespaces", &namespace).await?.success()?;
+    expect_restricted_pod(cluster, &read_manifest("deploy/reconciler.yaml")?).await?;
+    expect_restricted_pod(cluster, &render_chart(&[])?).await
+}
+
+/// Fails where the restricted namespace does not admit the pod of the Deployment among these objects, or where it
+/// admits the same pod with more privileges.
+async fn expect_restricted_pod(cluster: &TestCluster, objects: &[Value]) -> Result<()> {
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment");
+    let mut pod = deployment.context("the reconciler has no Deployment")?["spec"]["template"].clone();
+    pod["apiVersion"] = "v1".into();
+    pod["kind"] = "Pod".into();
+    pod["metadata"]["name"] = "reconciler".into();
+    let path = "/api/v1/namespaces/restricted/pods?dryRun=All&fieldValidation=Strict";
+    cluster.admin.post_path(path, &pod).await?.success()?;
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = true.into();
+    let rejected = cluster.admin.post_path(path, &pod).await?;
+    expect_equal("the response code for a pod that the profile does not allow", rejected.code, 403)
+}
+
+async fn accepts_cel_policy_of_documentation(cluster: &mut TestCluster) -> Result<()> {
+    let text = fs::read_to_string(workspace_root().join("docs/comparison.md"))?;
+    let (_, snippet) = text.split_once("```yaml\n").context("docs/comparison.md has no YAML snippet")?;
+    let (snippet, _) = snippet.split_once("```").context("the YAML snippet has no end")?;
+    let mut spec: Value = serde_saphyr::from_str(snippet)?;
+    spec["matchConstraints"] = json!({"resourceRules": [{
+        "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["statefulsets"], "operations": ["CREATE", "UPDATE"],
+    }]});
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "stdio"}, "spec": spec,
+    });
+    cluster.apply_as_dry_run(&policy).await
+}
+
+async fn install_platform_crds(cluster: &TestCluster) -> Result<()> {
+    for definition in platform_definitions() {
+        cluster.install_crd(&definition).await?;
+    }
+    Ok(())
+}
+
+/// The objects that Helm renders from the chart with these values.
+fn render_chart(values: &[&str]) -> Result<Vec<Value>> {
+    let helm = helm()?;
+    let mut command = Command::new(&helm);
+    let chart = workspace_root().join("deploy/chart");
+    command.args(["template", "mcpserver-scaling"]).arg(chart).args(["--namespace", "toolhive-system"]);
+    for value in values {
+        command.args(["--set", value]);
+    }
+    let output = command.output().with_context(|| format!("cannot run {}", helm.display()))?;
+    if !output.status.success() {
+        bail!("helm template with {values:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?;
+    Ok(objects.into_iter().filter(|object| !object.is_null()).collect())
+}

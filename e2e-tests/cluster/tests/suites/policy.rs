@@ -1,0 +1,289 @@
+//! The policy behind a webhook, without the reconciler.
+
+use anyhow::{Result, ensure};
+use cluster_tests::TestCluster;
+use cluster_tests::accounts::{AUTOSCALER, OPERATOR};
+use cluster_tests::crds::{CrdRelease, resource_of};
+use cluster_tests::objects::{autoscaler, custom_resource, deployment, redis_patch, statefulset};
+use cluster_tests::test_cluster::Setup;
+use cluster_tests::wait::wait_until;
+use mcp_scaling_rules::kind::{API_VERSIONS, ServerKind};
+use serde_json::{Value, json};
+
+use crate::assertions::{expect_equal, expect_no_warning, expect_replicas, expect_warning};
+use crate::harness::{Test, suite};
+
+const SETUP: Setup = Setup { webhook: true, reconciler: false, crds: Some(CrdRelease::Current) };
+
+pub(crate) fn tests() -> Vec<Test> {
+    suite!(
+        "policy",
+        SETUP,
+        [
+            caps_deployment_of_new_stdio_server,
+            caps_kubectl_scale_of_stdio_server,
+            warns_about_kubectl_scale_without_redis,
+            caps_autoscaler_of_stdio_server_only,
+            warns_about_new_autoscaler_of_stdio_server,
+            preserves_count_that_operator_v06_resets,
+            keeps_declared_count,
+            preserves_count_when_proxy_runner_starts,
+            leaves_manifest_that_gitops_applies_unchanged,
+            caps_dry_run,
+            caps_server_of_older_api_version,
+            applies_declared_count_to_other_kinds,
+            leaves_foreign_deployment_unchanged,
+            allows_edits_of_existing_violation_under_reject,
+            rejects_scale_while_webhook_is_down,
+        ]
+    )
+}
+
+/// Creates a namespace with the `MCPServer` "github", and its Deployment and StatefulSet with one replica each.
+async fn create_server_with_workloads(cluster: &TestCluster, namespace: &str, spec: Value) -> Result<()> {
+    cluster.create_namespace(namespace).await?;
+    let transport = spec["transport"].as_str().unwrap_or("stdio").to_owned();
+    let server = cluster.create_mcp_server(namespace, "github", spec).await?.body;
+    let operator = cluster.client_of(OPERATOR).await?;
+    operator.create("deployments", namespace, &deployment(&server, 1)).await?.success()?;
+    operator.create("statefulsets", namespace, &statefulset("github", &transport, 1)).await?.success()?;
+    Ok(())
+}
+
+fn grace_period(deployment: &Value) -> &Value {
+    &deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+}
+
+async fn caps_deployment_of_new_stdio_server(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = cluster.create_namespace("stdio-server").await?;
+    let server = cluster.create_mcp_server(&namespace, "github", json!({"replicas": 3})).await?;
+    expect_warning(&server.warnings, "transport stdio supports 1 replica; spec.replicas requests 3")?;
+    expect_equal("spec.replicas of the MCPServer, which GitOps manages", &server.body["spec"]["replicas"], 3)?;
+
+    let operator = cluster.client_of(OPERATOR).await?;
+    let created = operator.create("deployments", &namespace, &deployment(&server.body, 3)).await?.success()?;
+    // Warnings are for people; an operator gets none.
+    expect_no_warning(&created.warnings)?;
+    expect_replicas(&cluster.admin, "deployments", &namespace, "github", 1).await?;
+    expect_equal("the grace period of a pod template without one", grace_period(&created.body), 30)?;
+
+    let shorten = |deployment: &mut Value| {
+        deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 5.into();
+        deployment["spec"]["replicas"] = 3.into();
+    };
+    let updated = operator.update("deployments", &namespace, "github", shorten).await?.success()?.body;
+    expect_equal("spec.replicas after an update to 3", &updated["spec"]["replicas"], 1)?;
+    expect_equal("the grace period after an update to 5 s", grace_period(&updated), 30)
+}
+
+async fn caps_kubectl_scale_of_stdio_server(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "person-stdio";
+    create_server_with_workloads(cluster, namespace, json!({})).await?;
+    for resource in ["deployments", "statefulsets"] {
+        let warnings = cluster.kubectl_scale(resource, namespace, "github", 3).await?;
+        expect_warning(&warnings, "transport stdio supports 1 replica; spec.replicas requests 3")?;
+        expect_replicas(&cluster.admin, resource, namespace, "github", 1).await?;
+        cluster.kubectl_scale(resource, namespace, "github", 0).await?;
+        expect_replicas(&cluster.admin, resource, namespace, "github", 0).await?;
+    }
+    let expected = "requested=3 admitted=1 reason=stdio";
+    let is_annotated = cluster.audit_log()?.into_iter().any(|entry| {
+        let annotation = &entry["annotations"]["mcpserver-scaling-policy.kubewarden.admission/replicas"];
+        entry["objectRef"]["subresource"] == "scale" && *annotation == expected
+    });
+    ensure!(is_annotated, "expected a write of a Scale with the annotation {expected:?} in the audit log, got none");
+    Ok(())
+}
+
+async fn warns_about_kubectl_scale_without_redis(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "person-sse";
+    create_server_with_workloads(cluster, namespace, json!({"transport": "sse"})).await?;
+    let warnings = cluster.kubectl_scale("deployments", namespace, "github", 3).await?;
+    expect_warning(&warnings, "3 replicas without Redis lose sessions")?;
+    expect_replicas(&cluster.admin, "deployments", namespace, "github", 3).await?;
+    cluster.admin.merge("mcpservers", namespace, "github", &redis_patch()).await?.success()?;
+    let warnings = cluster.kubectl_scale("deployments", namespace, "github", 4).await?;
+    expect_no_warning(&warnings)
+}
+
+async fn caps_autoscaler_of_stdio_server_only(cluster: &mut TestCluster) -> Result<()> {
+    let autoscaler = cluster.client_of(AUTOSCALER).await?;
+    for (namespace, spec, expected) in [("hpa-stdio", json!({}), 1), ("hpa-sse", json!({"transport": "sse"}), 4)] {
+        create_server_with_workloads(cluster, namespace, spec).await?;
+        let scaled = autoscaler.scale("deployments", namespace, "github", 4).await?.success()?;
+        // Warnings are for people; a controller gets none.
+        expect_no_warning(&scaled.warnings)?;
+        expect_replicas(&cluster.admin, "deployments", namespace, "github", expected).await?;
+    }
+    Ok(())
+}
+
+async fn warns_about_new_autoscaler_of_stdio_server(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "hpa-created";
+    create_server_with_workloads(cluster, namespace, json!({})).await?;
+    let autoscaler = autoscaler("github", "github", 5);
+    let created = cluster.admin.create("horizontalpodautoscalers", namespace, &autoscaler).await?.success()?;
+    expect_warning(&created.warnings, "stdio")
+}
+
+async fn preserves_count_that_operator_v06_resets(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "old-operator";
+    create_server_with_workloads(cluster, namespace, json!({"transport": "sse"})).await?;
+    cluster.client_of(AUTOSCALER).await?.scale("deployments", namespace, "github", 3).await?.success()?;
+    let operator = cluster.client_of(OPERATOR).await?;
+    // This operator writes 1 each time that it reconciles; the autoscaler's count stays.
+    for _ in 0..3 {
+        operator.update("deployments", namespace, "github", |it| it["spec"]["replicas"] = 1.into()).await?.success()?;
+        expect_replicas(&cluster.admin, "deployments", namespace, "github", 3).await?;
+    }
+    // A person's count is not preserved but written.
+    cluster
+        .admin
+        .update("deployments", namespace, "github", |it| it["spec"]["replicas"] = 2.into())
+        .await?
+        .success()?;
+    expect_replicas(&cluster.admin, "deployments", namespace, "github", 2).await
+}
+
+async fn keeps_declared_count(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "present-operator";
+    create_server_with_workloads(cluster, namespace, json!({"transport": "sse", "replicas": 2})).await?;
+    let operator = cluster.client_of(OPERATOR).await?;
+    operator.update("deployments", namespace, "github", |it| it["spec"]["replicas"] = 2.into()).await?.success()?;
+    expect_replicas(&cluster.admin, "deployments", namespace, "github", 2).await?;
+    let warnings = cluster.kubectl_scale("deployments", namespace, "github", 5).await?;
+    expect_warning(&warnings, "spec.replicas of MCPServer github is 2 and overrides the requested 5")
+}
+
+async fn preserves_count_when_proxy_runner_starts(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "runner";
+    create_server_with_workloads(cluster, namespace, json!({"transport": "sse"})).await?;
+    let user = "system:serviceaccount:runner:github-proxy-runner";
+    cluster.grant_cluster_admin("test-proxy-runner", user).await?;
+    let runner = cluster.client_of(user).await?;
+    cluster.kubectl_scale("statefulsets", namespace, "github", 3).await?;
+    let mut versions = Vec::new();
+    for start in 0..3 {
+        let manifest = statefulset("github", "sse", 1);
+        let applied = runner.apply("statefulsets", namespace, "toolhive-container-manager", true, &manifest).await?;
+        let applied = applied.success()?.body;
+        expect_equal(&format!("spec.replicas after start {start}"), &applied["spec"]["replicas"], 3)?;
+        versions.push(applied["metadata"]["resourceVersion"].clone());
+    }
+    expect_equal("the resource version after the third start, which changes nothing", &versions[2], &versions[1])
+}
+
+async fn leaves_manifest_that_gitops_applies_unchanged(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = cluster.create_namespace("gitops").await?;
+    let mut versions = Vec::new();
+    for _ in 0..3 {
+        let server = cluster.mcp_server("github", json!({"transport": "stdio", "replicas": 3}));
+        let applied = cluster.admin.apply("mcpservers", &namespace, "argocd-controller", false, &server).await?;
+        let applied = applied.success()?;
+        expect_warning(&applied.warnings, "transport stdio supports 1 replica")?;
+        expect_equal("spec.replicas, which is 3 in Git", &applied.body["spec"]["replicas"], 3)?;
+        versions.push(applied.body["metadata"]["resourceVersion"].clone());
+    }
+    let first = versions[0].clone();
+    expect_equal("resource versions after the same manifest was applied three times", versions, vec![first; 3])
+}
+
+async fn caps_dry_run(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "dry-run";
+    create_server_with_workloads(cluster, namespace, json!({})).await?;
+    let path = format!("{}/github/scale?dryRun=All", cluster.admin.path("deployments", namespace));
+    let response = cluster.admin.merge_path(&path, &json!({"spec": {"replicas": 3}})).await?.success()?;
+    expect_warning(&response.warnings, "transport stdio supports 1 replica; spec.replicas requests 3")?;
+    expect_equal("spec.replicas in the response", &response.body["spec"]["replicas"], 1)?;
+    expect_replicas(&cluster.admin, "deployments", namespace, "github", 1).await
+}
+
+async fn caps_server_of_older_api_version(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = cluster.create_namespace("older-version").await?;
+    let version = API_VERSIONS[1];
+    expect_equal("the older API version", version, "toolhive.stacklok.dev/v1alpha1")?;
+    let mut server = cluster.mcp_server("github", json!({"replicas": 2}));
+    server["apiVersion"] = version.into();
+    let path = format!("/apis/{version}/namespaces/{namespace}/mcpservers");
+    let created = cluster.admin.post_path(&path, &server).await?.success()?;
+    expect_warning(&created.warnings, "transport stdio supports 1 replica; spec.replicas requests 2")?;
+    // The owner reference of its Deployment names the older version.
+    let deployment = deployment(&created.body, 2);
+    let created = cluster.client_of(OPERATOR).await?.create("deployments", &namespace, &deployment).await?.success()?;
+    expect_equal("spec.replicas of the Deployment", &created.body["spec"]["replicas"], 1)
+}
+
+async fn applies_declared_count_to_other_kinds(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = cluster.create_namespace("other-kinds").await?;
+    let operator = cluster.client_of(OPERATOR).await?;
+    for kind in [ServerKind::VirtualMcpServer, ServerKind::McpRemoteProxy] {
+        let name = kind.name().to_lowercase();
+        let resource = custom_resource(kind, cluster.toolhive_version(), &name, json!({"replicas": 2}));
+        let created = cluster.admin.create(resource_of(kind), &namespace, &resource).await?.success()?;
+        expect_warning(&created.warnings, "2 replicas without Redis lose sessions")?;
+        operator.create("deployments", &namespace, &deployment(&created.body, 5)).await?.success()?;
+        expect_replicas(&cluster.admin, "deployments", &namespace, &name, 2).await?;
+    }
+    Ok(())
+}
+
+async fn leaves_foreign_deployment_unchanged(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = cluster.create_namespace("foreign").await?;
+    let mut foreign = deployment(&cluster.mcp_server("web", json!({})), 7);
+    foreign["metadata"]["labels"] = json!({"app": "web"});
+    foreign["metadata"]["ownerReferences"] = json!([]);
+    let created = cluster.admin.create("deployments", &namespace, &foreign).await?.success()?;
+    expect_no_warning(&created.warnings)?;
+    expect_equal("spec.replicas of the new Deployment", &created.body["spec"]["replicas"], 7)?;
+    let warnings = cluster.kubectl_scale("deployments", &namespace, "web", 9).await?;
+    expect_no_warning(&warnings)?;
+    expect_replicas(&cluster.admin, "deployments", &namespace, "web", 9).await
+}
+
+async fn allows_edits_of_existing_violation_under_reject(cluster: &mut TestCluster) -> Result<()> {
+    cluster.remove_webhook().await?;
+    let namespace = cluster.create_namespace("reject").await?;
+    let server = cluster.create_mcp_server(&namespace, "github", json!({"replicas": 3})).await?.body;
+    let mut existing = deployment(&server, 3);
+    existing["metadata"]["finalizers"] = json!(["example.com/test"]);
+    cluster.admin.create("deployments", &namespace, &existing).await?.success()?;
+
+    let settings = json!({
+        "stdioReplicas": "reject", "declaredReplicas": "reject", "sessionStorage": "reject",
+        "onLookupFailure": "reject",
+    });
+    cluster.install_webhook(&settings).await?;
+    let admin = &cluster.admin;
+    let rejected = admin.scale("deployments", &namespace, "github", 4).await?;
+    expect_equal("the response code of a scale to 4", rejected.code, 422)?;
+    let (message, expected) = (rejected.body["message"].to_string(), "transport stdio supports 1 replica");
+    ensure!(message.contains(expected), "the rejection: expected {expected:?}, got {message}");
+    let rejected = admin.create("mcpservers", &namespace, &cluster.mcp_server("other", json!({"replicas": 2}))).await?;
+    expect_equal("the response code of a new stdio server with 2 replicas", rejected.code, 422)?;
+
+    let label = json!({"metadata": {"labels": {"edited": "true"}}});
+    admin.merge("deployments", &namespace, "github", &label).await?.success()?;
+    admin.merge("mcpservers", &namespace, "github", &label).await?.success()?;
+    admin.scale("deployments", &namespace, "github", 2).await?.success()?;
+    admin.delete("deployments", &namespace, "github").await?.success()?;
+    let without_finalizers = json!({"metadata": {"finalizers": null}});
+    admin.merge("deployments", &namespace, "github", &without_finalizers).await?.success()?;
+    let is_deleted = || async { Ok(admin.get("deployments", &namespace, "github").await.is_err()) };
+    wait_until("the Deployment is deleted", is_deleted).await?;
+    admin.delete("mcpservers", &namespace, "github").await?.success()?;
+    Ok(())
+}
+
+async fn rejects_scale_while_webhook_is_down(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "down";
+    create_server_with_workloads(cluster, namespace, json!({})).await?;
+    cluster.kill_webhook();
+    let rejected = cluster.admin.scale("deployments", namespace, "github", 3).await?;
+    // The manifest sets failurePolicy to Fail.
+    expect_equal("the response code while the webhook is down", rejected.code, 500)?;
+    expect_replicas(&cluster.admin, "deployments", namespace, "github", 1).await?;
+    cluster.remove_webhook().await?;
+    cluster.install_webhook(&json!({})).await?;
+    cluster.admin.scale("deployments", namespace, "github", 3).await?.success()?;
+    expect_replicas(&cluster.admin, "deployments", namespace, "github", 1).await
+}
