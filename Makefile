@@ -69,13 +69,15 @@ cluster-tests: policy.wasm
 		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" HELM="$$helm" \
 		cargo test --locked --package cluster-tests -- $(TESTS)
 
-# Shows the problem and the solution: in a real cluster if `make cluster-tests` has built one, else as verdicts on requests.
+# Shows the problem and the solution: in a real cluster if there is kubectl and `make cluster-tests` has built a control
+# plane, else as verdicts on requests.
+CAN_START_CLUSTER = command -v kubectl >/dev/null && CONTROL_PLANE=found scripts/control-plane >/dev/null 2>&1
 demo: policy.wasm
-	@if assets=$$(CONTROL_PLANE=found scripts/control-plane) && command -v kubectl >/dev/null; then \
-		scripts/reconciler $(RECONCILER) && cargo build --quiet --locked --package cluster-tests --bins && \
-		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" \
-			$(TARGET_DIR)/debug/demo; \
-	else $(MAKE) run; fi
+	@$(CAN_START_CLUSTER) || $(MAKE) run
+	@! { $(CAN_START_CLUSTER); } || { scripts/reconciler $(RECONCILER) && \
+		cargo build --quiet --locked --package cluster-tests --bins && \
+		CONTROL_PLANE_ASSETS="$$(CONTROL_PLANE=found scripts/control-plane)" POLICY_WASM="$(CURDIR)/policy.wasm" \
+			RECONCILER="$(abspath $(RECONCILER))" $(TARGET_DIR)/debug/demo; }
 
 # Builds the module twice in different folders and compares the files.
 reproducible:

@@ -1,8 +1,10 @@
 //! `HorizontalPodAutoscaler` and KEDA's `ScaledObject`: warns about what will happen when they scale.
 
-use mcp_scaling_rules::{Malformed, Owner, Scaling, Workload, exceeds_stdio_cap, sessions_at_risk};
+use std::borrow::Cow;
 
-use crate::lookup::{self, GetResource, Lookup};
+use mcp_scaling_rules::{Malformed, Owner, Scaling, ServerKind, Workload, exceeds_stdio_cap, sessions_at_risk};
+
+use crate::lookup::{self, Fields, GetResource, Lookup};
 use crate::request::{Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{Settings, UnsharedSessions};
@@ -42,25 +44,38 @@ pub(crate) fn validate(
 ) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
     let spec = request.spec()?;
-    let Some((owner, workload)) = target(autoscaler, spec)? else {
-        return Ok(verdict);
-    };
-    let maximum = autoscaler.maximum(spec)?;
-    if let Lookup::Found(scaling) = lookup::find(&owner, request, get) {
-        let by_person = Requester::of(request, settings, Some(&owner)) == Requester::Person;
-        for finding in findings(&owner, workload, &scaling, maximum, settings) {
-            verdict.annotate(finding.annotation, finding.value);
-            if by_person {
-                verdict.warn(&finding.warning);
+    let findings = match target(autoscaler, spec)? {
+        Target::Workload(workload, name) => {
+            let maximum = autoscaler.maximum(spec)?;
+            match lookup_owner(workload, &name, request, get) {
+                Some((owner, scaling)) => findings(&owner, workload, &scaling, maximum, settings),
+                None => Vec::new(),
             }
+        }
+        Target::CustomResource(kind, name) => vec![not_scalable(kind, &name)],
+        Target::Other => Vec::new(),
+    };
+    let by_person = Requester::of(request, settings, None) == Requester::Person;
+    for finding in findings {
+        verdict.annotate(finding.annotation, finding.value);
+        if by_person {
+            verdict.warn(&finding.warning);
         }
     }
     Ok(verdict)
 }
 
-/// The target's possible owner, and which workload the target is. `None` where the target cannot be a workload of
-/// ToolHive's.
-fn target<'a>(autoscaler: &Autoscaler, spec: &Spec<'a>) -> Result<Option<(Owner<'a>, Workload)>, Malformed> {
+/// What an autoscaler scales.
+enum Target<'a> {
+    /// A Deployment or StatefulSet of this name, which may be ToolHive's.
+    Workload(Workload, Cow<'a, str>),
+    /// A custom resource of ToolHive's.
+    CustomResource(ServerKind, Cow<'a, str>),
+    /// Something that ToolHive has nothing to do with.
+    Other,
+}
+
+fn target<'a>(autoscaler: &Autoscaler, spec: &Spec<'a>) -> Result<Target<'a>, Malformed> {
     let target = spec.scale_target_ref.as_ref().optional()?.ok_or(Malformed)?;
     let api_version = target.api_version.string().optional()?;
     let kind = target.kind.string().optional()?;
@@ -70,10 +85,29 @@ fn target<'a>(autoscaler: &Autoscaler, spec: &Spec<'a>) -> Result<Option<(Owner<
         // KEDA takes a target without a kind for a Deployment.
         Autoscaler::Keda => (api_version.unwrap_or("apps/v1".into()), kind.unwrap_or("Deployment".into())),
     };
-    let Some((group, _)) = api_version.split_once('/') else {
-        return Ok(None);
-    };
-    Ok(Workload::from_kind(group, &kind).map(|workload| (Owner::by_name(name), workload)))
+    let (group, _) = api_version.split_once('/').unwrap_or_default();
+    Ok(match (Workload::from_kind(group, &kind), ServerKind::from_name(group, &kind)) {
+        (Some(workload), _) => Target::Workload(workload, name),
+        (None, Some(kind)) => Target::CustomResource(kind, name),
+        (None, None) => Target::Other,
+    })
+}
+
+/// The custom resource that a workload of this name may run for: the first of the kinds with such a workload that has one.
+fn lookup_owner<'a>(
+    workload: Workload,
+    name: &'a str,
+    request: &Request<'_>,
+    get: &GetResource<'_>,
+) -> Option<(Owner<'a>, Scaling)> {
+    let kinds = ServerKind::ALL.into_iter().filter(|kind| kind.workloads().contains(&workload));
+    kinds.into_iter().find_map(|kind| {
+        let owner = Owner { kind, ..Owner::by_name(name.into()) };
+        match lookup::find(&owner, Fields::Scaling, request, get) {
+            Lookup::Found(found) => Some((owner, found.scaling)),
+            Lookup::NotFound | Lookup::Failed => None,
+        }
+    })
 }
 
 /// A reason why the autoscaler will not work as intended.
@@ -81,6 +115,16 @@ struct Finding {
     annotation: &'static str,
     value: String,
     warning: String,
+}
+
+/// The custom resources have no subresource `scale`, so that no autoscaler can scale them.
+fn not_scalable(kind: ServerKind, name: &str) -> Finding {
+    let (kind, name) = (kind.name(), shortened(name));
+    Finding {
+        annotation: "not-scalable",
+        value: format!("{kind}/{name}"),
+        warning: format!("{kind} {name} cannot be scaled by an autoscaler; target its Deployment instead"),
+    }
 }
 
 fn findings(
@@ -114,9 +158,7 @@ fn findings(
         findings.push(Finding {
             annotation: "sessions-at-risk",
             value: format!("maximum={maximum}"),
-            warning: format!(
-                "replicas without Redis lose sessions; set spec.sessionStorage.provider of {kind} {name} to redis"
-            ),
+            warning: format!("{kind} {name} does not store sessions in Redis; more than 1 replica loses sessions"),
         });
     }
     findings

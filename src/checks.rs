@@ -2,6 +2,7 @@
 
 use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, exceeds_stdio_cap, sessions_at_risk};
 
+use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
 use crate::verdict::{UNPROCESSABLE, Verdict};
 
@@ -12,16 +13,28 @@ pub(crate) struct RequestedReplicas<'a> {
     pub(crate) field: &'a str,
     /// The count.
     pub(crate) count: u32,
-    /// The count before the request, where it violated the same rule. Such an object can still be updated as long as its
-    /// count does not rise, so that a rule which is enforced later does not block every edit.
-    pub(crate) violating_before: Option<u32>,
-    /// Whether a person makes the request, who reads warnings.
-    pub(crate) by_person: bool,
+    /// The same field before the request, where there was an object.
+    pub(crate) old: Option<u32>,
+    /// Who makes the request.
+    pub(crate) requester: Requester,
 }
 
 impl RequestedReplicas<'_> {
-    fn is_no_worse_than_before(&self) -> bool {
-        self.violating_before.is_some_and(|before| self.count <= before)
+    /// Whether the request may be refused, where the settings say so.
+    ///
+    /// Requests of ToolHive's own accounts never are: without their write a server would not run at all. Nor is an update
+    /// that does not raise the count of an object that violated the same rule before (`violated`), so that a rule which is
+    /// enforced later does not block every edit, nor one that lowers the count of a workload.
+    fn can_be_refused(&self, violated: impl Fn(u32) -> bool) -> bool {
+        let is_no_worse = self.old.is_some_and(|old| violated(old) && self.count <= old);
+        self.requester != Requester::ToolHive && !is_no_worse
+    }
+
+    /// The count and its field, for a sentence that follows a semicolon. A request that leaves the count as it was does not
+    /// ask for it.
+    fn described(&self) -> String {
+        let verb = if self.old == Some(self.count) { "is" } else { "requests" };
+        format!("{} {verb} {}", self.field, self.count)
     }
 }
 
@@ -31,6 +44,7 @@ pub(crate) fn stdio_cap(
     verdict: &mut Verdict,
     action: ExcessReplicas,
     transport: Transport,
+    old_transport: Transport,
     requested: RequestedReplicas<'_>,
 ) {
     let RequestedReplicas { field, count, .. } = requested;
@@ -38,44 +52,52 @@ pub(crate) fn stdio_cap(
         return;
     }
     verdict.annotate("stdio-replicas", format!("{field}={count}"));
-    if action == ExcessReplicas::Reject && !requested.is_no_worse_than_before() {
+    let described = requested.described();
+    if action == ExcessReplicas::Reject && requested.can_be_refused(|old| exceeds_stdio_cap(old_transport, old)) {
         verdict.refuse(
             UNPROCESSABLE,
             &format!(
-                "transport stdio supports 1 replica; {field} requests {count}: lower it to 1, or use transport \
-                 streamable-http or sse"
+                "transport stdio supports 1 replica; {described}: lower it to 1, or use transport streamable-http or sse"
             ),
         );
-    } else if requested.by_person {
-        verdict.warn(&format!("transport stdio supports 1 replica; {field} requests {count}"));
+    } else if requested.requester == Requester::Person {
+        verdict.warn(&format!("transport stdio supports 1 replica; {described}"));
     }
 }
 
 /// Refuses or warns about a count of replicas that do not share their sessions.
+///
+/// `resulting` is the count after the request, which a declared count may have changed. The warning is about that one; only
+/// what is requested itself is refused.
 pub(crate) fn session_storage(
     verdict: &mut Verdict,
     settings: &Settings,
     kind: ServerKind,
     storage: SessionStorage,
+    old_storage: SessionStorage,
     requested: RequestedReplicas<'_>,
+    resulting: u32,
 ) {
-    let RequestedReplicas { field, count, .. } = requested;
-    if settings.session_storage == UnsharedSessions::Ignore || !sessions_at_risk(storage, count) {
+    if settings.session_storage == UnsharedSessions::Ignore || !sessions_at_risk(storage, resulting) {
         return;
     }
-    verdict.annotate("sessions-at-risk", format!("{field}={count}"));
+    verdict.annotate("sessions-at-risk", format!("{}={resulting}", requested.field));
     let kind = kind.name();
-    if settings.session_storage == UnsharedSessions::Reject && !requested.is_no_worse_than_before() {
+    if settings.session_storage == UnsharedSessions::Reject
+        && sessions_at_risk(storage, requested.count)
+        && requested.can_be_refused(|old| sessions_at_risk(old_storage, old))
+    {
+        let described = requested.described();
         verdict.refuse(
             UNPROCESSABLE,
             &format!(
-                "{field} requests {count}, and replicas share sessions only in Redis: lower it to 1, or set \
-                 spec.sessionStorage.provider of the {kind} to redis"
+                "{described}, and replicas share sessions only in Redis: lower it to 1, or set \
+                 spec.sessionStorage.provider of the {kind} to redis (ToolHive v0.13 or newer)"
             ),
         );
-    } else if requested.by_person {
+    } else if requested.requester == Requester::Person {
         verdict.warn(&format!(
-            "{count} replicas without Redis lose sessions; set spec.sessionStorage.provider of the {kind} to redis"
+            "{resulting} replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis"
         ));
     }
 }

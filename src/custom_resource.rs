@@ -1,13 +1,13 @@
 //! `MCPServer`, `VirtualMCPServer` and `MCPRemoteProxy`: validates the counts that they declare.
 
+use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{
-    Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, Workload, exceeds_stdio_cap, labels, resolve,
-    sessions_at_risk,
+    Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, Transport, Workload, labels, resolve,
 };
 
 use crate::checks::{self, RequestedReplicas};
-use crate::json::quoted;
-use crate::request::{Request, Spec};
+use crate::json::{joined, quoted};
+use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings};
 use crate::verdict::Verdict;
@@ -47,10 +47,10 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
     };
     let scaling_of = |spec| scaling(kind, spec).map_err(|_| Malformed);
     let new = scaling_of(spec)?;
-    let storage = new.session_storage_or(settings.default_session_storage);
     // An old object that cannot be read violated no rule.
     let old = request.old_spec().and_then(|spec| scaling_of(spec).ok());
-    let by_person = Requester::of(request, settings, None) == Requester::Person;
+    let storage = |scaling: &Scaling| scaling.session_storage_or(settings.default_session_storage);
+    let requester = Requester::of(request, settings, None);
 
     let mut capped = Vec::new();
     for workload in Workload::ALL {
@@ -58,16 +58,10 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
             continue;
         };
         let field = workload.declared_in();
-        let old_count = old.as_ref().and_then(|old| workload.declared(old).map(|count| (old, count)));
-        let requested = RequestedReplicas {
-            field,
-            count: declared,
-            violating_before: old_count
-                .filter(|(old, count)| exceeds_stdio_cap(old.transport, *count))
-                .map(|(_, count)| count),
-            by_person,
-        };
-        checks::stdio_cap(&mut verdict, settings.declared_replicas, new.transport, requested);
+        let old_count = old.as_ref().and_then(|old| workload.declared(old));
+        let requested = RequestedReplicas { field, count: declared, old: old_count, requester };
+        let old_transport = old.map_or(new.transport, |old| old.transport);
+        checks::stdio_cap(&mut verdict, settings.declared_replicas, new.transport, old_transport, requested);
 
         let count = match settings.declared_replicas {
             ExcessReplicas::Cap => resolve(new.transport, Some(declared)).unwrap_or(declared),
@@ -75,23 +69,50 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
         };
         if count != declared {
             verdict.edit(path(workload), count.to_string());
-            capped.push(format!("{field}={declared}"));
+            capped.push((field, declared));
         }
-        let requested = RequestedReplicas {
-            count,
-            violating_before: old_count
-                .filter(|(old, count)| {
-                    sessions_at_risk(old.session_storage_or(settings.default_session_storage), *count)
-                })
-                .map(|(_, count)| count),
-            ..requested
-        };
-        checks::session_storage(&mut verdict, settings, kind, storage, requested);
+        let requested = RequestedReplicas { count, ..requested };
+        let old_storage = old.as_ref().map_or(storage(&new), storage);
+        checks::session_storage(&mut verdict, settings, kind, storage(&new), old_storage, requested, count);
     }
-    if !capped.is_empty() {
-        verdict.edit(&["metadata", "annotations", labels::REQUESTED_REPLICAS], quoted(&capped.join(",")));
+    if settings.declared_replicas == ExcessReplicas::Cap {
+        record_requested_replicas(&mut verdict, object, &new, &capped);
     }
     Ok(verdict)
+}
+
+const REQUESTED_REPLICAS: &[&str] = &["metadata", "annotations", labels::REQUESTED_REPLICAS];
+
+/// Keeps the annotation with the counts that were requested before the cap lowered them.
+///
+/// A count that an earlier request asked for stays in it as long as its field has the count that the cap set. Where nothing is
+/// capped any more, the annotation is removed.
+fn record_requested_replicas(
+    verdict: &mut Verdict,
+    object: &Object<'_>,
+    scaling: &Scaling,
+    capped: &[(&'static str, u32)],
+) {
+    let annotations = object.metadata.as_ref().value().and_then(|metadata| metadata.annotations.as_ref().value());
+    let recorded = annotations.and_then(|annotations| annotations.requested_replicas.string().value());
+    let mut entries = Vec::new();
+    for workload in Workload::ALL {
+        let field = workload.declared_in();
+        let is_at_cap = scaling.transport == Transport::Stdio && workload.declared(scaling) == Some(STDIO_REPLICAS);
+        if let Some((_, count)) = capped.iter().find(|(capped, _)| *capped == field) {
+            entries.push(format!("{field}={count}"));
+        } else if is_at_cap {
+            let earlier = recorded.iter().flat_map(|recorded| recorded.split(','));
+            let of_field = |entry: &&str| entry.split_once('=').is_some_and(|(name, _)| name == field);
+            entries.extend(earlier.filter(of_field).map(str::to_owned));
+        }
+    }
+    let entries = joined(&entries, ",");
+    if entries.is_empty() && recorded.is_some() {
+        verdict.remove(REQUESTED_REPLICAS);
+    } else if !entries.is_empty() && recorded.as_deref() != Some(&entries) {
+        verdict.edit(REQUESTED_REPLICAS, quoted(&entries));
+    }
 }
 
 /// The field of the custom resource that declares the count of a workload, as the names that lead to it.

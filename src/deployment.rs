@@ -43,7 +43,7 @@ fn grace_period(
     };
     verdict.edit(&["spec", "template", "spec", "terminationGracePeriodSeconds"], seconds.to_string());
     let text = requested.map_or_else(|| "none".to_owned(), |seconds| seconds.to_string());
-    verdict.annotate("termination-grace-period", format!("requested={text} admitted={seconds}"));
+    verdict.annotate("termination-grace-period", format!("requested={text} wanted={seconds}"));
     if requester == Requester::Person {
         let requests = requested.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
         verdict.warn(&format!(

@@ -1,18 +1,21 @@
 //! What is wrong with a payload from the host. No text quotes the payload, which may hold secrets.
 
-use std::str::Utf8Error;
+use std::fmt::{self, Debug, Display, Formatter};
 
 use thiserror::Error;
 
+use crate::json::joined;
+use crate::settings::KEYS;
+
 /// Why a request cannot be validated. The host denies it with this text.
-#[derive(Debug, Error)]
+#[derive(Error)]
 pub enum RequestError {
     /// The payload is not UTF-8.
-    #[error("the payload is not UTF-8: {0}")]
-    NotUtf8(#[from] Utf8Error),
-    /// The payload is not JSON.
+    #[error("the payload is not UTF-8")]
+    NotUtf8,
+    /// The payload is not JSON; the text gives line and column.
     #[error("the payload is not JSON: {0}")]
-    NotJson(#[from] serde_json::Error),
+    NotJson(String),
     /// A part of the payload, which is named, has to be an object and is not.
     #[error("{0} is not an object")]
     NotAnObject(&'static str),
@@ -23,27 +26,27 @@ pub enum RequestError {
     #[error("{0} is missing")]
     Missing(&'static str),
     /// The settings are not those that `validate_settings` accepts.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
+    #[error("{0}")]
+    Settings(SettingsError),
     /// The response cannot be written as JSON.
     #[error("the response cannot be written: {0}")]
-    Response(#[source] serde_json::Error),
+    Response(String),
 }
 
 /// Why settings are refused. The text names the key.
-#[derive(Debug, Error)]
+#[derive(Error)]
 pub enum SettingsError {
     /// They are not UTF-8.
     #[error("the settings are not UTF-8")]
     NotUtf8,
-    /// They are not JSON.
+    /// They are not JSON; the text gives line and column.
     #[error("the settings are not JSON: {0}")]
-    NotJson(#[from] serde_json::Error),
+    NotJson(String),
     /// They are JSON and no object.
     #[error("the settings are not an object")]
     NotAnObject,
     /// There is no setting of this name.
-    #[error("unknown setting \"{0}\": the settings are {known}", known = crate::settings::KEYS.join(", "))]
+    #[error("unknown setting \"{0}\": the settings are {known}", known = joined(&KEYS, ", "))]
     Unknown(String),
     /// A setting has a value that it does not take.
     #[error("setting \"{key}\" must be {expected}")]
@@ -53,4 +56,18 @@ pub enum SettingsError {
         /// What it takes.
         expected: String,
     },
+}
+
+// waPC wants `Debug` of an error. The derived one would be some kilobytes of the module and tell no more.
+
+impl Debug for RequestError {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, formatter)
+    }
+}
+
+impl Debug for SettingsError {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, formatter)
+    }
 }

@@ -29,6 +29,7 @@ mod owner;
 mod replicas;
 mod request;
 mod requester;
+mod rollout;
 mod scale;
 pub mod settings;
 mod statefulset;
@@ -38,9 +39,8 @@ use std::panic::PanicHookInfo;
 
 use autoscaler::Autoscaler;
 pub use error::{RequestError, SettingsError};
-use kubewarden_policy_sdk::host_capabilities::kubernetes::get_resource;
 use kubewarden_policy_sdk::protocol_version_guest;
-pub use lookup::{GetResource, HostError};
+pub use lookup::{GetResource, GetResourceRequest, HostError};
 use mcp_scaling_rules::{Field, Malformed, ServerKind};
 use request::{Payload, Request};
 use settings::Settings;
@@ -65,20 +65,18 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 }
 
 fn answer_validate(payload: &[u8]) -> CallResult {
-    // As text, since the error's `Debug` would be some kilobytes of the module.
-    Ok(validate(payload, &|request| get_resource(request).map_err(host_error)).map_err(|error| error.to_string())?)
+    Ok(validate(payload, &get_resource)?)
 }
 
-/// The host's own text, where the error has one. Of any other error it only matters that the call failed.
-fn host_error(error: kubewarden_policy_sdk::Error) -> HostError {
-    HostError(match error {
-        kubewarden_policy_sdk::Error::HostCall { source, .. } => source.to_string(),
-        _ => String::new(),
-    })
+fn get_resource(request: &GetResourceRequest<'_>) -> Result<String, HostError> {
+    let answer = host_call("kubewarden", "kubernetes", "get_resource", request.to_json().as_bytes());
+    String::from_utf8(answer.map_err(|error| HostError(error.to_string()))?)
+        .map_err(|_| HostError("the object is not UTF-8".to_owned()))
 }
 
 fn answer_validate_settings(payload: &[u8]) -> CallResult {
-    Ok(serde_json::to_vec(&settings::validate(payload))?)
+    let response = settings::validate(payload);
+    Ok(serde_json::to_vec(&response).map_err(|error| RequestError::Response(error.to_string()))?)
 }
 
 /// Answers `validate`: takes the payload that the host sends and returns the response that it expects. `get` reads objects
@@ -88,23 +86,24 @@ fn answer_validate_settings(payload: &[u8]) -> CallResult {
 /// [`RequestError`] where the payload is no admission request, or holds settings that `validate_settings` refuses. The host
 /// denies such a request.
 pub fn validate(payload: &[u8], get: &GetResource<'_>) -> Result<Vec<u8>, RequestError> {
-    let payload = std::str::from_utf8(payload)?;
+    let payload = std::str::from_utf8(payload).map_err(|_| RequestError::NotUtf8)?;
     let parsed = Payload::read(payload)?;
     let request = match &parsed.request {
         Field::Value(request) => request,
         Field::Absent => return Err(RequestError::Missing("request")),
         Field::Malformed => return Err(RequestError::NotAnObject("request")),
     };
-    let settings = || Settings::from_json(parsed.settings.json().unwrap_or("null"));
+    let settings = || Settings::from_json(parsed.settings.json().unwrap_or("null")).map_err(RequestError::Settings);
     let verdict = validate_request(request, settings, get)?;
-    verdict.into_response(|| request::object_text(payload)).map_err(RequestError::Response)
+    let response = verdict.into_response(|| request::object_text(payload));
+    response.map_err(|error| RequestError::Response(error.to_string()))
 }
 
 /// Finds out what the request is about and validates it. `settings` are read only where it is about an object of ToolHive's
 /// or an autoscaler.
 fn validate_request(
     request: &Request<'_>,
-    settings: impl FnOnce() -> Result<Settings, SettingsError>,
+    settings: impl FnOnce() -> Result<Settings, RequestError>,
     get: &GetResource<'_>,
 ) -> Result<Verdict, RequestError> {
     let kind = match &request.kind {

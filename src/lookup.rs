@@ -1,19 +1,47 @@
 //! Reads the custom resource behind a workload, through the host.
 
-use std::collections::BTreeSet;
-
-use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use mcp_scaling_rules::kind::API_VERSIONS;
-use mcp_scaling_rules::scaling::FIELDS;
+use mcp_scaling_rules::scaling::{BACKEND_REPLICAS, FIELDS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT};
 use mcp_scaling_rules::{Field, Owner, Scaling, ServerKind};
-use serde_json::value::RawValue;
 
 use crate::custom_resource;
-use crate::json::read;
+use crate::json::{joined, quoted, read};
 use crate::request::{Object, Request};
 
-/// The host's `get_resource`: the object as the API server gives it.
-pub type GetResource<'h> = dyn Fn(&GetResourceRequest) -> Result<Box<RawValue>, HostError> + 'h;
+/// The host's `get_resource`: the JSON text of the object as the API server gives it.
+pub type GetResource<'h> = dyn Fn(&GetResourceRequest<'_>) -> Result<String, HostError> + 'h;
+
+/// The request for an object, with the members of the SDK's type of this name. The SDK's type holds its field masks in an
+/// ordered set, which would be a tenth of the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetResourceRequest<'a> {
+    /// `apiVersion` of the object.
+    pub api_version: &'a str,
+    /// `kind` of the object.
+    pub kind: &'a str,
+    /// Name of the object.
+    pub name: &'a str,
+    /// Namespace of the object.
+    pub namespace: &'a str,
+    /// Paths of the fields to fetch. Metadata is fetched in any case.
+    pub field_masks: &'a [&'a str],
+}
+
+impl GetResourceRequest<'_> {
+    /// The request as the host reads it. The host's cache is never used: an answer some seconds old would undo a change that
+    /// the operator is just carrying out.
+    pub fn to_json(&self) -> String {
+        let masks: Vec<String> = self.field_masks.iter().map(|mask| quoted(mask)).collect();
+        format!(
+            "{{\"api_version\":{},\"kind\":{},\"name\":{},\"namespace\":{},\"disable_cache\":true,\"field_masks\":[{}]}}",
+            quoted(self.api_version),
+            quoted(self.kind),
+            quoted(self.name),
+            quoted(self.namespace),
+            joined(&masks, ","),
+        )
+    }
+}
 
 /// The host's error text. It may run over many lines (a backtrace), so it is never passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,42 +51,90 @@ pub struct HostError(
 );
 
 impl HostError {
-    /// Whether the host says that the object does not exist. Only the text tells, and a text of its own belongs to an API
-    /// version that is not served.
+    /// Whether the host says that the object does not exist. Only the text tells, and an API version that is not served has
+    /// a text of its own.
     ///
     /// Source: `policy-evaluator`, `src/callback_handler/kubernetes/client.rs`.
-    fn is_not_found(&self, request: &GetResourceRequest) -> bool {
+    fn is_not_found(&self, request: &GetResourceRequest<'_>) -> bool {
         let GetResourceRequest { api_version, kind, name, .. } = request;
-        self.0.contains(&format!("Cannot find {api_version}/{kind} named '{name}'"))
+        let text = format!("Cannot find {api_version}/{kind} named '{name}'");
+        // `str::contains` would do the same, with several kilobytes of the module.
+        self.0.as_bytes().windows(text.len()).any(|part| part == text.as_bytes())
     }
 }
 
 /// The result of a lookup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Lookup {
-    /// What the custom resource says about scaling.
-    Found(Scaling),
-    /// There is no such custom resource.
+    /// The custom resource.
+    Found(Found),
+    /// There is no such custom resource, or it has values that ToolHive does not know: there is nothing to enforce.
     NotFound,
-    /// It could not be read, or what was read is invalid.
+    /// It could not be read. The same request may succeed later.
     Failed,
 }
 
+/// A custom resource that a lookup found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// What its spec says about scaling.
+    pub(crate) scaling: Scaling,
+    /// `metadata.generation`.
+    pub(crate) generation: Option<i64>,
+    /// `status.toolConfigHash`, only with [`Fields::ScalingAndRollout`].
+    pub(crate) tool_config_hash: Option<String>,
+    /// `status.externalAuthConfigHash`, only with [`Fields::ScalingAndRollout`].
+    pub(crate) external_auth_config_hash: Option<String>,
+}
+
+/// Which fields of a custom resource a lookup fetches besides its metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fields {
+    /// Those that [`Scaling`] is read from.
+    Scaling,
+    /// Those and the ones that tell what an operator before v0.10.1 would roll out.
+    ScalingAndRollout,
+}
+
+impl Fields {
+    /// The paths, in the order of the alphabet, which recorded sessions of kwctl expect.
+    fn masks(self) -> &'static [&'static str] {
+        match self {
+            Self::Scaling => &FIELDS,
+            Self::ScalingAndRollout => &FIELDS_AND_ROLLOUT,
+        }
+    }
+}
+
+const FIELDS_AND_ROLLOUT: [&str; 6] = [
+    BACKEND_REPLICAS,
+    REPLICAS,
+    SESSION_STORAGE_PROVIDER,
+    TRANSPORT,
+    "status.externalAuthConfigHash",
+    "status.toolConfigHash",
+];
+
 /// Looks the custom resource up at the API version that its owner reference names, or else at ToolHive's newest. Where that
-/// does not find it, one other version is tried. The host's cache is never used: an answer some seconds old would undo a
-/// change that the operator is just carrying out.
+/// does not find it, one other version is tried.
 ///
 /// An owner that is known by its name alone is tried at one version where it is not found, and a failed lookup of it counts
 /// as not found: the name may as well belong to something else.
-pub(crate) fn find(owner: &Owner<'_>, request: &Request<'_>, get: &GetResource<'_>) -> Lookup {
+pub(crate) fn find(owner: &Owner<'_>, fields: Fields, request: &Request<'_>, get: &GetResource<'_>) -> Lookup {
     let namespace = request.namespace.string().value().unwrap_or_default();
     let own = owner.api_version.as_deref();
     let others = API_VERSIONS.into_iter().filter(|version| Some(*version) != own);
     let mut outcome = if owner.is_by_name_only { Lookup::NotFound } else { Lookup::Failed };
     for api_version in own.into_iter().chain(others).take(2) {
-        let request = get_resource_request(owner, api_version, &namespace);
+        let request = GetResourceRequest {
+            api_version,
+            kind: owner.kind.name(),
+            name: &owner.name,
+            namespace: &namespace,
+            field_masks: fields.masks(),
+        };
         match get(&request) {
-            Ok(object) => return scaling(owner.kind, object.get()).map_or(Lookup::Failed, Lookup::Found),
+            Ok(object) => return found(owner.kind, &object),
             Err(error) if error.is_not_found(&request) => {
                 outcome = Lookup::NotFound;
                 if owner.is_by_name_only {
@@ -71,19 +147,27 @@ pub(crate) fn find(owner: &Owner<'_>, request: &Request<'_>, get: &GetResource<'
     outcome
 }
 
-fn get_resource_request(owner: &Owner<'_>, api_version: &str, namespace: &str) -> GetResourceRequest {
-    GetResourceRequest {
-        api_version: api_version.to_owned(),
-        kind: owner.kind.name().to_owned(),
-        name: owner.name.clone().into_owned(),
-        namespace: Some(namespace.to_owned()),
-        disable_cache: true,
-        field_masks: Some(BTreeSet::from(FIELDS.map(str::to_owned))),
-    }
-}
-
-fn scaling(kind: ServerKind, object: &str) -> Option<Scaling> {
+/// An object that is no custom resource at all is a failure of the lookup. One with values that ToolHive's CRD does not
+/// allow is not: it would be the same at the next try.
+fn found(kind: ServerKind, object: &str) -> Lookup {
     let mut parsed = Field::<Object<'_>>::default();
-    read(object, &mut parsed).ok()?;
-    custom_resource::scaling(kind, &parsed.value()?.spec.value()?).ok()
+    if read(object, &mut parsed).is_err() {
+        return Lookup::Failed;
+    }
+    let Some(object) = parsed.value() else {
+        return Lookup::Failed;
+    };
+    let Some(spec) = object.spec.value() else {
+        return Lookup::Failed;
+    };
+    let Ok(scaling) = custom_resource::scaling(kind, &spec) else {
+        return Lookup::NotFound;
+    };
+    let status = object.status.value().unwrap_or_default();
+    Lookup::Found(Found {
+        scaling,
+        generation: object.metadata.value().and_then(|metadata| metadata.generation.integer().value()),
+        tool_config_hash: status.tool_config_hash.string().value().map(String::from),
+        external_auth_config_hash: status.external_auth_config_hash.string().value().map(String::from),
+    })
 }

@@ -2,14 +2,16 @@
 
 use mcp_scaling_rules::scaling::REPLICAS;
 use mcp_scaling_rules::{
-    Malformed, Owner, Scaling, SessionStorage, Transport, Workload, admitted, exceeds_stdio_cap, resolve,
+    Malformed, Owner, Scaling, SessionStorage, Transport, Workload, admitted, exceeds_stdio_cap, labels,
     sessions_at_risk,
 };
 
 use crate::checks::{self, RequestedReplicas};
-use crate::lookup::{self, GetResource, Lookup};
+use crate::json::quoted;
+use crate::lookup::{self, Found, GetResource, Lookup};
 use crate::request::{Request, Spec};
 use crate::requester::Requester;
+use crate::rollout;
 use crate::settings::{ExcessReplicas, LookupFailure, Settings};
 use crate::verdict::{UNAVAILABLE, Verdict, shortened};
 
@@ -31,8 +33,8 @@ pub(crate) struct ReplicasRequest {
     /// Whether the request is for the Scale of the workload. A Scale is only capped: the operator sets a declared count soon
     /// enough, and does not reset counts there.
     pub(crate) is_scale: bool,
-    /// The transport, where the workload itself names it.
-    pub(crate) transport: Option<Transport>,
+    /// The transport that a label of the workload names. Anybody who may edit the workload can change it.
+    pub(crate) transport_label: Option<Transport>,
 }
 
 impl ReplicasRequest {
@@ -45,7 +47,7 @@ impl ReplicasRequest {
         spec: &Spec<'_>,
         requester: Requester,
         workload: Workload,
-        transport: Option<Transport>,
+        transport_label: Option<Transport>,
     ) -> Result<Self, Malformed> {
         Ok(Self {
             requested: spec.replicas.count().optional()?.unwrap_or(DEFAULT_REPLICAS),
@@ -54,12 +56,25 @@ impl ReplicasRequest {
             is_update: request.is_update(),
             workload,
             is_scale: false,
-            transport,
+            transport_label,
         })
     }
 
     fn is_unchanged(&self) -> bool {
         self.is_update && self.old == Some(self.requested)
+    }
+
+    /// Whether ToolHive updates the workload itself, so that the request may be a reset.
+    fn is_update_by_toolhive(&self) -> bool {
+        self.requester == Requester::ToolHive && self.is_update && !self.is_scale
+    }
+
+    /// Whether the request is one that an operator before v0.10.1 may send.
+    fn may_be_by_resetting_operator(&self, owner: &Owner<'_>, settings: &Settings) -> bool {
+        settings.preserve_scaling
+            && self.is_update_by_toolhive()
+            && self.workload == Workload::Deployment
+            && rollout::may_reset(owner)
     }
 
     /// Whether the custom resource has to be looked up: some rule could apply, depending on what it declares.
@@ -69,20 +84,10 @@ impl ReplicasRequest {
         self.requested > 1 || !(self.is_unchanged() || is_low_scale_of_nobody)
     }
 
-    /// Whether the count may violate a rule as long as the custom resource is not known. A Scale that lowers the count or
-    /// requests at most one replica violates none; a write of the workload itself may be a reset.
-    fn may_violate_a_rule(&self) -> bool {
-        if self.is_scale {
-            self.requested > 1 && self.old.is_none_or(|old| self.requested > old)
-        } else {
-            !self.is_unchanged()
-        }
-    }
-
-    /// The old count, where the request may be a reset by ToolHive.
-    fn preserved(&self, settings: &Settings) -> Option<u32> {
-        let by_toolhive = self.requester == Requester::ToolHive && self.is_update && !self.is_scale;
-        self.old.filter(|_| by_toolhive && settings.preserve_scaling)
+    /// Whether the count may violate a rule as long as the custom resource is not known, and the request may be refused for
+    /// it. ToolHive's own writes and a lower count never are.
+    fn can_be_refused_unchecked(&self) -> bool {
+        self.requester != Requester::ToolHive && self.requested > 1 && self.old.is_none_or(|old| self.requested > old)
     }
 }
 
@@ -95,17 +100,24 @@ pub(crate) fn validate(
     settings: &Settings,
     get: &GetResource<'_>,
 ) {
-    if !replicas.needs_lookup() {
+    let may_reset = replicas.may_be_by_resetting_operator(owner, settings);
+    let needs_lookup = replicas.needs_lookup() || may_reset && rollout::concerns(request, owner);
+    if !needs_lookup {
         return;
     }
-    let lookup = lookup::find(owner, request, get);
-    if lookup == Lookup::Failed {
+    let fields = if may_reset { lookup::Fields::ScalingAndRollout } else { lookup::Fields::Scaling };
+    let lookup = lookup::find(owner, fields, request, get);
+    if matches!(lookup, Lookup::Failed) {
         report_failed_lookup(verdict, owner, replicas, settings);
     }
-    match (lookup, replicas.transport) {
-        (Lookup::Found(scaling), transport) => {
-            let scaling = Scaling { transport: transport.unwrap_or(scaling.transport), ..scaling };
-            apply_rules(verdict, owner, replicas, &scaling, replicas.preserved(settings), settings);
+    match (lookup, replicas.transport_label) {
+        (Lookup::Found(server), label) => {
+            // A stdio server runs one replica whatever the label says, and the label is the only trace of one whose custom
+            // resource has just been changed.
+            let transport = label.filter(|label| *label == Transport::Stdio).unwrap_or(server.scaling.transport);
+            let server = Found { scaling: Scaling { transport, ..server.scaling }, ..server };
+            let preserved = preserved(verdict, request, replicas, &server, settings, may_reset);
+            apply_rules(verdict, owner, replicas, &server.scaling, preserved, settings);
         }
         // The transport is all that the stdio cap needs. Nothing is known of the sessions, so that they must not be
         // reported as at risk.
@@ -118,6 +130,39 @@ pub(crate) fn validate(
     }
 }
 
+/// The count to keep instead of the one that ToolHive writes, where nobody declares one.
+fn preserved(
+    verdict: &mut Verdict,
+    request: &Request<'_>,
+    replicas: &ReplicasRequest,
+    server: &Found,
+    settings: &Settings,
+    may_reset: bool,
+) -> Option<u32> {
+    let old = replicas.old.filter(|_| replicas.is_update_by_toolhive() && settings.preserve_scaling)?;
+    let is_stdio = server.scaling.transport == Transport::Stdio;
+    if !may_reset || is_stdio || replicas.workload.declared(&server.scaling).is_some() {
+        return Some(old);
+    }
+    let Some(decision) = rollout::decide(request, server, replicas.requested, old) else {
+        return Some(old);
+    };
+    if let Some(annotation) = decision.annotation.filter(|annotation| !has_rolled_out(request, annotation)) {
+        verdict.edit(&["metadata", "annotations", labels::ROLLED_OUT], quoted(&annotation));
+    }
+    if decision.lets_reset_through {
+        verdict.annotate("reset-let-through", format!("replicas={old}"));
+    }
+    decision.preserved
+}
+
+/// Whether the new object has this annotation already: it was there, or this is another evaluation of the same request.
+fn has_rolled_out(request: &Request<'_>, value: &str) -> bool {
+    let metadata = request.object.as_ref().value().and_then(|object| object.metadata.as_ref().value());
+    let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref().value());
+    annotations.is_some_and(|annotations| annotations.rolled_out.string().value().is_some_and(|it| it == value))
+}
+
 fn apply_rules(
     verdict: &mut Verdict,
     owner: &Owner<'_>,
@@ -126,57 +171,63 @@ fn apply_rules(
     preserved: Option<u32>,
     settings: &Settings,
 ) {
-    let ReplicasRequest { requested, old, .. } = *replicas;
-    let by_person = replicas.requester == Requester::Person;
-    let declared = replicas.workload.declared(scaling);
+    let ReplicasRequest { requested, old, requester, .. } = *replicas;
+    let transport = scaling.transport;
     let storage = scaling.session_storage_or(settings.default_session_storage);
-    let exceeds = exceeds_stdio_cap(scaling.transport, requested);
-    let count = if exceeds && settings.stdio_replicas != ExcessReplicas::Cap {
+    let declared = replicas.workload.declared(scaling);
+    // ToolHive's own writes are capped under every setting, since they are never refused.
+    let caps = settings.stdio_replicas == ExcessReplicas::Cap || requester == Requester::ToolHive;
+    let count = if exceeds_stdio_cap(transport, requested) && !caps {
         requested
     } else {
-        let declared = declared.filter(|_| !replicas.is_scale);
-        admitted(scaling.transport, requested, declared, preserved)
+        admitted(transport, requested, declared.filter(|_| !replicas.is_scale), preserved)
     };
 
-    let stdio = RequestedReplicas {
-        field: REPLICAS,
-        count: requested,
-        violating_before: old.filter(|old| exceeds_stdio_cap(scaling.transport, *old)),
-        by_person,
-    };
-    checks::stdio_cap(verdict, settings.stdio_replicas, scaling.transport, stdio);
-    let sessions =
-        RequestedReplicas { count, violating_before: old.filter(|old| sessions_at_risk(storage, *old)), ..stdio };
-    checks::session_storage(verdict, settings, owner.kind, storage, sessions);
+    let request = RequestedReplicas { field: REPLICAS, count: requested, old, requester };
+    checks::stdio_cap(verdict, settings.stdio_replicas, transport, transport, request);
+    // A count that the custom resource declares was accepted there.
+    let is_declared = declared.is_some_and(|declared| requested <= declared && sessions_at_risk(storage, declared));
+    let old = if is_declared { Some(requested) } else { old };
+    checks::session_storage(
+        verdict,
+        settings,
+        owner.kind,
+        storage,
+        storage,
+        RequestedReplicas { old, ..request },
+        count,
+    );
 
-    // The count that the operator sets from the declared one, now or soon.
-    let final_count = resolve(scaling.transport, declared);
-    if let Some(final_count) = final_count.filter(|count| *count != requested && !exceeds && by_person) {
+    if let Some(declared) = declared.filter(|declared| *declared != requested && requester == Requester::Person) {
+        let overridden = if replicas.is_unchanged() { "current" } else { "requested" };
         verdict.warn(&format!(
-            "{} of {} {} is {final_count} and overrides the requested {requested}",
+            "{} of {} {} is {declared} and overrides the {overridden} {requested}",
             replicas.workload.declared_in(),
             owner.kind.name(),
             shortened(&owner.name),
         ));
     }
     if count != requested {
-        let reason = match declared {
-            _ if exceeds => "stdio",
-            Some(_) => "declared",
-            None => "preserved",
+        // What decided first, before the cap: a declared count, a preserved one, or the cap itself.
+        let reason = match (declared.filter(|_| !replicas.is_scale), preserved) {
+            (Some(declared), _) if declared != requested => "declared",
+            (None, Some(preserved)) if preserved != requested => "preserved",
+            _ => "stdio",
         };
         verdict.edit(&["spec", "replicas"], count.to_string());
-        verdict.annotate("replicas", format!("requested={requested} admitted={count} reason={reason}"));
+        verdict.annotate("replicas", format!("requested={requested} wanted={count} reason={reason}"));
     }
 }
 
 fn report_failed_lookup(verdict: &mut Verdict, owner: &Owner<'_>, replicas: &ReplicasRequest, settings: &Settings) {
     let (kind, name) = (owner.kind.name(), shortened(&owner.name));
+    // A label that names stdio is all that the cap needs.
+    let is_capped = replicas.transport_label.is_some_and(|label| exceeds_stdio_cap(label, replicas.requested));
     verdict.annotate("lookup", "failed".to_owned());
-    if settings.on_lookup_failure == LookupFailure::Reject && replicas.may_violate_a_rule() {
+    if settings.on_lookup_failure == LookupFailure::Reject && replicas.can_be_refused_unchecked() && !is_capped {
         let message = format!("{kind} {name} could not be read, so that {REPLICAS} cannot be checked: try again");
         verdict.refuse(UNAVAILABLE, &message);
-    } else if replicas.requester == Requester::Person {
+    } else if replicas.requester == Requester::Person && !is_capped {
         verdict.warn(&format!("{kind} {name} could not be read; {REPLICAS} was not checked"));
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Request<'a> {
     pub(crate) user_info: Field<UserInfo<'a>>,
     pub(crate) object: Field<Object<'a>>,
     pub(crate) old_object: Field<Object<'a>>,
+    /// The payload that the request was read from.
+    payload: &'a str,
 }
 
 view!(Request {
@@ -68,10 +70,22 @@ view!(GroupResource {
 #[derive(Debug, Default)]
 pub(crate) struct UserInfo<'a> {
     pub(crate) username: JsonText<'a>,
+    pub(crate) extra: Field<UserExtra<'a>>,
 }
 
 view!(UserInfo {
     "username" => Text(username),
+    "extra" => Value(extra),
+});
+
+/// What the API server adds about a service account whose token is bound to a pod.
+#[derive(Debug, Default)]
+pub(crate) struct UserExtra<'a> {
+    pub(crate) pod_uid: Field<Vec<JsonText<'a>>>,
+}
+
+view!(UserExtra {
+    "authentication.kubernetes.io/pod-uid" => Value(pod_uid),
 });
 
 /// An object of any kind that the policy validates. Each kind has only some of these members.
@@ -79,8 +93,8 @@ view!(UserInfo {
 pub(crate) struct Object<'a> {
     pub(crate) metadata: Field<Metadata<'a>>,
     pub(crate) spec: Field<Spec<'a>>,
-    /// Of a Scale.
-    pub(crate) status: Field<ScaleStatus<'a>>,
+    /// Of Scales and custom resources.
+    pub(crate) status: Field<Status<'a>>,
 }
 
 view!(Object {
@@ -91,15 +105,33 @@ view!(Object {
 
 #[derive(Debug, Default)]
 pub(crate) struct Metadata<'a> {
+    pub(crate) generation: JsonText<'a>,
     pub(crate) deletion_timestamp: JsonText<'a>,
+    pub(crate) annotations: Field<Annotations<'a>>,
     pub(crate) labels: Field<Labels<'a>>,
     pub(crate) owner_references: Field<Vec<JsonText<'a>>>,
 }
 
 view!(Metadata {
+    "generation" => Text(generation),
     "deletionTimestamp" => Text(deletion_timestamp),
+    "annotations" => Value(annotations),
     "labels" => Value(labels),
     "ownerReferences" => Value(owner_references),
+});
+
+/// The annotations that the policy sets itself.
+#[derive(Debug, Default)]
+pub(crate) struct Annotations<'a> {
+    /// On custom resources.
+    pub(crate) requested_replicas: JsonText<'a>,
+    /// On Deployments.
+    pub(crate) rolled_out: JsonText<'a>,
+}
+
+view!(Annotations {
+    labels::REQUESTED_REPLICAS => Text(requested_replicas),
+    labels::ROLLED_OUT => Text(rolled_out),
 });
 
 /// The labels that ToolHive sets on the workloads that it makes.
@@ -179,12 +211,19 @@ view!(ScaleTargetRef {
 });
 
 #[derive(Debug, Default)]
-pub(crate) struct ScaleStatus<'a> {
+pub(crate) struct Status<'a> {
+    /// Scales.
     pub(crate) selector: JsonText<'a>,
+    /// Custom resources.
+    pub(crate) tool_config_hash: JsonText<'a>,
+    /// Custom resources.
+    pub(crate) external_auth_config_hash: JsonText<'a>,
 }
 
-view!(ScaleStatus {
+view!(Status {
     "selector" => Text(selector),
+    "toolConfigHash" => Text(tool_config_hash),
+    "externalAuthConfigHash" => Text(external_auth_config_hash),
 });
 
 #[derive(Debug, Default)]
@@ -221,8 +260,12 @@ impl<'a> Payload<'a> {
     /// Where the payload is not JSON or no object.
     pub(crate) fn read(payload: &'a str) -> Result<Self, RequestError> {
         let mut parsed = Field::<Self>::default();
-        read(payload, &mut parsed)?;
-        parsed.value().ok_or(RequestError::NotAnObject("the payload"))
+        read(payload, &mut parsed).map_err(|error| RequestError::NotJson(error.to_string()))?;
+        let mut parsed = parsed.value().ok_or(RequestError::NotAnObject("the payload"))?;
+        if let Field::Value(request) = &mut parsed.request {
+            request.payload = payload;
+        }
+        Ok(parsed)
     }
 }
 
@@ -232,11 +275,15 @@ impl<'a> Request<'a> {
         self.operation.json() == Some("\"UPDATE\"")
     }
 
-    /// Whether the object is already being deleted, before or after the request.
+    /// Whether the object was already being deleted before the request. A deletion timestamp in the new object does not
+    /// count: the client wrote it, and the API server ignores it.
     pub(crate) fn is_being_deleted(&self) -> bool {
-        let metadata =
-            [&self.object, &self.old_object].map(|object| object.as_ref().value()?.metadata.as_ref().value());
-        metadata.into_iter().flatten().any(|metadata| metadata.deletion_timestamp.json().is_some())
+        self.old_metadata().is_some_and(|metadata| metadata.deletion_timestamp.json().is_some())
+    }
+
+    /// The metadata of the object before the request, where there was one that can be read.
+    pub(crate) fn old_metadata(&self) -> Option<&Metadata<'a>> {
+        self.old_object.as_ref().value()?.metadata.as_ref().value()
     }
 
     /// The spec of the object.
@@ -254,7 +301,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The payload again, with the object kept as text.
+/// The payload again, with parts kept as text.
 #[derive(Default)]
 struct PayloadText<'a> {
     request: Field<RequestText<'a>>,
@@ -267,17 +314,46 @@ view!(PayloadText {
 #[derive(Default)]
 struct RequestText<'a> {
     object: JsonText<'a>,
+    old_object: JsonText<'a>,
 }
 
 view!(RequestText {
     "object" => Text(object),
+    "oldObject" => Text(old_object),
 });
+
+#[derive(Default)]
+struct ObjectText<'a> {
+    spec: JsonText<'a>,
+}
+
+view!(ObjectText {
+    "spec" => Text(spec),
+});
+
+fn request_text(payload: &str) -> Option<RequestText<'_>> {
+    let mut parsed = Field::<PayloadText<'_>>::default();
+    read(payload, &mut parsed).ok()?;
+    parsed.value()?.request.value()
+}
 
 /// The JSON text of the request's object. Only a request that is changed needs it, so that it is read in a pass of its own.
 pub(crate) fn object_text(payload: &str) -> Option<&str> {
-    let mut parsed = Field::<PayloadText<'_>>::default();
-    read(payload, &mut parsed).ok()?;
-    parsed.value()?.request.value()?.object.json()
+    request_text(payload)?.object.json()
+}
+
+impl<'a> Request<'a> {
+    /// The JSON texts of the new and of the old object's spec. Few requests need them, so that they are read in a pass of
+    /// their own.
+    pub(crate) fn spec_texts(&self) -> Option<(&'a str, &'a str)> {
+        let request = request_text(self.payload)?;
+        let spec = |object: JsonText<'a>| {
+            let mut parsed = Field::<ObjectText<'a>>::default();
+            read(object.json()?, &mut parsed).ok()?;
+            parsed.value()?.spec.json()
+        };
+        Some((spec(request.object)?, spec(request.old_object)?))
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ pub(crate) enum Requester {
     Person,
     /// ToolHive itself: its operator, or the proxy runner of the server.
     ToolHive,
-    /// A controller of Kubernetes itself, the HorizontalPodAutoscaler's among them.
+    /// Another controller: those of Kubernetes itself, the HorizontalPodAutoscaler's among them, those that the settings name,
+    /// and a ToolHive operator that the settings do not name.
     Controller,
 }
 
@@ -27,7 +28,10 @@ impl Requester {
         let is_operator = settings.operator_service_accounts.iter().any(|name| *name == username);
         if is_operator || owner.is_some_and(|owner| accounts::is_proxy_runner(&username, &namespace, &owner.name)) {
             Self::ToolHive
-        } else if accounts::is_kubernetes_controller(&username) {
+        } else if accounts::is_kubernetes_controller(&username)
+            || accounts::is_operator_by_name(&username)
+            || settings.controller_service_accounts.iter().any(|name| *name == username)
+        {
             Self::Controller
         } else {
             Self::Person

@@ -29,7 +29,7 @@ pub(crate) fn validate(
         is_update: request.is_update(),
         workload,
         is_scale: true,
-        transport: None,
+        transport_label: None,
     };
     replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
     Ok(verdict)

@@ -4,10 +4,10 @@ use kubewarden_policy_sdk::settings::SettingsValidationResponse;
 use mcp_scaling_rules::{Field, Malformed, SessionStorage, accounts};
 
 use crate::error::SettingsError;
-use crate::json::{Destination, JsonText, View, read};
+use crate::json::{JsonText, Members, joined, read};
 
 /// The names of all settings.
-pub(crate) const KEYS: [&str; 8] = [
+pub(crate) const KEYS: [&str; 9] = [
     "stdioReplicas",
     "declaredReplicas",
     "sessionStorage",
@@ -15,6 +15,7 @@ pub(crate) const KEYS: [&str; 8] = [
     "terminationGracePeriodSeconds",
     "preserveScaling",
     "operatorServiceAccounts",
+    "controllerServiceAccounts",
     "onLookupFailure",
 ];
 
@@ -35,6 +36,8 @@ pub struct Settings {
     pub preserve_scaling: bool,
     /// `operatorServiceAccounts`: user names that count as ToolHive's operator.
     pub operator_service_accounts: Vec<String>,
+    /// `controllerServiceAccounts`: user names of other controllers. Nobody reads warnings to them.
+    pub controller_service_accounts: Vec<String>,
     /// `onLookupFailure`: what happens when the custom resource cannot be read.
     pub on_lookup_failure: LookupFailure,
 }
@@ -80,6 +83,7 @@ impl Default for Settings {
             termination_grace_period_seconds: 30,
             preserve_scaling: true,
             operator_service_accounts: vec![accounts::OPERATOR.to_owned()],
+            controller_service_accounts: vec![accounts::KEDA_OPERATOR.to_owned()],
             on_lookup_failure: LookupFailure::Allow,
         }
     }
@@ -92,7 +96,7 @@ impl Settings {
     /// [`SettingsError`] with the first key that is unknown or has a value that it does not take.
     pub fn from_json(json: &str) -> Result<Self, SettingsError> {
         let mut members = Field::<Members<'_>>::default();
-        read(json, &mut members)?;
+        read(json, &mut members).map_err(|error| SettingsError::NotJson(error.to_string()))?;
         let members = members.optional().map_err(|Malformed| SettingsError::NotAnObject)?;
         let mut settings = Self::default();
         for (key, value) in members.unwrap_or_default().0 {
@@ -120,21 +124,11 @@ impl Settings {
             "terminationGracePeriodSeconds" => self.termination_grace_period_seconds = seconds(key, value)?,
             "preserveScaling" => self.preserve_scaling = boolean(key, value)?,
             "operatorServiceAccounts" => self.operator_service_accounts = names(key, value)?,
+            "controllerServiceAccounts" => self.controller_service_accounts = names(key, value)?,
             "onLookupFailure" => self.on_lookup_failure = one_of(key, value, &LOOKUP)?,
             _ => return Err(SettingsError::Unknown(key.to_owned())),
         }
         Ok(())
-    }
-}
-
-/// All members of an object, in their order.
-#[derive(Default)]
-struct Members<'a>(Vec<(String, JsonText<'a>)>);
-
-impl<'a> View<'a> for Members<'a> {
-    fn member(&mut self, name: &str) -> Option<Destination<'_, 'a>> {
-        self.0.push((name.to_owned(), JsonText::default()));
-        self.0.last_mut().map(|(_, value)| Destination::Text(value))
     }
 }
 
@@ -143,7 +137,7 @@ fn one_of<T: Copy>(key: &str, value: &JsonText<'_>, choices: &[(&str, T)]) -> Re
     let choice = choices.iter().find(|(choice, _)| *choice == name);
     choice.map(|(_, choice)| *choice).ok_or_else(|| {
         let names: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
-        invalid(key, &format!("one of {}", names.join(", ")))
+        invalid(key, &format!("one of {}", joined(&names, ", ")))
     })
 }
 
@@ -199,7 +193,7 @@ mod tests {
         let settings = Settings::from_json(
             r#"{"stdioReplicas": "reject", "declaredReplicas": "cap", "sessionStorage": "ignore",
                 "defaultSessionStorage": "redis", "terminationGracePeriodSeconds": 0, "preserveScaling": false,
-                "operatorServiceAccounts": ["me"], "onLookupFailure": "reject"}"#,
+                "operatorServiceAccounts": ["me"], "controllerServiceAccounts": [], "onLookupFailure": "reject"}"#,
         );
         assert_eq!(
             settings.expect("are settings"),
@@ -211,6 +205,7 @@ mod tests {
                 termination_grace_period_seconds: 0,
                 preserve_scaling: false,
                 operator_service_accounts: vec!["me".to_owned()],
+                controller_service_accounts: Vec::new(),
                 on_lookup_failure: LookupFailure::Reject,
             }
         );
@@ -232,6 +227,7 @@ mod tests {
             (r#"{"preserveScaling": "yes"}"#, "preserveScaling"),
             (r#"{"operatorServiceAccounts": "me"}"#, "operatorServiceAccounts"),
             (r#"{"operatorServiceAccounts": [""]}"#, "operatorServiceAccounts"),
+            (r#"{"controllerServiceAccounts": [7]}"#, "controllerServiceAccounts"),
             (r#"{"onLookupFailure": "warn"}"#, "onLookupFailure"),
             ("[]", "settings"),
             ("7", "settings"),

@@ -21,8 +21,8 @@ pub(crate) fn validate(
 ) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
     let requester = Requester::of(request, settings, Some(owner));
-    let transport = transport_label(request);
-    let replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, transport)?;
+    let label = transport_label(request);
+    let replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, label)?;
     replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
     Ok(verdict)
 }

@@ -8,7 +8,7 @@ use crate::json::{self, Edit};
 const WARNING_LENGTH: usize = 120;
 
 /// Longest name of an object in a warning or message, in characters, so that what follows the name is not cut off.
-const NAME_LENGTH: usize = 40;
+const NAME_LENGTH: usize = 30;
 
 /// The policy's answer to a request. The default accepts it as it is.
 #[derive(Debug, Default)]
@@ -33,7 +33,12 @@ pub(crate) const UNAVAILABLE: u16 = 503;
 impl Verdict {
     /// Changes the object: sets the value at `path`.
     pub(crate) fn edit(&mut self, path: &'static [&'static str], json: String) {
-        self.edits.push(Edit { path, json });
+        self.edits.push(Edit { path, json: Some(json) });
+    }
+
+    /// Changes the object: removes the member at `path`.
+    pub(crate) fn remove(&mut self, path: &'static [&'static str]) {
+        self.edits.push(Edit { path, json: None });
     }
 
     /// Warns the person who makes the request, in one line of at most 120 characters: the API server drops a warning with a
@@ -44,8 +49,15 @@ impl Verdict {
     }
 
     /// Adds to the event in the API server's audit log. There the webhook's name stands before the key.
+    /// A key that is there already gets both values.
     pub(crate) fn annotate(&mut self, key: &'static str, value: String) {
-        self.audit_annotations.push((key, value));
+        match self.audit_annotations.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, values)) => {
+                values.push(',');
+                values.push_str(&value);
+            }
+            None => self.audit_annotations.push((key, value)),
+        }
     }
 
     /// Refuses the request. Where there are several reasons the message gives them all, and the code is that of the first.
@@ -133,12 +145,13 @@ mod tests {
         verdict.warn("careful");
         verdict.annotate("a", "1".to_owned());
         verdict.annotate("b", "2".to_owned());
+        verdict.annotate("a", "3".to_owned());
         verdict.edit(&["spec", "replicas"], "1".to_owned());
         verdict.edit(&["spec", "x"], "true".to_owned());
         assert_eq!(
             response(verdict),
             concat!(
-                r#"{"accepted":true,"audit_annotations":{"a":"1","b":"2"},"warnings":["careful"],"#,
+                r#"{"accepted":true,"audit_annotations":{"a":"1,3","b":"2"},"warnings":["careful"],"#,
                 r#""mutated_object":{"spec":{"x":true,"replicas":1}}}"#
             )
         );
@@ -164,7 +177,7 @@ mod tests {
     #[test]
     fn shortens_long_names() {
         assert_eq!(shortened("git\nhub"), "github");
-        assert_eq!(shortened(&"n".repeat(40)), "n".repeat(40));
-        assert_eq!(shortened(&"ü".repeat(41)), format!("{}…", "ü".repeat(40)));
+        assert_eq!(shortened(&"n".repeat(30)), "n".repeat(30));
+        assert_eq!(shortened(&"ü".repeat(31)), format!("{}…", "ü".repeat(30)));
     }
 }

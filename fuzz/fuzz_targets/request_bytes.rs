@@ -3,15 +3,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mcpserver_scaling_policy::{HostError, validate};
+use mcpserver_scaling_policy::{GetResourceRequest, HostError, validate};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut parts = bytes.splitn(2, |byte| *byte == 0);
     let (payload, found) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let get = |_: &_| -> Result<Box<RawValue>, HostError> {
-        serde_json::from_slice(found).map_err(|_| HostError(String::from_utf8_lossy(found).into_owned()))
+    let get = |_: &GetResourceRequest<'_>| {
+        std::str::from_utf8(found)
+            .map(str::to_owned)
+            .map_err(|_| HostError(String::from_utf8_lossy(found).into_owned()))
     };
     if let Ok(response) = validate(payload, &get) {
         // The policy copies values that it does not read, so a payload which serde_json rejects (a number out of range, too

@@ -4,8 +4,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use mcpserver_scaling_policy::{HostError, validate};
-use serde_json::value::RawValue;
+use mcpserver_scaling_policy::{GetResourceRequest, HostError, validate};
 use serde_json::{Value, json};
 
 /// A JSON value of any type; `Small` is a likely count.
@@ -59,12 +58,16 @@ struct Input {
     user: u8,
     labels: Any,
     has_controller: bool,
+    /// The annotation that the policy writes for operators that reset counts.
+    rolled_out: Any,
     /// Whether the old object has the metadata of the new one.
     old_has_owner: bool,
     spec: Spec,
     old_spec: Option<Spec>,
     /// The spec of the custom resource; the lookup fails where it is absent.
     found_spec: Option<Spec>,
+    /// The generation of the custom resource.
+    generation: Option<u8>,
     /// Indexes of the values of the settings.
     settings: [u8; 5],
 }
@@ -130,6 +133,7 @@ impl Input {
 
     fn object(&self, spec: &Spec) -> Value {
         let mut metadata = json!({"name": "github", "labels": {"toolhive": "true", "toolhive-name": "github"}});
+        self.rolled_out.put(&mut metadata["annotations"], "mcpserver-scaling-policy/rolled-out");
         if !matches!(self.labels, Any::Absent) {
             self.labels.put(&mut metadata, "labels");
         }
@@ -186,9 +190,9 @@ impl Input {
 
     /// The response to the request with this object.
     fn validate(&self, object: &Value) -> Value {
-        let get = |_: &_| -> Result<Box<RawValue>, HostError> {
+        let get = |_: &GetResourceRequest<'_>| {
             let spec = self.found_spec.as_ref().ok_or_else(|| HostError("unreachable".to_owned()))?.to_json();
-            serde_json::from_str(&json!({"spec": spec}).to_string()).map_err(|error| HostError(error.to_string()))
+            Ok(json!({"metadata": {"generation": self.generation}, "spec": spec}).to_string())
         };
         let response = validate(self.payload(object).as_bytes(), &get).expect("the payload is a request");
         serde_json::from_slice(&response).expect("a response is JSON")

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// A request of the module for one object, as kubewarden-policy-sdk writes it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
 pub struct GetResourceRequest {
     /// Group and version; only the version for the core group.
     pub api_version: String,

@@ -3,6 +3,15 @@
 /// The user name of ToolHive's operator as its chart installs it. Namespace and name are configurable there.
 pub const OPERATOR: &str = "system:serviceaccount:toolhive-system:toolhive-operator";
 
+/// The user name of KEDA's operator as its chart installs it.
+pub const KEDA_OPERATOR: &str = "system:serviceaccount:keda:keda-operator";
+
+/// Whether this is the user name of a ToolHive operator that its chart installed in some namespace.
+pub fn is_operator_by_name(username: &str) -> bool {
+    let account = username.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
+    account.is_some_and(|(_, name)| name == "toolhive-operator")
+}
+
 /// Whether this is the user name of the service account that the operator makes for a server's proxy runner
 /// (`<server>-proxy-runner` in the server's namespace).
 ///

@@ -16,5 +16,7 @@ pub const TOOLHIVE_NAME: &str = "toolhive-name";
 /// On StatefulSets: the transport. Up to ToolHive v0.7.2 it is the proxy's mode on `stdio` servers.
 pub const TOOLHIVE_TRANSPORT: &str = "toolhive-transport";
 
+/// Our annotation on the Deployment of an operator that resets counts: what the operator last rolled out.
+pub const ROLLED_OUT: &str = "mcpserver-scaling-policy/rolled-out";
 /// Our annotation on a custom resource: the counts that it asked for before `declaredReplicas: cap` lowered them.
 pub const REQUESTED_REPLICAS: &str = "mcpserver-scaling-policy/requested-replicas";

@@ -15,6 +15,7 @@
 //! | [`scaling`] | what the spec of a custom resource says about scaling |
 //! | [`workload`] | Deployment and StatefulSet, and the field that declares the count of each |
 //! | [`owner`] | which custom resource a workload runs for |
+//! | [`rolled_out`] | what an operator that resets counts last rolled out |
 //! | [`labels`], [`accounts`] | names of labels, annotations and service accounts |
 //! | [`field`] | a field of an object that was not validated |
 
@@ -37,6 +38,7 @@ pub mod kind;
 pub mod labels;
 pub mod owner;
 pub mod replicas;
+pub mod rolled_out;
 pub mod scaling;
 pub mod session_storage;
 pub mod transport;
@@ -47,6 +49,7 @@ pub use field::{Field, Malformed};
 pub use kind::ServerKind;
 pub use owner::Owner;
 pub use replicas::{admitted, resolve};
+pub use rolled_out::RolledOut;
 pub use scaling::{InvalidField, RawSpec, Scaling};
 pub use session_storage::{SessionStorage, sessions_at_risk};
 pub use transport::{Transport, exceeds_stdio_cap};

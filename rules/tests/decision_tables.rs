@@ -5,8 +5,8 @@ use mcp_scaling_rules::grace_period::raised_to_floor;
 use mcp_scaling_rules::kind::{API_VERSIONS, GROUP};
 use mcp_scaling_rules::owner::{OwnerLabels, OwnerReference};
 use mcp_scaling_rules::{
-    ConditionReason, ConditionStatus, ConditionType, Field, InvalidField, Owner, RawSpec, Scaling, ServerKind,
-    SessionStorage, Transport, Workload, accounts, admitted, exceeds_stdio_cap, resolve, sessions_at_risk,
+    ConditionReason, ConditionStatus, ConditionType, Field, InvalidField, Owner, RawSpec, RolledOut, Scaling,
+    ServerKind, SessionStorage, Transport, Workload, accounts, admitted, exceeds_stdio_cap, resolve, sessions_at_risk,
     spec_conditions,
 };
 #[cfg(target_arch = "wasm32")]
@@ -362,4 +362,18 @@ fn tells_accounts_by_their_user_name() {
     assert!(accounts::is_kubernetes_controller("system:kube-controller-manager"));
     assert!(!accounts::is_kubernetes_controller(accounts::OPERATOR));
     assert!(!accounts::is_kubernetes_controller("kubernetes-admin"));
+}
+
+#[test]
+fn reads_what_an_operator_rolled_out() {
+    for (text, state, replicas_before_reset) in [
+        ("generation=2", "generation=2", None),
+        ("generation=2 operator=a", "generation=2 operator=a", None),
+        ("generation=2 operator=a replicas=3", "generation=2 operator=a", Some(3)),
+    ] {
+        let expected = RolledOut { state: state.to_owned(), replicas_before_reset };
+        assert_eq!(RolledOut::parse(text), expected);
+        assert_eq!(expected.to_string(), text);
+    }
+    assert_eq!(RolledOut::parse("generation=2 replicas=x").replicas_before_reset, None);
 }

@@ -15,6 +15,6 @@ mod edit;
 mod read;
 mod text;
 
-pub(crate) use edit::{Edit, apply, quoted};
-pub(crate) use read::{Destination, View, read, view};
+pub(crate) use edit::{Edit, apply, joined, quoted};
+pub(crate) use read::{Destination, Members, View, read, view};
 pub(crate) use text::JsonText;

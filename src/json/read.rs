@@ -110,6 +110,17 @@ impl ReadValue<'_> for Field<String> {
     }
 }
 
+/// All members of an object, in their order.
+#[derive(Default)]
+pub(crate) struct Members<'a>(pub(crate) Vec<(String, JsonText<'a>)>);
+
+impl<'a> View<'a> for Members<'a> {
+    fn member(&mut self, name: &str) -> Option<Destination<'_, 'a>> {
+        self.0.push((name.to_owned(), JsonText::default()));
+        self.0.last_mut().map(|(_, value)| Destination::Text(value))
+    }
+}
+
 /// Reads JSON text into a value.
 ///
 /// # Errors

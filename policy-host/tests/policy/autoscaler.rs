@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
-use policy_host::host::{callback_failure, not_found};
+use policy_host::host::{GetResourceRequest, callback_failure, not_found};
 use serde_json::{Value, json};
 
-use crate::harness::{OPERATOR, create, mcpserver, update, with};
+use crate::harness::{OPERATOR, create, mcpserver, server, update, with};
 
 /// For an autoscaler with a maximum of 5.
 const STDIO: &str = "transport stdio of MCPServer github supports 1 replica; the autoscaler may request 5";
 const DECLARED: &str = "spec.replicas of MCPServer github conflicts with the autoscaler; remove the field";
-const SESSIONS: &str =
-    "replicas without Redis lose sessions; set spec.sessionStorage.provider of MCPServer github to redis";
+const SESSIONS: &str = "MCPServer github does not store sessions in Redis; more than 1 replica loses sessions";
 
 fn hpa_at(api_version: &str, maximum: u32) -> Value {
     json!({
@@ -157,5 +155,37 @@ fn shortens_long_names_in_warnings() {
     let server = with(mcpserver(json!({"replicas": 3})), "/metadata/name", json!(name));
     for warning in create(target).lookup_finds(&server).run().warnings() {
         assert!(warning.contains("MCPServer nnn"), "{warning}");
+    }
+}
+
+#[test]
+fn warns_about_the_deployments_of_other_kinds() {
+    for kind in ["VirtualMCPServer", "MCPRemoteProxy"] {
+        let outcome = create(hpa(5)).lookup_finds(&server(kind, json!({"replicas": 2}))).run();
+        assert_eq!(
+            outcome.warnings(),
+            [
+                format!("spec.replicas of {kind} github conflicts with the autoscaler; remove the field"),
+                format!("{kind} github does not store sessions in Redis; more than 1 replica loses sessions"),
+            ]
+        );
+    }
+}
+
+#[test]
+fn warns_about_an_autoscaler_for_the_custom_resource_itself() {
+    for kind in ["MCPServer", "VirtualMCPServer", "MCPRemoteProxy"] {
+        let target = json!({"apiVersion": "toolhive.stacklok.dev/v1beta1", "kind": kind, "name": "github"});
+        for autoscaler in [
+            with(hpa(5), "/spec/scaleTargetRef", target.clone()),
+            scaled_object(json!({"scaleTargetRef": target.clone()})),
+        ] {
+            let outcome = create(autoscaler).run();
+            assert_eq!(
+                outcome.warnings(),
+                [format!("{kind} github cannot be scaled by an autoscaler; target its Deployment instead")]
+            );
+            assert_eq!(outcome.annotations(), [format!("not-scalable={kind}/github")]);
+        }
     }
 }

@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
-use policy_host::host::empty;
+use policy_host::host::{GetResourceRequest, empty};
 use serde_json::{Value, json};
 
 use crate::harness::{GRACE_PERIOD, create, deployment, mcpserver, policy, update, with};

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
-use policy_host::host::{callback_failure, not_found, not_served};
+use policy_host::host::{GetResourceRequest, callback_failure, not_found, not_served};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    AUTOSCALER, Case, GRACE_PERIOD, OPERATOR, admitted, create, deployment, mcpserver, policy, update, with,
+    AUTOSCALER, Case, GRACE_PERIOD, OPERATOR, PERSON, admitted, create, deployment, mcpserver, policy, update, with,
 };
 
 fn stdio() -> Value {
@@ -28,10 +27,7 @@ fn caps_stdio_at_one() {
     let outcome = update(deployment(1), deployment(3)).lookup_finds(&stdio()).run();
     assert_eq!(outcome.changes(), ["/spec/replicas=1"]);
     assert_eq!(outcome.warnings(), ["transport stdio supports 1 replica; spec.replicas requests 3"]);
-    assert_eq!(
-        outcome.annotations(),
-        ["replicas=requested=3 admitted=1 reason=stdio", "stdio-replicas=spec.replicas=3"]
-    );
+    assert_eq!(outcome.annotations(), ["replicas=requested=3 wanted=1 reason=stdio", "stdio-replicas=spec.replicas=3"]);
     assert_eq!(outcome.lookups, ["toolhive.stacklok.dev/v1beta1 MCPServer default/github"]);
     assert_eq!(admitted(create(deployment(2)).lookup_finds(&stdio())), 1);
 }
@@ -61,7 +57,7 @@ fn overrides_the_requested_count_with_the_declared_one() {
     assert_eq!(admitted(update(deployment(3), deployment(2)).lookup_finds(&declaring(0))), 0, "0 is a declared count");
     let outcome = update(deployment(3), deployment(5)).lookup_finds(&declaring(3)).run();
     assert_eq!(outcome.warnings(), ["spec.replicas of MCPServer github is 3 and overrides the requested 5"]);
-    assert_eq!(outcome.annotations(), ["replicas=requested=5 admitted=3 reason=declared"]);
+    assert_eq!(outcome.annotations(), ["replicas=requested=5 wanted=3 reason=declared"]);
 }
 
 #[test]
@@ -92,7 +88,7 @@ fn rejects_or_warns_about_stdio_above_one_where_the_settings_say_so() {
         outcome.warnings(),
         [
             "transport stdio supports 1 replica; spec.replicas requests 3",
-            "3 replicas without Redis lose sessions; set spec.sessionStorage.provider of the MCPServer to redis"
+            "3 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis"
         ]
     );
 }
@@ -130,7 +126,7 @@ fn warns_about_replicas_without_shared_sessions() {
     let outcome = update(deployment(1), deployment(3)).lookup_finds(&mcpserver(json!({"transport": "sse"}))).run();
     assert_eq!(
         outcome.warnings(),
-        ["3 replicas without Redis lose sessions; set spec.sessionStorage.provider of the MCPServer to redis"]
+        ["3 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis"]
     );
     assert_eq!(outcome.changes(), [""; 0]);
 }
@@ -139,7 +135,7 @@ fn warns_about_replicas_without_shared_sessions() {
 fn undoes_a_reset_by_the_operator_where_no_count_is_declared() {
     let reset = || update(deployment(3), deployment(1)).by(OPERATOR);
     assert_eq!(admitted(reset().lookup_finds(&http())), 3);
-    assert_eq!(reset().lookup_finds(&http()).run().annotations(), ["replicas=requested=1 admitted=3 reason=preserved"]);
+    assert_eq!(reset().lookup_finds(&http()).run().annotations(), ["replicas=requested=1 wanted=3 reason=preserved"]);
     assert_eq!(admitted(reset().lookup_finds(&http()).settings(json!({"preserveScaling": false}))), 1);
     assert_eq!(admitted(reset().lookup_finds(&declaring(1))), 1, "a declared count applies");
     assert_eq!(admitted(reset().lookup_finds(&stdio())), 1, "stdio stays capped");
@@ -176,7 +172,7 @@ fn raises_a_short_grace_period_to_the_minimum() {
         outcome.warnings(),
         ["the termination grace period should be at least 30 s; the pod template requests 10 s"]
     );
-    assert_eq!(outcome.annotations(), ["termination-grace-period=requested=10 admitted=30"]);
+    assert_eq!(outcome.annotations(), ["termination-grace-period=requested=10 wanted=30"]);
     for short in [json!(0), json!(-1), json!(29), json!(null)] {
         assert_eq!(requesting(short.clone()).run().object().pointer(GRACE_PERIOD), Some(&json!(30)), "{short}");
     }
@@ -332,9 +328,9 @@ fn unsuccessful_lookups() -> Vec<(&'static str, Case, bool)> {
         ("no spec", answers(b"{}"), true),
         ("a spec that is null", answers(br#"{"spec":null}"#), true),
         ("a spec that is a list", answers(br#"{"spec":[]}"#), true),
-        ("a count that is a string", answers(br#"{"spec":{"replicas":"3"}}"#), true),
-        ("an unknown transport", answers(br#"{"spec":{"transport":"STDIO"}}"#), true),
-        ("an unknown storage", answers(br#"{"spec":{"sessionStorage":{"provider":"x"}}}"#), true),
+        ("a count that is a string", answers(br#"{"spec":{"replicas":"3"}}"#), false),
+        ("an unknown transport", answers(br#"{"spec":{"transport":"STDIO"}}"#), false),
+        ("an unknown storage", answers(br#"{"spec":{"sessionStorage":{"provider":"x"}}}"#), false),
     ]
 }
 
@@ -408,4 +404,68 @@ fn keeps_unknown_fields_and_the_order_of_members() {
     let answer = String::from_utf8(answer).expect("is UTF-8");
     let expected = text.replace(r#""replicas":3"#, r#""replicas":1"#);
     assert!(answer.ends_with(&format!(r#","mutated_object":{expected}}}"#)), "{answer}");
+}
+
+#[test]
+fn names_a_declaration_as_the_reason_where_it_decides() {
+    let declared = |count: u32, requested: u32| {
+        let server = with(stdio(), "/spec/replicas", json!(count));
+        update(deployment(1), deployment(requested)).lookup_finds(&server).run()
+    };
+    let outcome = declared(0, 3);
+    assert_eq!(
+        outcome.annotations(),
+        ["replicas=requested=3 wanted=0 reason=declared", "stdio-replicas=spec.replicas=3"]
+    );
+    assert_eq!(
+        outcome.warnings(),
+        [
+            "transport stdio supports 1 replica; spec.replicas requests 3",
+            "spec.replicas of MCPServer github is 0 and overrides the requested 3"
+        ]
+    );
+    let outcome = declared(3, 0);
+    assert_eq!(outcome.changes(), ["/spec/replicas=1"]);
+    assert_eq!(outcome.warnings(), ["spec.replicas of MCPServer github is 3 and overrides the requested 0"]);
+}
+
+#[test]
+fn does_not_call_a_count_requested_where_the_request_leaves_it() {
+    let rollout = with(deployment(5), "/metadata/labels/x", json!("y"));
+    let outcome = update(deployment(5), rollout).lookup_finds(&declaring(3)).run();
+    assert_eq!(outcome.warnings(), ["spec.replicas of MCPServer github is 3 and overrides the current 5"]);
+}
+
+#[test]
+fn lets_a_stopped_server_start_again_and_rejects_no_scale_down() {
+    let server = mcpserver(json!({"transport": "sse", "replicas": 3}));
+    let settings = || json!({"stdioReplicas": "reject", "sessionStorage": "reject", "onLookupFailure": "reject"});
+    for (old, new, user) in [(0, 3, OPERATOR), (0, 1, PERSON), (0, 3, PERSON), (3, 2, PERSON)] {
+        let case = update(deployment(old), deployment(new)).by(user).lookup_finds(&server).settings(settings());
+        assert_eq!(case.run().refusal(), None, "{old} to {new} by {user}");
+    }
+    let unreachable = Arc::new(|_: &GetResourceRequest| Err(callback_failure("timeout")));
+    let down = update(deployment(3), deployment(2)).host(unreachable).settings(settings());
+    assert_eq!(down.run().refusal(), None);
+}
+
+#[test]
+fn ignores_a_deletion_timestamp_that_the_client_writes() {
+    let deleted = with(deployment(3), "/metadata/deletionTimestamp", json!("2026-11-20T00:00:00Z"));
+    assert_eq!(admitted(update(deployment(1), deleted.clone()).lookup_finds(&stdio())), 1);
+    update(deleted, deployment(3)).run().assert_accepted_as_is("the object is being deleted");
+}
+
+#[test]
+fn does_not_warn_other_controllers() {
+    for user in ["system:serviceaccount:keda:keda-operator", "system:serviceaccount:mcp:toolhive-operator"] {
+        let outcome = update(deployment(1), deployment(3)).by(user).lookup_finds(&stdio()).run();
+        assert_eq!((outcome.warnings(), outcome.changes()), (vec![], vec!["/spec/replicas=1".to_owned()]), "{user}");
+    }
+    let settings = json!({"controllerServiceAccounts": ["system:serviceaccount:argocd:controller"]});
+    let by = |user: &str| {
+        update(deployment(1), deployment(3)).by(user).lookup_finds(&stdio()).settings(settings.clone()).run().warnings()
+    };
+    assert_eq!(by("system:serviceaccount:argocd:controller"), [""; 0]);
+    assert_eq!(by("system:serviceaccount:keda:keda-operator").len(), 1, "the setting replaces the default");
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::repository;
+use crate::harness::{empty_guest_path, repository};
 
 const REQUEST: &str = "test_data/requests/deployment-stdio-three-replicas.json";
 const CLUSTER: &str = "test_data/cluster";
@@ -54,7 +54,7 @@ fn prints_the_json_that_kwctl_prints() {
             "patchType": "JSONPatch",
             "patch": "W3sib3AiOiJyZXBsYWNlIiwicGF0aCI6Ii9zcGVjL3JlcGxpY2FzIiwidmFsdWUiOjF9XQ==",
             "auditAnnotations": {
-                "replicas": "requested=3 admitted=1 reason=stdio",
+                "replicas": "requested=3 wanted=1 reason=stdio",
                 "stdio-replicas": "spec.replicas=3"
             },
             "warnings": ["transport stdio supports 1 replica; spec.replicas requests 3"]
@@ -131,7 +131,7 @@ fn reports_bad_input_in_one_line() {
         (&["-r", REQUEST, "--cluster", "Makefile"], "Makefile"),
         (&["-r", REQUEST, "--replay-host-capabilities-interactions", "Makefile"], "Makefile"),
         (&["-r", REQUEST, "missing.wasm"], "make policy.wasm"),
-        (&["-r", REQUEST, "Makefile"], "Makefile is no policy module"),
+        (&["-r", REQUEST, "Makefile"], "Makefile is not a policy module"),
     ] {
         let line = failure(&evaluate(arguments));
         assert!(line.contains(expected), "{arguments:?}: {line}");
@@ -155,6 +155,6 @@ fn names_the_missing_member_of_a_request() {
 #[test]
 fn fails_where_the_module_fails() {
     // The empty guest has no operation `validate_settings`.
-    let line = failure(&evaluate(&["-r", REQUEST, "target/empty-guest.wasm"]));
+    let line = failure(&evaluate(&["-r", REQUEST, &empty_guest_path().to_string_lossy()]));
     assert!(line.contains("No handler registered"), "{line}");
 }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use json_patch::PatchOperation;
-use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 pub(crate) use mcp_scaling_rules::accounts::OPERATOR;
 use mcp_scaling_rules::kind::API_VERSIONS;
 use mcp_scaling_rules::{ServerKind, Workload, labels};
 use policy_host::admission::{AdmissionRequest, AdmissionResponse};
 use policy_host::cluster::Cluster;
+use policy_host::host::GetResourceRequest;
 use policy_host::host::Host;
 use policy_host::policy::Policy;
 use serde_json::{Value, json};
@@ -27,6 +27,11 @@ pub(crate) const GRACE_PERIOD: &str = "/spec/template/spec/terminationGracePerio
 /// The root folder of the repository.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The empty guest, which `make test` builds into cargo's target folder.
+pub(crate) fn empty_guest_path() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("empty-guest.wasm")
 }
 
 /// The module that `make policy.wasm` built.
@@ -289,7 +294,8 @@ impl Outcome {
         let change = |operation: &PatchOperation| match operation {
             PatchOperation::Add(add) => format!("{}={}", add.path, add.value),
             PatchOperation::Replace(replace) => format!("{}={}", replace.path, replace.value),
-            other => panic!("the policy only adds and replaces: {other}"),
+            PatchOperation::Remove(remove) => format!("{}=removed", remove.path),
+            other => panic!("the policy only adds, replaces and removes: {other}"),
         };
         patch.0.iter().map(change).collect()
     }

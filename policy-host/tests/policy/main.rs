@@ -27,6 +27,8 @@ mod other_kinds;
 mod properties;
 /// The resets of replica counts that older releases of ToolHive make, write by write.
 mod resets;
+/// Operators before v0.10.1 roll out changes although their resets are undone.
+mod rollouts;
 /// Requests to update a Scale: `kubectl scale` and autoscalers.
 mod scale;
 /// The settings of the policy: valid and invalid values.

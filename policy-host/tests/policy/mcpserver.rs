@@ -10,7 +10,7 @@ use crate::harness::{OPERATOR, create, mcpserver, update, with};
 const STDIO: &str = "transport stdio supports 1 replica; spec.replicas requests 2";
 const BACKEND_STDIO: &str = "transport stdio supports 1 replica; spec.backendReplicas requests 2";
 const SESSIONS: &str =
-    "2 replicas without Redis lose sessions; set spec.sessionStorage.provider of the MCPServer to redis";
+    "2 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis";
 
 fn redis() -> Value {
     json!({"provider": "redis", "address": "redis:6379"})
@@ -92,7 +92,7 @@ fn ignores_or_rejects_replicas_without_shared_sessions_where_the_settings_say_so
     assert_eq!(
         message,
         "spec.replicas requests 2, and replicas share sessions only in Redis: lower it to 1, or set \
-         spec.sessionStorage.provider of the MCPServer to redis"
+         spec.sessionStorage.provider of the MCPServer to redis (ToolHive v0.13 or newer)"
     );
 }
 
@@ -170,7 +170,12 @@ fn takes_the_operators_accounts_from_the_settings() {
     let server = || mcpserver(json!({"transport": "sse", "replicas": 2}));
     let case = || create(server()).settings(settings.clone());
     assert_eq!(case().by("system:serviceaccount:mcp:op").run().warnings(), [""; 0]);
-    assert_eq!(case().by(OPERATOR).run().warnings(), [SESSIONS], "the default account is no longer the operator's");
+    assert_eq!(case().by("system:serviceaccount:mcp:other").run().warnings(), [SESSIONS]);
+    assert_eq!(
+        case().by(OPERATOR).run().warnings(),
+        [""; 0],
+        "an operator that the settings do not name reads none either"
+    );
 }
 
 #[test]
@@ -227,4 +232,55 @@ fn validates_both_api_versions() {
 fn ignores_subresources() {
     let case = create(mcpserver(json!({"replicas": 3}))).with_member("subResource", json!("status"));
     case.run().assert_accepted_as_is("status");
+}
+
+#[test]
+fn joins_the_audit_annotations_of_both_fields() {
+    let outcome = create(mcpserver(json!({"replicas": 3, "backendReplicas": 2}))).run();
+    assert_eq!(
+        outcome.annotations(),
+        [
+            "sessions-at-risk=spec.replicas=3,spec.backendReplicas=2",
+            "stdio-replicas=spec.replicas=3,spec.backendReplicas=2"
+        ]
+    );
+}
+
+#[test]
+fn keeps_the_annotation_of_capped_counts_complete_and_current() {
+    const ANNOTATION: &str = "/metadata/annotations/mcpserver-scaling-policy~1requested-replicas";
+    let cap = || json!({"declaredReplicas": "cap", "sessionStorage": "ignore"});
+    let server = |spec: Value, annotation: Option<&str>| {
+        let server = with(mcpserver(spec), "/metadata/annotations", json!({}));
+        with(server, ANNOTATION, annotation.map(Value::from))
+    };
+    let capped = |old: Value, new: Value| update(old, new).settings(cap()).run().changes();
+    let first = || server(json!({"replicas": 1}), Some("spec.replicas=3"));
+
+    let both = server(json!({"replicas": 1, "backendReplicas": 2}), Some("spec.replicas=3"));
+    assert_eq!(
+        capped(first(), both),
+        [format!("{ANNOTATION}=\"spec.replicas=3,spec.backendReplicas=2\""), "/spec/backendReplicas=1".to_owned()]
+    );
+    let labelled = with(first(), "/metadata/labels", json!({"x": "y"}));
+    assert_eq!(capped(first(), labelled), [""; 0], "the cap still applies");
+    for spec in [json!({}), json!({"replicas": 0}), json!({"replicas": 1, "transport": "sse"})] {
+        let changed = server(spec.clone(), Some("spec.replicas=3"));
+        assert_eq!(capped(first(), changed), [format!("{ANNOTATION}=removed")], "{spec}");
+    }
+}
+
+#[test]
+fn says_that_a_count_is_there_where_the_request_does_not_change_it() {
+    let server = mcpserver(json!({"replicas": 3, "sessionStorage": redis()}));
+    let labelled = with(server.clone(), "/metadata/labels", json!({"x": "y"}));
+    let outcome = update(server, labelled).run();
+    assert_eq!(outcome.warnings(), ["transport stdio supports 1 replica; spec.replicas is 3"]);
+}
+
+#[test]
+fn rejects_nothing_that_toolhive_writes() {
+    let settings = json!({"declaredReplicas": "reject", "sessionStorage": "reject"});
+    let outcome = create(mcpserver(json!({"replicas": 3}))).by(OPERATOR).settings(settings).run();
+    assert_eq!(outcome.refusal(), None);
 }

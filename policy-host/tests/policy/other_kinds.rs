@@ -31,7 +31,7 @@ fn caps_no_other_kind() {
 fn warns_about_replicas_without_shared_sessions() {
     for kind in KINDS.map(ServerKind::name) {
         let expected =
-            format!("3 replicas without Redis lose sessions; set spec.sessionStorage.provider of the {kind} to redis");
+            "3 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis";
         assert_eq!(create(server(kind, json!({"replicas": 3}))).run().warnings().join(""), expected);
         let scaled = update(owned_by(kind, 1), owned_by(kind, 3)).lookup_finds(&server(kind, json!({}))).run();
         assert_eq!(scaled.warnings(), [expected]);

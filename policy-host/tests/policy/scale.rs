@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
-use policy_host::host::{callback_failure, not_found, not_served};
+use policy_host::host::{GetResourceRequest, callback_failure, not_found, not_served};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -44,7 +43,7 @@ fn caps_stdio_at_one_on_both_workloads() {
         assert_eq!(outcome.warnings(), ["transport stdio supports 1 replica; spec.replicas requests 3"]);
         assert_eq!(
             outcome.annotations(),
-            ["replicas=requested=3 admitted=1 reason=stdio", "stdio-replicas=spec.replicas=3"]
+            ["replicas=requested=3 wanted=1 reason=stdio", "stdio-replicas=spec.replicas=3"]
         );
         assert_eq!(outcome.lookups, [V1BETA1]);
     }
@@ -84,7 +83,7 @@ fn warns_about_replicas_without_shared_sessions() {
     let outcome = deployment(1, 3).lookup_finds(&without_redis()).run();
     assert_eq!(
         outcome.warnings(),
-        ["3 replicas without Redis lose sessions; set spec.sessionStorage.provider of the MCPServer to redis"]
+        ["3 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis"]
     );
     assert_eq!(outcome.changes(), [""; 0]);
     deployment(1, 3).lookup_finds(&with_redis()).run().assert_accepted_as_is("sessions in Redis");
@@ -207,7 +206,7 @@ fn applies_the_same_rules_to_other_kinds() {
     assert_eq!(outcome.lookups, ["toolhive.stacklok.dev/v1beta1 VirtualMCPServer default/github"]);
     assert_eq!(
         outcome.warnings(),
-        ["3 replicas without Redis lose sessions; set spec.sessionStorage.provider of the VirtualMCPServer to redis"]
+        ["3 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis"]
     );
 }
 

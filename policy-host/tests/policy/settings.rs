@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use kubewarden_policy_sdk::settings::SettingsValidationResponse;
+use mcp_scaling_rules::accounts::KEDA_OPERATOR;
 use policy_host::host::empty;
+use policy_host::policy::SettingsValidationResponse;
 use serde_json::{Value, json};
 
 use crate::harness::{OPERATOR, policy, repository};
@@ -29,7 +30,7 @@ impl Setting {
 }
 
 /// Every setting of the policy.
-pub(crate) fn settings() -> [Setting; 8] {
+pub(crate) fn settings() -> [Setting; 9] {
     [
         Setting::choice("stdioReplicas", &["cap", "reject", "warn"]),
         Setting::choice("declaredReplicas", &["warn", "cap", "reject"]),
@@ -38,6 +39,7 @@ pub(crate) fn settings() -> [Setting; 8] {
         Setting::free("terminationGracePeriodSeconds", &[json!(30), json!(0), json!(3600)]),
         Setting::free("preserveScaling", &[json!(true), json!(false)]),
         Setting::free("operatorServiceAccounts", &[json!([OPERATOR]), json!([]), json!(["a", "b"])]),
+        Setting::free("controllerServiceAccounts", &[json!([KEDA_OPERATOR]), json!([]), json!(["a", "b"])]),
         Setting::choice("onLookupFailure", &["allow", "reject"]),
     ]
 }

@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use mcp_scaling_rules::ServerKind;
 use mcp_scaling_rules::kind::API_VERSIONS;
-use policy_host::host::{callback_failure, not_found};
+use policy_host::host::{GetResourceRequest, callback_failure, not_found};
 use serde_json::{Value, json};
 
 use crate::harness::{GRACE_PERIOD, OPERATOR, PROXY_RUNNER, admitted, create, mcpserver, statefulset, update, with};
@@ -30,10 +29,10 @@ fn overrides_the_requested_count_with_spec_backend_replicas() {
 }
 
 #[test]
-fn takes_the_transport_from_the_label_and_without_one_from_the_mcpserver() {
+fn caps_where_the_label_or_the_mcpserver_says_stdio() {
     assert_eq!(admitted(create(statefulset(3, "stdio")).lookup_finds(&http())), 1, "the pods still run with stdio");
     let stdio = mcpserver(json!({"sessionStorage": {"provider": "redis"}}));
-    assert_eq!(admitted(create(statefulset(3, "sse")).lookup_finds(&stdio)), 3, "the pods still run with sse");
+    assert_eq!(admitted(create(statefulset(3, "sse")).lookup_finds(&stdio)), 1, "anybody may edit the label");
     for label in [None, Some(json!("")), Some(json!("STDIO")), Some(json!(null))] {
         let unlabelled = with(statefulset(3, "x"), "/metadata/labels/toolhive-transport", label);
         assert_eq!(admitted(create(unlabelled).lookup_finds(&stdio)), 1, "the transport of the MCPServer applies");
@@ -111,4 +110,28 @@ fn ignores_statefulsets_that_are_not_toolhives() {
 fn validates_a_statefulset_that_becomes_toolhives_with_the_update() {
     let foreign = with(statefulset(3, "stdio"), "/metadata/labels", json!({"app": "github"}));
     assert_eq!(admitted(update(foreign, statefulset(3, "stdio")).lookup_finds(&mcpserver(json!({})))), 1);
+}
+
+#[test]
+fn caps_and_never_rejects_what_the_proxy_runner_writes() {
+    let server = mcpserver(json!({"backendReplicas": 3}));
+    for setting in ["cap", "reject", "warn"] {
+        let settings = json!({"stdioReplicas": setting, "sessionStorage": "reject"});
+        let case = create(statefulset(3, "stdio")).by(PROXY_RUNNER).lookup_finds(&server).settings(settings);
+        assert_eq!(admitted(case), 1, "{setting}");
+    }
+    let unreachable = Arc::new(|_: &GetResourceRequest| Err(callback_failure("timeout")));
+    let settings = json!({"onLookupFailure": "reject"});
+    let case = create(statefulset(3, "sse")).by(PROXY_RUNNER).host(unreachable).settings(settings);
+    assert_eq!(admitted(case), 3, "ToolHive's own write is never refused");
+}
+
+#[test]
+fn does_not_say_unchecked_beside_a_cap() {
+    let unreachable = Arc::new(|_: &GetResourceRequest| Err(callback_failure("timeout")));
+    let settings = json!({"onLookupFailure": "reject"});
+    let outcome = create(statefulset(3, "stdio")).host(unreachable).settings(settings).run();
+    assert_eq!(outcome.refusal(), None, "the label is all that the cap needs");
+    assert_eq!(outcome.warnings(), ["transport stdio supports 1 replica; spec.replicas requests 3"]);
+    assert_eq!(outcome.changes(), ["/spec/replicas=1"]);
 }

@@ -28,7 +28,7 @@ fn warns_about_an_mcpserver_with_stdio_and_three_replicas() {
         verdict("mcpserver-stdio-three-replicas"),
         "verdict   accepted as it is\n\
          warning   transport stdio supports 1 replica; spec.replicas requests 3\n\
-         warning   3 replicas without Redis lose sessions; set spec.sessionStorage.provider of the MCPServer to redis\n\
+         warning   3 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis\n\
          audit     sessions-at-risk: spec.replicas=3\n\
          audit     stdio-replicas: spec.replicas=3\n"
     );
@@ -39,7 +39,7 @@ fn warns_about_an_mcpserver_without_redis() {
     assert_eq!(
         verdict("mcpserver-without-redis"),
         "verdict   accepted as it is\n\
-         warning   2 replicas without Redis lose sessions; set spec.sessionStorage.provider of the MCPServer to redis\n\
+         warning   2 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis\n\
          audit     sessions-at-risk: spec.replicas=2\n"
     );
 }
@@ -56,7 +56,7 @@ fn caps_a_stdio_deployment() {
         "verdict   accepted with changes\n\
          change    /spec/replicas: 3 -> 1\n\
          warning   transport stdio supports 1 replica; spec.replicas requests 3\n\
-         audit     replicas: requested=3 admitted=1 reason=stdio\n\
+         audit     replicas: requested=3 wanted=1 reason=stdio\n\
          audit     stdio-replicas: spec.replicas=3\n"
     );
 }
@@ -67,7 +67,7 @@ fn sets_a_missing_grace_period() {
         verdict("deployment-missing-grace-period"),
         "verdict   accepted with changes\n\
          change    /spec/template/spec/terminationGracePeriodSeconds: absent -> 30\n\
-         audit     termination-grace-period: requested=none admitted=30\n"
+         audit     termination-grace-period: requested=none wanted=30\n"
     );
 }
 
@@ -87,7 +87,7 @@ fn undoes_a_reset_by_the_operator() {
         verdict("deployment-reset-by-operator"),
         "verdict   accepted with changes\n\
          change    /spec/replicas: 1 -> 3\n\
-         audit     replicas: requested=1 admitted=3 reason=preserved\n\
+         audit     replicas: requested=1 wanted=3 reason=preserved\n\
          audit     sessions-at-risk: spec.replicas=3\n"
     );
 }
@@ -98,7 +98,7 @@ fn undoes_a_reset_by_the_proxy_runner() {
         verdict("statefulset-reset-by-proxy-runner"),
         "verdict   accepted with changes\n\
          change    /spec/replicas: 1 -> 3\n\
-         audit     replicas: requested=1 admitted=3 reason=preserved\n\
+         audit     replicas: requested=1 wanted=3 reason=preserved\n\
          audit     sessions-at-risk: spec.replicas=3\n"
     );
 }
@@ -110,7 +110,7 @@ fn caps_the_scale_of_a_stdio_deployment() {
         "verdict   accepted with changes\n\
          change    /spec/replicas: 3 -> 1\n\
          warning   transport stdio supports 1 replica; spec.replicas requests 3\n\
-         audit     replicas: requested=3 admitted=1 reason=stdio\n\
+         audit     replicas: requested=3 wanted=1 reason=stdio\n\
          audit     stdio-replicas: spec.replicas=3\n"
     );
 }
@@ -129,7 +129,7 @@ fn warns_about_an_autoscaler_for_a_stdio_server() {
         verdict("autoscaler-stdio"),
         "verdict   accepted as it is\n\
          warning   transport stdio of MCPServer github supports 1 replica; the autoscaler may request 5\n\
-         warning   replicas without Redis lose sessions; set spec.sessionStorage.provider of MCPServer github to redis\n\
+         warning   MCPServer github does not store sessions in Redis; more than 1 replica loses sessions\n\
          audit     sessions-at-risk: maximum=5\n\
          audit     stdio-replicas: maximum=5\n"
     );
