@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use mcp_scaling_rules::{ConditionStatus, Scaling, exceeds_stdio_cap};
+use mcp_scaling_rules::{ConditionStatus, Scaling, Transport, exceeds_stdio_cap};
 
 use crate::backoff::Target;
 use crate::client::FIELD_MANAGER;
@@ -90,7 +90,8 @@ pub(crate) fn replicas_corrected(change: &ScaleChange, scaling: &Scaling) -> Eve
             format!("{} requests {count}; {stdio}", workload.declared_in())
         }
         Some(count) => format!("{} requests {count}", workload.declared_in()),
-        None => stdio,
+        None if scaling.transport == Transport::Stdio => stdio,
+        None => "ToolHive's operator reset the count and has not given it back".to_owned(),
     };
     EventContent {
         is_warning: false,

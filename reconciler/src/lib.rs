@@ -13,6 +13,7 @@
 //! | `plan` | the changes that one server needs, by the rules of `mcp-scaling-rules`; pure |
 //! | `scale`, `status` | the writes: the scale of a workload, the conditions of a server |
 //! | `backoff` | how long to back off from a target that another writer keeps reverting; pure |
+//! | `pending_resets` | when to give back a count that an operator reset; pure |
 //! | [`stabilization`] | how long a `LiveReplicasWarning` is kept after its cause is gone; pure |
 //! | `retries` | how long to wait after a failure; pure |
 //! | `events` | the events that tell of the writes |
@@ -36,6 +37,7 @@ mod field;
 pub mod leader_election;
 mod live_replicas;
 pub mod metrics;
+mod pending_resets;
 mod plan;
 pub mod reconcile;
 mod retries;

@@ -17,6 +17,8 @@ pub(crate) struct LiveReplicas {
     pub(crate) deployment: Option<u32>,
     /// Of the StatefulSet: the backend.
     pub(crate) statefulset: Option<u32>,
+    /// The count of the Deployment before a reset by ToolHive's operator that the policy let through.
+    pub(crate) deployment_before_reset: Option<u32>,
 }
 
 impl LiveReplicas {
@@ -25,6 +27,15 @@ impl LiveReplicas {
         match workload {
             Workload::Deployment => self.deployment,
             Workload::StatefulSet => self.statefulset,
+        }
+    }
+
+    /// The same with another count of one workload.
+    #[must_use]
+    pub(crate) fn with(self, workload: Workload, replicas: u32) -> Self {
+        match workload {
+            Workload::Deployment => Self { deployment: Some(replicas), ..self },
+            Workload::StatefulSet => Self { statefulset: Some(replicas), ..self },
         }
     }
 }
@@ -47,6 +58,7 @@ struct Counts {
 #[derive(Debug)]
 struct Count {
     replicas: u32,
+    before_reset: Option<u32>,
     /// The listing that this count was last seen in or after.
     listing: u32,
 }
@@ -75,8 +87,16 @@ impl LiveReplicasCache {
     /// The live replicas of one server.
     pub(crate) fn get(&self, namespace: &str, name: &str) -> LiveReplicas {
         let key = key(namespace, name);
-        let count = |workload| self.counts(workload).counts.get(&key).map(|count| count.replicas);
-        LiveReplicas { deployment: count(Workload::Deployment), statefulset: count(Workload::StatefulSet) }
+        let count = |workload| {
+            let counts = self.counts(workload);
+            counts.counts.get(&key).map(|count| (count.replicas, count.before_reset))
+        };
+        let (deployment, statefulset) = (count(Workload::Deployment), count(Workload::StatefulSet));
+        LiveReplicas {
+            deployment: deployment.map(|(replicas, _)| replicas),
+            statefulset: statefulset.map(|(replicas, _)| replicas),
+            deployment_before_reset: deployment.and_then(|(_, before_reset)| before_reset),
+        }
     }
 
     /// Whether Deployments and StatefulSets have both been listed.
@@ -99,9 +119,11 @@ impl Counts {
             return self.remove(object);
         };
         let (namespace, name) = server_name(object);
-        let count = Count { replicas, listing: self.listing };
+        let before_reset = object.replicas_before_reset;
+        let count = Count { replicas, before_reset, listing: self.listing };
         let previous = self.counts.insert(key(&namespace, &name), count);
-        previous.is_none_or(|previous| previous.replicas != replicas).then_some((namespace, name))
+        let is_changed = previous.is_none_or(|it| (it.replicas, it.before_reset) != (replicas, before_reset));
+        is_changed.then_some((namespace, name))
     }
 
     fn remove(&mut self, object: &WorkloadObject) -> Option<ServerName> {
@@ -152,7 +174,7 @@ mod tests {
         assert_eq!(changed(&cache, Event::Apply(workload("a", 1))), ["a"]);
         assert!(changed(&cache, Event::Apply(workload("a", 1))).is_empty(), "a status update, or a duplicate");
         assert_eq!(changed(&cache, Event::Apply(workload("a", 2))), ["a"]);
-        assert_eq!(cache.get("default", "a"), LiveReplicas { deployment: Some(2), statefulset: None });
+        assert_eq!(cache.get("default", "a"), LiveReplicas { deployment: Some(2), ..LiveReplicas::default() });
         assert_eq!(changed(&cache, Event::Delete(workload("a", 2))), ["a"]);
         assert!(changed(&cache, Event::Delete(workload("a", 2))).is_empty());
         assert_eq!(cache.get("default", "a"), LiveReplicas::default());

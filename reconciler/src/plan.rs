@@ -2,8 +2,8 @@
 
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{
-    Condition, ConditionReason, ConditionStatus, ConditionType, Scaling, SessionStorage, Workload, exceeds_stdio_cap,
-    resolve, sessions_at_risk, spec_conditions,
+    Condition, ConditionReason, ConditionStatus, ConditionType, Scaling, SessionStorage, Transport, Workload,
+    exceeds_stdio_cap, resolve, sessions_at_risk, spec_conditions,
 };
 
 use crate::live_replicas::LiveReplicas;
@@ -63,8 +63,8 @@ pub(crate) fn plan(
         of_spec.into_iter().chain(live_replicas_condition(server, cause, keep_live_warning)).collect();
     Plan {
         conditions: if desired.iter().any(is_missing_or_different) { desired } else { Vec::new() },
-        deployment: correction(Workload::Deployment, scaling, live.deployment),
-        statefulset: correction(Workload::StatefulSet, scaling, live.statefulset),
+        deployment: correction(Workload::Deployment, scaling, live),
+        statefulset: correction(Workload::StatefulSet, scaling, live),
         is_status_misleading,
         unshared_replicas: unshared_replicas(scaling, default_storage, live),
     }
@@ -94,18 +94,18 @@ pub(crate) fn live_warning(
 
 /// The count that a workload of this server should have, if it has another one. A workload with 0 replicas was scaled to
 /// zero by somebody, and stays there.
-pub(crate) fn correction(workload: Workload, scaling: &Scaling, live: Option<u32>) -> Option<u32> {
-    let live = live.filter(|count| *count > 0)?;
-    let capped = exceeds_stdio_cap(scaling.transport, live).then_some(STDIO_REPLICAS);
-    resolve(scaling.transport, workload.declared(scaling)).or(capped).filter(|desired| *desired != live)
+pub(crate) fn correction(workload: Workload, scaling: &Scaling, live: LiveReplicas) -> Option<u32> {
+    let count = live.of(workload).filter(|count| *count > 0)?;
+    let capped = exceeds_stdio_cap(scaling.transport, count).then_some(STDIO_REPLICAS);
+    let before_reset = live.deployment_before_reset.filter(|_| workload == Workload::Deployment);
+    // An operator that resets counts sets them to 1. With any other count, somebody has scaled the Deployment since.
+    let restored = before_reset.filter(|_| count == 1 && scaling.transport != Transport::Stdio);
+    resolve(scaling.transport, workload.declared(scaling)).or(capped).or(restored).filter(|desired| *desired != count)
 }
 
 fn unshared_replicas(scaling: &Scaling, default_storage: SessionStorage, live: LiveReplicas) -> Option<u32> {
     // Replicas that a correction removes lose their sessions whatever the storage is.
-    let corrected = |workload| {
-        let live = live.of(workload);
-        correction(workload, scaling, live).or(live)
-    };
+    let corrected = |workload| correction(workload, scaling, live).or(live.of(workload));
     let most = Workload::ALL.into_iter().filter_map(corrected).max()?;
     sessions_at_risk(scaling.session_storage_or(default_storage), most).then_some(most)
 }
@@ -168,7 +168,30 @@ mod tests {
     }
 
     fn live(deployment: u32, statefulset: u32) -> LiveReplicas {
-        LiveReplicas { deployment: Some(deployment), statefulset: Some(statefulset) }
+        LiveReplicas { deployment: Some(deployment), statefulset: Some(statefulset), ..LiveReplicas::default() }
+    }
+
+    #[test]
+    fn gives_back_a_count_that_a_reset_took_away() {
+        use Transport::{Sse, Stdio};
+        for (transport, declared, live, before_reset, expected) in [
+            (Sse, None, 1, Some(3), Some(3)),
+            (Sse, None, 1, Some(0), Some(0)),
+            (Sse, None, 1, None, None),
+            (Sse, None, 2, Some(3), None),
+            (Sse, None, 0, Some(3), None),
+            (Sse, Some(2), 1, Some(3), Some(2)),
+            (Stdio, None, 1, Some(3), None),
+        ] {
+            let live =
+                LiveReplicas { deployment: Some(live), statefulset: Some(1), deployment_before_reset: before_reset };
+            let planned = plan(&server(transport, declared, None, REDIS), live);
+            assert_eq!(
+                (planned.deployment, planned.statefulset),
+                (expected, None),
+                "{transport:?} {declared:?} {live:?}"
+            );
+        }
     }
 
     #[test]
@@ -191,10 +214,10 @@ mod tests {
             (Sse, Some(0), 2, Some(0)),
         ] {
             let case = format!("{transport:?}, {declared:?} declared, {live} live");
-            let of_deployment = LiveReplicas { deployment: Some(live), statefulset: None };
+            let of_deployment = LiveReplicas { deployment: Some(live), ..LiveReplicas::default() };
             let planned = plan(&server(transport, declared, None, REDIS), of_deployment);
             assert_eq!((planned.deployment, planned.statefulset), (corrected, None), "{case}");
-            let of_statefulset = LiveReplicas { deployment: None, statefulset: Some(live) };
+            let of_statefulset = LiveReplicas { statefulset: Some(live), ..LiveReplicas::default() };
             let planned = plan(&server(transport, None, declared, REDIS), of_statefulset);
             assert_eq!((planned.deployment, planned.statefulset), (None, corrected), "{case}");
         }

@@ -14,8 +14,9 @@ use tracing::{info, warn};
 use crate::backoff::{Backoff, Target, WriteKind};
 use crate::error::{ReconcileError, with_causes};
 use crate::events::{self, EventContent};
-use crate::live_replicas::LiveReplicasCache;
+use crate::live_replicas::{LiveReplicas, LiveReplicasCache};
 use crate::metrics::Metrics;
+use crate::pending_resets::PendingResets;
 use crate::plan::{Plan, live_warning, plan};
 use crate::retries::Retries;
 use crate::scale::{read_change, write_change};
@@ -45,6 +46,7 @@ pub struct Reconciler {
     instance: String,
     backoff: Mutex<Backoff>,
     stabilization: Mutex<StabilizationWindows>,
+    pending_resets: Mutex<PendingResets>,
     retries: Mutex<Retries>,
 }
 
@@ -77,6 +79,7 @@ impl Reconciler {
             instance,
             backoff: Mutex::default(),
             stabilization: Mutex::default(),
+            pending_resets: Mutex::default(),
             retries: Mutex::default(),
         }
     }
@@ -105,6 +108,7 @@ impl Reconciler {
         let now = Instant::now();
         lock(&self.backoff).prune(now);
         lock(&self.stabilization).prune(now);
+        lock(&self.pending_resets).prune(now);
         lock(&self.retries).prune(now);
     }
 
@@ -137,18 +141,30 @@ impl Reconciler {
     fn plan(&self, server: &Server) -> Result<(Scaling, Plan), InvalidField> {
         let scaling = server.scaling?;
         let default_storage = self.options.default_session_storage;
-        let live = self.live_replicas.get(server.namespace(), server.name());
+        let live = self.live_replicas(server);
         let has_cause = live_warning(&scaling, default_storage, live).is_some();
         let keep_live_warning =
             lock(&self.stabilization).observe(&server.key(), has_cause, has_live_warning(server), Instant::now());
         Ok((scaling, plan(server, &scaling, default_storage, live, keep_live_warning)))
     }
 
-    /// When to reconcile a server that needs nothing now: at the end of its stabilization window, or when it changes.
+    /// The live replicas of a server. A count that a reset took away is left to the operator at first.
+    fn live_replicas(&self, server: &Server) -> LiveReplicas {
+        let live = self.live_replicas.get(server.namespace(), server.name());
+        let is_pending = live.deployment_before_reset.is_some();
+        let is_overdue = lock(&self.pending_resets).observe(&server.key(), is_pending, Instant::now());
+        LiveReplicas { deployment_before_reset: live.deployment_before_reset.filter(|_| is_overdue), ..live }
+    }
+
+    /// When to reconcile a server that needs nothing now: at the end of its stabilization window or of the operator's time
+    /// after a reset, or when it changes.
     fn next_reconcile(&self, server: &Server) -> Action {
-        match lock(&self.stabilization).remaining(&server.key(), Instant::now()) {
-            Duration::ZERO => Action::await_change(),
-            remaining => Action::requeue(remaining),
+        let (key, now) = (server.key(), Instant::now());
+        let window = lock(&self.stabilization).remaining(&key, now);
+        let reset = lock(&self.pending_resets).remaining(&key, now);
+        match [window, reset].into_iter().filter(|remaining| *remaining > Duration::ZERO).min() {
+            None => Action::await_change(),
+            Some(remaining) => Action::requeue(remaining),
         }
     }
 
@@ -199,7 +215,10 @@ impl Reconciler {
         scaling: &Scaling,
         workload: Workload,
     ) -> Result<Vec<EventContent>, ReconcileError> {
-        let Some(change) = read_change(&self.client, server, scaling, workload).await? else { return Ok(Vec::new()) };
+        let Some(change) = read_change(&self.client, server, scaling, workload, self.live_replicas(server)).await?
+        else {
+            return Ok(Vec::new());
+        };
         let event = events::replicas_corrected(&change, scaling);
         let (namespace, name) = (server.namespace(), server.name());
         if self.options.dry_run {

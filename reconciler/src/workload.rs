@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use mcp_scaling_rules::field::replica_count;
 use mcp_scaling_rules::owner::{OwnerLabels, OwnerReference};
-use mcp_scaling_rules::{Field, Owner, ServerKind, Workload, labels};
+use mcp_scaling_rules::{Field, Owner, RolledOut, ServerKind, Workload, labels};
 use serde::{Deserialize, Deserializer};
 
 use crate::field::lenient;
@@ -19,6 +19,8 @@ pub(crate) struct WorkloadObject {
     pub(crate) meta: ObjectMeta,
     /// Whether its owner is the `MCPServer` of the same name: ToolHive gives both workloads the server's name.
     pub(crate) is_owned_by_server: bool,
+    /// The count that a reset by ToolHive's operator took away, which the policy recorded and nobody has given back yet.
+    pub(crate) replicas_before_reset: Option<u32>,
     /// `spec.replicas`, 1 where it is absent (the API server's default), `None` where it is no count.
     pub(crate) replicas: Option<u32>,
 }
@@ -71,6 +73,7 @@ struct Metadata {
     namespace: Option<String>,
     resource_version: Option<String>,
     labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
     owner_references: Option<Vec<Reference>>,
 }
 
@@ -98,10 +101,13 @@ impl<'de> Deserialize<'de> for WorkloadObject {
             Field::Value(spec) => spec.replicas.and_then(replica_count),
         };
         let is_owned_by_server = is_owned_by_server(&metadata);
+        let rolled_out = metadata.annotations.as_ref().and_then(|annotations| annotations.get(labels::ROLLED_OUT));
+        let replicas_before_reset = rolled_out.and_then(|text| RolledOut::parse(text).replicas_before_reset);
         let Metadata { name, namespace, resource_version, .. } = metadata;
         Ok(Self {
             meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() },
             is_owned_by_server,
+            replicas_before_reset,
             replicas: replicas.optional().map_or(None, |count| Some(count.unwrap_or(1))),
         })
     }

@@ -192,3 +192,24 @@ async fn stops_writing_beside_an_old_operator() {
         assert!(is_quiet && writes <= 25, "seed {seed}: {writes} writes");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn gives_back_the_count_that_an_operator_reset_before_it_ended() {
+    let server = ApiServer::new(ListType::Map);
+    server.create(
+        "mcpservers",
+        mcpserver("github", json!({"transport": "sse", "sessionStorage": {"provider": "redis"}})),
+    );
+    let mut object = deployment("github", 1);
+    object["metadata"]["annotations"] = json!({"mcpserver-scaling-policy/rolled-out": "generation=1 replicas=3"});
+    server.create("deployments", object);
+    let _running = start(&server).await;
+    let replicas = || server.get("deployments", "github").expect("exists")["spec"]["replicas"].clone();
+    sleep(SECOND * 8).await;
+    assert_eq!(replicas(), 1, "the operator still has time to give it back");
+    sleep(SECOND * 8).await;
+    assert_eq!(replicas(), 3);
+    let note = "Normal ReplicasCorrected: replicas of the Deployment set from 1 to 3: ToolHive's operator reset the count and has \
+                not given it back";
+    assert!(notes(&server).contains(&note.to_owned()), "{:?}", notes(&server));
+}

@@ -1,0 +1,70 @@
+//! Since when a Deployment waits for the count that a reset by ToolHive's operator took away. The operator's next write gives it
+//! back within a second; only an operator that ended in between leaves it to the reconciler. Pure: the caller passes the
+//! time.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long the operator has for its next write.
+pub(crate) const OPERATOR_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The servers whose Deployment waits, by the server's key.
+#[derive(Debug, Default)]
+pub(crate) struct PendingResets {
+    since: HashMap<Box<str>, Instant>,
+}
+
+impl PendingResets {
+    /// Records whether a Deployment waits, and returns whether the operator's time is over.
+    pub(crate) fn observe(&mut self, server: &str, is_pending: bool, now: Instant) -> bool {
+        if !is_pending {
+            self.since.remove(server);
+            return false;
+        }
+        let since = *self.since.entry(server.into()).or_insert(now);
+        now >= since + OPERATOR_TIMEOUT
+    }
+
+    /// How long the operator still has; zero where nothing waits.
+    pub(crate) fn remaining(&self, server: &str, now: Instant) -> Duration {
+        self.since
+            .get(server)
+            .map_or(Duration::ZERO, |since| (*since + OPERATOR_TIMEOUT).saturating_duration_since(now))
+    }
+
+    /// Removes servers that were not observed any more.
+    pub(crate) fn prune(&mut self, now: Instant) {
+        self.since.retain(|_, since| *since + OPERATOR_TIMEOUT * 60 > now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::{Duration, OPERATOR_TIMEOUT, PendingResets};
+
+    #[test]
+    fn waits_for_the_operator_first() {
+        let mut pending = PendingResets::default();
+        let now = Instant::now();
+        assert!(!pending.observe("a", true, now));
+        assert_eq!(pending.remaining("a", now), OPERATOR_TIMEOUT);
+        assert!(!pending.observe("a", true, now + OPERATOR_TIMEOUT / 2));
+        assert!(pending.observe("a", true, now + OPERATOR_TIMEOUT));
+        assert_eq!(pending.remaining("b", now), Duration::ZERO);
+    }
+
+    #[test]
+    fn begins_again_after_the_operators_write() {
+        let mut pending = PendingResets::default();
+        let now = Instant::now();
+        pending.observe("a", true, now);
+        assert!(!pending.observe("a", false, now + OPERATOR_TIMEOUT));
+        assert!(!pending.observe("a", true, now + OPERATOR_TIMEOUT));
+        pending.prune(now + OPERATOR_TIMEOUT * 61);
+        assert!(pending.since.is_empty());
+    }
+}
