@@ -66,6 +66,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Whether the cluster serves an API version. Where manifests have objects of its group, the group is served at the versions
+    /// that they have; of other groups nothing is known, so that every version is served.
+    fn serves(&self, api_version: &str) -> bool {
+        let group = |version: &str| version.rsplit_once('/').map(|(group, _)| group.to_owned());
+        let versions = self.objects.iter().filter_map(|object| object["apiVersion"].as_str());
+        let mut of_group = versions.filter(|version| group(version) == group(api_version)).peekable();
+        of_group.peek().is_none() || of_group.any(|version| version == api_version)
+    }
+
     fn find(&self, request: &GetResourceRequest) -> Option<&Value> {
         self.objects.iter().find(|object| {
             let namespace = &object["metadata"]["namespace"];
@@ -79,7 +88,11 @@ impl Cluster {
 
 impl Host for Cluster {
     fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
-        let mut object = self.find(request).ok_or_else(|| host::not_found(request))?.clone();
+        let Some(object) = self.find(request) else {
+            let is_served = self.serves(&request.api_version);
+            return Err(if is_served { host::not_found(request) } else { host::not_served(request) });
+        };
+        let mut object = object.clone();
         if let Some(masks) = &request.field_masks {
             keep_masked(&mut object, masks.iter().map(String::as_str));
         }
@@ -142,7 +155,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::Cluster;
-    use crate::host::{GetResourceRequest, Host, not_found};
+    use crate::host::{GetResourceRequest, Host, not_found, not_served};
 
     const MANIFESTS: &str = "
 apiVersion: example.com/v1
@@ -179,6 +192,26 @@ items:
         assert_eq!(get("default", "two", None).expect("the object exists")["spec"], Value::Null);
         assert!(get("default", "one", None).is_err());
         assert!(get("here", "three", None).is_err());
+    }
+
+    #[test]
+    fn serves_a_group_at_the_versions_of_its_objects() {
+        let error = |api_version: &str| {
+            let request = GetResourceRequest {
+                api_version: api_version.to_owned(),
+                kind: "Thing".to_owned(),
+                name: "three".to_owned(),
+                namespace: Some("here".to_owned()),
+                disable_cache: true,
+                field_masks: None,
+            };
+            let cluster = Cluster::from_manifests(MANIFESTS).expect("the text contains manifests");
+            let error = cluster.get_resource(&request).expect_err("the object does not exist");
+            (error == not_found(&request), error == not_served(&request))
+        };
+        assert_eq!(error("example.com/v1"), (true, false));
+        assert_eq!(error("example.com/v2"), (false, true));
+        assert_eq!(error("other.example.com/v1"), (true, false), "nothing is known of this group");
     }
 
     #[test]

@@ -159,6 +159,14 @@ fn shortens_long_names_in_warnings() {
 }
 
 #[test]
+fn finds_a_server_of_the_older_api_version() {
+    let server = with(with_redis("stdio"), "/apiVersion", json!("toolhive.stacklok.dev/v1alpha1"));
+    let outcome = create(hpa(5)).lookup_finds(&server).run();
+    assert_eq!(outcome.annotations(), ["stdio-replicas=maximum=5"]);
+    assert_eq!(outcome.lookups.len(), 2, "the newest version is not served");
+}
+
+#[test]
 fn warns_about_the_deployments_of_other_kinds() {
     for kind in ["VirtualMCPServer", "MCPRemoteProxy"] {
         let outcome = create(hpa(5)).lookup_finds(&server(kind, json!({"replicas": 2}))).run();
