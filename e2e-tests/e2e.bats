@@ -1,21 +1,37 @@
 #!/usr/bin/env bats
 bats_require_minimum_version 1.5.0
-# For people with kwctl: the module as kwctl runs it, with recorded lookups. `make bats` builds what is needed. Without kwctl the same
-# tests run on the evaluator of this folder, which takes the same flags and prints the same.
+# The annotated module in kwctl, with recorded lookups. `make e2e-tests` builds what is needed. Where kwctl is not installed, the same
+# tests run with the command evaluate, which takes the same flags and prints the same JSON.
 
 setup() {
 	cd "$BATS_TEST_DIRNAME/.."
 	evaluate=${EVALUATE:-target/debug/evaluate}
 	requests=test_data/requests
-	session=test_data/sessions/github-is-stdio.yaml
+	sessions=test_data/sessions
 }
 
-judge() {
+# run_policy FLAG...: runs the policy, whatever the exit code is.
+run_policy() {
 	if command -v kwctl >/dev/null; then
-		run -0 --separate-stderr kwctl run --allow-context-aware "$@" annotated-policy.wasm
+		run --separate-stderr kwctl run "$@" annotated-policy.wasm
 	else
-		run -0 --separate-stderr "$evaluate" --allow-context-aware "$@" policy.wasm
+		run --separate-stderr "$evaluate" "$@" policy.wasm
 	fi
+}
+
+# validate REQUEST FLAG...: validates a request that needs no lookup. kwctl would need a cluster to allow lookups.
+validate() {
+	local request=$1
+	shift
+	run_policy --request-path "$requests/$request.json" "$@"
+	[ "$status" = 0 ]
+}
+
+# validate_with SESSION REQUEST FLAG...: validates a request with the lookups that the session recorded.
+validate_with() {
+	local session=$1
+	shift
+	validate "$@" --allow-context-aware --replay-host-capabilities-interactions "$sessions/$session.yaml"
 }
 
 answer() { jq -r "$1" <<<"$output"; }
@@ -23,53 +39,50 @@ answer() { jq -r "$1" <<<"$output"; }
 # The operations of the patch, one on a line.
 patch() { answer '.patch // "" | @base64d' | jq -c '.[]?'; }
 
-@test "a stdio Deployment with three replicas comes to one" {
-	judge --request-path $requests/deployment-stdio-three-replicas.json --replay-host-capabilities-interactions $session
+@test "caps a stdio Deployment at one replica" {
+	validate_with github-is-stdio deployment-stdio-three-replicas
 	[ "$(answer .allowed)" = true ]
 	[ "$(patch)" = '{"op":"replace","path":"/spec/replicas","value":1}' ]
-	[ "$(answer '.warnings[0]')" = "stdio runs 1 replica; 3 requested in spec.replicas" ]
-	[ "$(answer .auditAnnotations.replicas)" = "requested=3 admitted=1 reason=stdio" ]
+	[ "$(answer '.warnings[0]')" = "transport stdio supports 1 replica; spec.replicas requests 3" ]
+	[ "$(answer .auditAnnotations.replicas)" = "requested=3 wanted=1 reason=stdio" ]
 }
 
-@test "kubectl scale of a stdio Deployment comes to one" {
-	judge --request-path $requests/scale-deployment-stdio.json --replay-host-capabilities-interactions $session
+@test "caps kubectl scale of a stdio Deployment" {
+	validate_with github-is-stdio scale-deployment-stdio
 	[ "$(answer .allowed)" = true ]
 	[ "$(patch)" = '{"op":"replace","path":"/spec/replicas","value":1}' ]
 }
 
-@test "reject refuses it, and says why" {
-	judge --request-path $requests/scale-deployment-stdio.json --replay-host-capabilities-interactions $session \
-		--settings-path test_data/settings/reject.yaml
+@test "rejects kubectl scale of a stdio Deployment where the settings say so" {
+	validate_with github-is-stdio scale-deployment-stdio --settings-path test_data/settings/reject.yaml
 	[ "$(answer .allowed)" = false ]
 	[ "$(answer .status.code)" = 422 ]
-	[[ "$(answer .status.message)" == *"stdio runs 1 replica"* ]]
+	[[ "$(answer .status.message)" == "transport stdio supports 1 replica; spec.replicas requests 3"* ]]
 }
 
-@test "an MCPServer without Redis is warned of, and needs no lookup" {
-	judge --request-path $requests/mcpserver-without-redis.json
+@test "warns about an MCPServer without Redis and needs no lookup" {
+	validate mcpserver-without-redis
 	[ "$(answer .allowed)" = true ]
 	[ -z "$(patch)" ]
-	[[ "$(answer '.warnings[0]')" == *"without Redis loses sessions"* ]]
+	[[ "$(answer '.warnings[0]')" == "2 replicas without Redis lose sessions"* ]]
 }
 
-@test "a missing grace period is set" {
-	judge --request-path $requests/deployment-missing-grace-period.json --replay-host-capabilities-interactions $session
+@test "sets a missing grace period" {
+	validate_with search-is-sse deployment-missing-grace-period
 	[ "$(answer .allowed)" = true ]
 	[[ "$(patch)" == *'"path":"/spec/template/spec/terminationGracePeriodSeconds","value":30'* ]]
+	[ "$(answer '.auditAnnotations.lookup')" = null ]
 }
 
-@test "what is not ToolHive's passes, unread" {
-	judge --request-path $requests/deployment-foreign.json
+@test "accepts a Deployment that is not ToolHive's without a lookup" {
+	validate deployment-foreign
 	[ "$(answer .allowed)" = true ]
 	[ -z "$(patch)" ]
 	[ "$(answer '.warnings // [] | length')" = 0 ]
 }
 
-@test "settings that are none are refused by name" {
-	if command -v kwctl >/dev/null; then
-		run ! kwctl run --allow-context-aware --request-path $requests/deployment-foreign.json --settings-json '{"stdioReplica":"cap"}' annotated-policy.wasm
-	else
-		run ! "$evaluate" --allow-context-aware --request-path $requests/deployment-foreign.json --settings-json '{"stdioReplica":"cap"}' policy.wasm
-	fi
-	[[ "$output" == *stdioReplica* ]]
+@test "rejects an unknown setting by its name" {
+	run_policy --request-path "$requests/deployment-foreign.json" --settings-json '{"stdioReplica":"cap"}'
+	[ "$status" != 0 ]
+	[[ "$stderr" == *'unknown setting "stdioReplica"'* ]]
 }
