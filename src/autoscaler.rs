@@ -100,9 +100,8 @@ fn lookup_owner<'a>(
     request: &Request<'_>,
     get: &GetResource<'_>,
 ) -> Option<(Owner<'a>, Scaling)> {
-    let kinds = ServerKind::ALL.into_iter().filter(|kind| kind.workloads().contains(&workload));
-    kinds.into_iter().find_map(|kind| {
-        let owner = Owner { kind, ..Owner::by_name(name.into()) };
+    workload.owner_kinds().iter().find_map(|kind| {
+        let owner = Owner { kind: *kind, ..Owner::by_name(name.into()) };
         match lookup::find(&owner, Fields::Scaling, request, get) {
             Lookup::Found(found) => Some((owner, found.scaling)),
             Lookup::NotFound | Lookup::Failed => None,

@@ -4,9 +4,6 @@ use std::fmt::{self, Debug, Display, Formatter};
 
 use thiserror::Error;
 
-use crate::json::joined;
-use crate::settings::KEYS;
-
 /// Why a request cannot be validated. The host denies it with this text.
 #[derive(Error)]
 pub enum RequestError {
@@ -46,8 +43,13 @@ pub enum SettingsError {
     #[error("the settings are not an object")]
     NotAnObject,
     /// There is no setting of this name.
-    #[error("unknown setting \"{0}\": the settings are {known}", known = joined(&KEYS, ", "))]
-    Unknown(String),
+    #[error("unknown setting \"{key}\": the settings are {known}")]
+    Unknown {
+        /// The name.
+        key: String,
+        /// The names of all settings.
+        known: String,
+    },
     /// A setting has a value that it does not take.
     #[error("setting \"{key}\" must be {expected}")]
     Invalid {

@@ -7,7 +7,7 @@ use crate::error::SettingsError;
 use crate::json::{JsonText, Members, joined, read};
 
 /// The names of all settings.
-pub(crate) const KEYS: [&str; 9] = [
+const KEYS: [&str; 9] = [
     "stdioReplicas",
     "declaredReplicas",
     "sessionStorage",
@@ -126,19 +126,28 @@ impl Settings {
             "operatorServiceAccounts" => self.operator_service_accounts = names(key, value)?,
             "controllerServiceAccounts" => self.controller_service_accounts = names(key, value)?,
             "onLookupFailure" => self.on_lookup_failure = one_of(key, value, &LOOKUP)?,
-            _ => return Err(SettingsError::Unknown(key.to_owned())),
+            _ => return Err(SettingsError::Unknown { key: key.to_owned(), known: joined(&KEYS, ", ") }),
         }
         Ok(())
     }
 }
 
 fn one_of<T: Copy>(key: &str, value: &JsonText<'_>, choices: &[(&str, T)]) -> Result<T, SettingsError> {
-    let name = value.string().value().unwrap_or_default();
-    let choice = choices.iter().find(|(choice, _)| *choice == name);
-    choice.map(|(_, choice)| *choice).ok_or_else(|| {
-        let names: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
-        invalid(key, &format!("one of {}", joined(&names, ", ")))
-    })
+    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+    let index = index_of(value, &names);
+    let choice = index.and_then(|index| choices.get(index));
+    choice.map(|(_, choice)| *choice).ok_or_else(|| not_one_of(key, &names))
+}
+
+// These two are functions of their own so that the module has them once, and not for each type of choice.
+
+fn index_of(value: &JsonText<'_>, names: &[&str]) -> Option<usize> {
+    let name = value.string().value()?;
+    names.iter().position(|other| *other == name)
+}
+
+fn not_one_of(key: &str, names: &[&str]) -> SettingsError {
+    invalid(key, &format!("one of {}", joined(names, ", ")))
 }
 
 fn seconds(key: &str, value: &JsonText<'_>) -> Result<i64, SettingsError> {

@@ -1,7 +1,6 @@
 //! The kinds of custom resource that scale.
 
 use crate::transport::Transport;
-use crate::workload::Workload;
 
 /// The API group of ToolHive's custom resources.
 pub const GROUP: &str = "toolhive.stacklok.dev";
@@ -51,14 +50,6 @@ impl ServerKind {
         match self {
             Self::McpServer => Transport::Stdio,
             Self::VirtualMcpServer | Self::McpRemoteProxy => Transport::StreamableHttp,
-        }
-    }
-
-    /// The workloads that ToolHive runs for this kind.
-    pub fn workloads(self) -> &'static [Workload] {
-        match self {
-            Self::McpServer => &[Workload::Deployment, Workload::StatefulSet],
-            Self::VirtualMcpServer | Self::McpRemoteProxy => &[Workload::Deployment],
         }
     }
 

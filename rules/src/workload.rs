@@ -1,5 +1,6 @@
 //! The two workloads of a server, and which field of the custom resource declares the count of each.
 
+use crate::kind::ServerKind;
 use crate::scaling::Scaling;
 
 /// A workload that ToolHive runs for a server. Both bear the server's name.
@@ -39,6 +40,14 @@ impl Workload {
     /// The workload of this resource name in this API group.
     pub fn from_resource(group: &str, resource: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|workload| group == "apps" && workload.resource() == resource)
+    }
+
+    /// The kinds of custom resource that ToolHive runs such a workload for.
+    pub fn owner_kinds(self) -> &'static [ServerKind] {
+        match self {
+            Self::Deployment => &ServerKind::ALL,
+            Self::StatefulSet => &[ServerKind::McpServer],
+        }
     }
 
     /// The field of the custom resource that declares this workload's count.
