@@ -131,12 +131,16 @@ impl ControlPlane {
         self.api_server = None;
     }
 
-    /// Starts kube-controller-manager with its default controllers, each under its own service account.
+    /// Starts kube-controller-manager with its default controllers, each under its own service account, where it does
+    /// not run.
     ///
     /// # Errors
     /// [`Ignored`] where the control plane has no kube-controller-manager; another error where it does not become
     /// ready.
     pub(crate) async fn start_controller_manager(&mut self) -> Result<()> {
+        if self.controller_manager.is_some() {
+            return Ok(());
+        }
         if !self.assets.join("kube-controller-manager").is_file() {
             bail!(Ignored(format!(
                 "kube-controller-manager is missing in {}; scripts/control-plane builds it",
@@ -154,6 +158,8 @@ impl ControlPlane {
             format!("--service-account-private-key-file={}", self.file("service-accounts.key")),
             format!("--root-ca-file={}", self.file("ca.crt")),
             "--leader-elect=false".to_owned(),
+            // The default of 15 s is also the time until the first look at a new autoscaler.
+            "--horizontal-pod-autoscaler-sync-period=2s".to_owned(),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={port}"),
             format!("--tls-cert-file={}", self.file("server.crt")),

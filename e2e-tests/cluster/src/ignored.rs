@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A test cannot run because something that it needs is missing here. The test is reported as ignored with this reason,
 /// neither as passed nor as failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ignored(
     /// The reason, for the person who runs the tests.
     pub String,

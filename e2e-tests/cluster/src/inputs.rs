@@ -7,6 +7,8 @@
 //! | `POLICY_WASM` | the policy module | `policy.wasm` |
 //! | `RECONCILER` | the reconciler's binary | `mcpserver-scaling-reconciler` in cargo's target directory |
 //! | `HELM` | Helm, which only the tests of the chart need | `helm` on the `PATH` |
+//! | `TOOLHIVE_TAGS` | the releases of ToolHive that the suite `toolhive` runs, by their tags | `v0.47.0,v0.10.0` |
+//! | `TOOLHIVE_RELEASES` | a folder with releases of ToolHive that somebody built; see `scripts/toolhive` | none |
 
 use std::env;
 use std::path::{Path, PathBuf};

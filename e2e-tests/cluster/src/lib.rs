@@ -12,7 +12,8 @@
 //! | [`requests`] | requests to the API server and its responses |
 //! | [`kubectl`] | kubectl as a person runs it |
 //! | [`objects`] | the objects that ToolHive, its operator and people create |
-//! | [`crds`] | custom resource definitions, of ToolHive in several releases and of other projects |
+//! | [`toolhive`] | releases of ToolHive: their definitions, operator and proxy runner |
+//! | [`crds`] | hand-written custom resource definitions, of ToolHive and of other projects |
 //! | [`wait`] | waiting for something to become true |
 //! | [`control_plane`] | kube-apiserver, etcd and kube-controller-manager |
 //! | [`certificates`], [`kubeconfig`] | credentials |
@@ -38,6 +39,7 @@ pub mod reconcilers;
 pub mod requests;
 pub mod run_folder;
 pub mod test_cluster;
+pub mod toolhive;
 pub mod wait;
 pub mod webhook;
 
@@ -45,3 +47,4 @@ pub use ignored::Ignored;
 pub use inputs::Inputs;
 pub use requests::{ApiClient, Response};
 pub use test_cluster::TestCluster;
+pub use toolhive::ToolHiveRelease;

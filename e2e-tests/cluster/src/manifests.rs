@@ -1,6 +1,7 @@
 //! Manifests of this repository: read and applied.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -14,8 +15,16 @@ use crate::test_cluster::TestCluster;
 /// # Errors
 /// Where the file cannot be read or is not YAML.
 pub fn read_manifest(path: &str) -> Result<Vec<Value>> {
-    let text = fs::read_to_string(workspace_root().join(path)).with_context(|| format!("cannot read {path}"))?;
-    serde_saphyr::from_multiple(&text).with_context(|| format!("{path} is not YAML"))
+    read_objects(&workspace_root().join(path))
+}
+
+/// Reads the objects of a YAML file.
+///
+/// # Errors
+/// As [`read_manifest`].
+pub(crate) fn read_objects(path: &Path) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_saphyr::from_multiple(&text).with_context(|| format!("{} is not YAML", path.display()))
 }
 
 impl TestCluster {

@@ -223,6 +223,32 @@ impl ApiClient {
         object["spec"]["replicas"].as_u64().with_context(|| format!("{resource} {name} has no spec.replicas"))
     }
 
+    /// The versions that an object had since this resource version, which it was read at.
+    ///
+    /// # Errors
+    /// Where the API server does not remember that long, which is some minutes.
+    pub async fn versions_since(
+        &self,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+        resource_version: &str,
+    ) -> Result<Vec<Value>> {
+        let path = format!(
+            "{}?watch=true&timeoutSeconds=1&fieldSelector=metadata.name={name}&resourceVersion={resource_version}",
+            self.path(resource, namespace)
+        );
+        let request = Request::get(&path).body(Vec::new())?;
+        let events = self.client.request_text(request).await.with_context(|| format!("GET {path}"))?;
+        let mut versions = Vec::new();
+        for line in events.lines() {
+            let mut event: Value = serde_json::from_str(line)?;
+            ensure!(event["type"] != "ERROR", "GET {path}: {}", event["object"]["message"]);
+            versions.push(event["object"].take());
+        }
+        Ok(versions)
+    }
+
     /// Status and reason of a condition of an `MCPServer`, both empty where it has none of this type.
     ///
     /// # Errors

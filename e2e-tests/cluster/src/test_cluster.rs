@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use mcp_scaling_rules::kind::ServerKind;
+use mcp_scaling_rules::kind::{GROUP, ServerKind};
 use serde_json::{Value, json};
 
 use crate::accounts::{AUTOSCALER, OPERATOR};
@@ -16,6 +16,7 @@ use crate::manifests::read_manifest;
 use crate::objects::custom_resource;
 use crate::process::Process;
 use crate::requests::{ApiClient, Response, text};
+use crate::toolhive::{Operator, ToolHiveRelease};
 use crate::wait::{wait_for_value, wait_until};
 use crate::webhook::Webhook;
 
@@ -25,12 +26,30 @@ pub struct TestCluster {
     /// An administrator, whom the policy takes for a person.
     pub admin: ApiClient,
     // Dropped in this order: what uses the API server before the API server.
+    pub(crate) operator: Option<Operator>,
     pub(crate) reconcilers: Vec<Process>,
     pub(crate) webhook: Webhook,
     pub(crate) control_plane: ControlPlane,
     pub(crate) inputs: Inputs,
     pub(crate) admin_kubeconfig: PathBuf,
-    crds: CrdRelease,
+    crds: Definitions,
+}
+
+/// ToolHive's definitions in the API server.
+struct Definitions {
+    /// `None` where it failed to install or to remove them all.
+    origin: Option<Origin>,
+    /// The version of the API group that the API server prefers.
+    version: &'static str,
+    installed: Vec<Value>,
+}
+
+/// Where definitions come from.
+#[derive(Debug, PartialEq, Eq)]
+enum Origin {
+    HandWritten(CrdRelease),
+    /// The files of the release with this tag.
+    Release(String),
 }
 
 /// What runs in the test cluster when a test begins.
@@ -40,7 +59,8 @@ pub struct Setup {
     pub webhook: bool,
     /// Whether one reconciler runs; otherwise none does.
     pub reconciler: bool,
-    /// The definitions of ToolHive; `None` for tests that install their own or need none.
+    /// The hand-written definitions of ToolHive, and then neither an operator nor the controllers of Kubernetes run;
+    /// `None` for tests that install their own definitions or need none.
     pub crds: Option<CrdRelease>,
 }
 
@@ -55,12 +75,13 @@ impl TestCluster {
         let crds = CrdRelease::Current;
         let mut cluster = Self {
             admin: ApiClient::new(client(&kubeconfig).await?, crds.version()),
+            operator: None,
             reconcilers: Vec::new(),
             webhook: Webhook::default(),
             admin_kubeconfig: control_plane.folder.write("admin.kubeconfig", &kubeconfig.to_string())?,
             control_plane,
             inputs,
-            crds,
+            crds: Definitions { origin: None, version: crds.version(), installed: Vec::new() },
         };
         for namespace in ["toolhive-system", "kubewarden"] {
             cluster.create_namespace(namespace).await?;
@@ -92,8 +113,12 @@ impl TestCluster {
         if !setup.reconciler {
             self.stop_reconcilers().await?;
         }
-        if let Some(crds) = setup.crds.filter(|&crds| crds != self.crds) {
-            self.replace_crds(crds).await?;
+        if let Some(crds) = setup.crds {
+            self.stop_operator();
+            self.stop_controller_manager();
+            if self.crds.origin != Some(Origin::HandWritten(crds)) {
+                self.replace_crds(crds).await?;
+            }
         }
         match setup.webhook {
             true => self.require_default_webhook().await?,
@@ -130,7 +155,7 @@ impl TestCluster {
 
     /// The version of ToolHive's API group that the API server prefers.
     pub fn toolhive_version(&self) -> &'static str {
-        self.crds.version()
+        self.crds.version
     }
 
     /// Installs ToolHive's definitions, over those of another release, as an upgrade of ToolHive does.
@@ -138,10 +163,36 @@ impl TestCluster {
     /// # Errors
     /// Where the API server does not serve them.
     pub async fn install_crds(&mut self, crds: CrdRelease) -> Result<()> {
-        self.crds = crds;
-        self.admin.set_toolhive_version(crds.version());
-        for definition in crds.definitions() {
-            self.install_crd(&definition).await?;
+        self.install_definitions(Origin::HandWritten(crds), crds.version(), &crds.definitions()).await
+    }
+
+    /// Makes sure that the definitions of a release are installed, and no others of ToolHive. Where that changes
+    /// something, no operator runs afterwards, and every custom resource is removed.
+    ///
+    /// # Errors
+    /// Where the API server does not remove or serve them.
+    pub(crate) async fn require_definitions_of(&mut self, release: &ToolHiveRelease) -> Result<()> {
+        let origin = Origin::Release(release.tag.clone());
+        if self.crds.origin.as_ref() == Some(&origin) {
+            return Ok(());
+        }
+        self.remove_definitions().await?;
+        self.install_definitions(origin, release.version(), &release.definitions).await
+    }
+
+    async fn install_definitions(
+        &mut self,
+        origin: Origin,
+        version: &'static str,
+        definitions: &[Value],
+    ) -> Result<()> {
+        self.admin.set_toolhive_version(version);
+        self.crds.origin = None;
+        self.crds.version = version;
+        self.crds.installed.retain(|old| definitions.iter().all(|new| crd_path(new) != crd_path(old)));
+        self.crds.installed.extend_from_slice(definitions);
+        for definition in definitions {
+            self.install_crd(definition).await?;
         }
         // The handler of a definition changes a moment after the definition.
         let path = format!("{}?dryRun=All", self.admin.path(resource_of(ServerKind::McpServer), "toolhive-system"));
@@ -149,7 +200,9 @@ impl TestCluster {
         wait_until("an MCPServer can be created", || async {
             Ok(self.admin.post_path(&path, &server).await?.code < 300)
         })
-        .await
+        .await?;
+        self.crds.origin = Some(origin);
+        Ok(())
     }
 
     /// Removes ToolHive's definitions, and with them every custom resource, and installs those of a release.
@@ -157,23 +210,46 @@ impl TestCluster {
     /// # Errors
     /// Where the API server does not remove or serve them.
     pub async fn replace_crds(&mut self, crds: CrdRelease) -> Result<()> {
-        for definition in self.crds.definitions() {
-            let path = crd_path(&definition);
-            self.admin.delete_path(&path).await?.success()?;
-            let code = || async { Ok(self.admin.get_path(&path).await?.code) };
-            wait_for_value(&format!("response code of GET {path}"), &404, code).await?;
-        }
+        self.remove_definitions().await?;
         self.install_crds(crds).await
     }
 
-    /// Installs a definition and waits until the API server serves its first version.
+    async fn remove_definitions(&mut self) -> Result<()> {
+        self.stop_operator();
+        self.crds.origin = None;
+        // Custom resources wait for an operator that removes its finalizer, and definitions for their custom resources.
+        let servers = format!("/apis/{GROUP}/{}/{}", self.crds.version, resource_of(ServerKind::McpServer));
+        for server in self.admin.get_path(&servers).await?.body["items"].as_array().into_iter().flatten() {
+            let (namespace, name) = (text(&server["metadata"]["namespace"]), text(&server["metadata"]["name"]));
+            let finalizers = json!({"metadata": {"finalizers": null}});
+            self.admin.merge(resource_of(ServerKind::McpServer), &namespace, &name, &finalizers).await?.success()?;
+        }
+        let paths: Vec<String> = self.crds.installed.iter().map(crd_path).collect();
+        for path in &paths {
+            let response = self.admin.delete_path(path).await?;
+            // An earlier try that failed may have removed it.
+            if response.code != 404 {
+                response.success()?;
+            }
+        }
+        for path in &paths {
+            let code = || async { Ok(self.admin.get_path(path).await?.code) };
+            wait_for_value(&format!("response code of GET {path}"), &404, code).await?;
+        }
+        self.crds.installed.clear();
+        Ok(())
+    }
+
+    /// Installs a definition and waits until the API server serves the first version of it that is to be served.
     ///
     /// # Errors
     /// Where it does not serve it.
     pub async fn install_crd(&self, definition: &Value) -> Result<()> {
         self.apply(definition).await?;
         let spec = &definition["spec"];
-        let version = text(&spec["versions"][0]["name"]);
+        let mut versions = spec["versions"].as_array().into_iter().flatten();
+        let version = versions.find(|version| version["served"] == true).context("no version is served")?;
+        let version = text(&version["name"]);
         let path = format!("/apis/{}/{version}/{}", text(&spec["group"]), text(&spec["names"]["plural"]));
         let code = || async { Ok(self.admin.get_path(&path).await?.code) };
         wait_for_value(&format!("response code of GET {path}"), &200, code).await
@@ -221,8 +297,10 @@ impl TestCluster {
     /// The last lines of the logs that explain a failure.
     pub fn log_tails(&self) -> String {
         let webhook = self.webhook.is_running().then(|| "webhook.log".to_owned());
+        let operator = self.operator.as_ref().map(|operator| operator.log.clone());
         let reconcilers = (0..self.reconcilers.len()).map(|index| format!("reconciler-{index}.log"));
-        let tails = webhook.into_iter().chain(reconcilers).map(|log| self.control_plane.folder.log_tail(&log));
+        let tails =
+            webhook.into_iter().chain(operator).chain(reconcilers).map(|log| self.control_plane.folder.log_tail(&log));
         tails.collect::<Vec<_>>().join("\n")
     }
 }

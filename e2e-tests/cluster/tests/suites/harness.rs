@@ -13,29 +13,40 @@ use futures::future::LocalBoxFuture;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime::Runtime;
 
+type RunInCluster = dyn for<'c> Fn(&'c mut TestCluster) -> LocalBoxFuture<'c, Result<()>> + Send + Sync;
+
 /// A test of a suite.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Test {
     /// Suite and name, as in `policy::caps_scale`.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// What runs in the cluster when the test begins.
     pub(crate) setup: Setup,
     /// Whether the test is only meaningful after all others.
     pub(crate) needs_all_others: bool,
     /// The test itself.
-    pub(crate) run: for<'c> fn(&'c mut TestCluster) -> LocalBoxFuture<'c, Result<()>>,
+    pub(crate) run: Arc<RunInCluster>,
+}
+
+impl Test {
+    /// A test that is also meaningful without the others.
+    pub(crate) fn new<F>(name: String, setup: Setup, run: F) -> Self
+    where
+        F: for<'c> Fn(&'c mut TestCluster) -> LocalBoxFuture<'c, Result<()>> + Send + Sync + 'static,
+    {
+        Self { name, setup, needs_all_others: false, run: Arc::new(run) }
+    }
 }
 
 /// The tests of a suite: `suite!("name", SETUP, [test, other_test])`, where each test is an async function of this
 /// module.
 macro_rules! suite {
     ($suite:literal, $setup:expr, [$($test:ident),* $(,)?]) => {
-        vec![$($crate::harness::Test {
-            name: concat!($suite, "::", stringify!($test)),
-            setup: $setup,
-            needs_all_others: false,
-            run: |cluster| Box::pin($test(cluster)),
-        }),*]
+        vec![$($crate::harness::Test::new(
+            concat!($suite, "::", stringify!($test)).to_owned(),
+            $setup,
+            |cluster| Box::pin($test(cluster)),
+        )),*]
     };
 }
 pub(crate) use suite;
@@ -48,7 +59,7 @@ struct Harness {
     /// Whether the command line selects some of the tests.
     is_filtered: bool,
     /// Name and reason of each ignored test.
-    ignored: Vec<(&'static str, String)>,
+    ignored: Vec<(String, String)>,
 }
 
 enum Cluster {
@@ -73,7 +84,7 @@ pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
     };
     let trials = tests.into_iter().map(|test| {
         let harness = harness.clone();
-        Trial::ignorable_test(test.name, move || lock(&harness).run(test))
+        Trial::ignorable_test(test.name.clone(), move || lock(&harness).run(&test))
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     lock(&harness).finish();
@@ -93,7 +104,7 @@ impl Harness {
         Ok(Self { runtime, interrupt, cluster: Cluster::NotStarted, is_filtered, ignored: Vec::new() })
     }
 
-    fn run(&mut self, test: Test) -> Result<Completion, Failed> {
+    fn run(&mut self, test: &Test) -> Result<Completion, Failed> {
         let (cluster, is_filtered) = (&mut self.cluster, self.is_filtered);
         let interrupt = &mut self.interrupt;
         let result = self.runtime.block_on(async {
@@ -106,7 +117,7 @@ impl Harness {
             Ok(Ok(())) => Ok(Completion::Completed),
             Ok(Err(error)) => match error.downcast_ref::<Ignored>() {
                 Some(Ignored(reason)) => {
-                    self.ignored.push((test.name, reason.clone()));
+                    self.ignored.push((test.name.clone(), reason.clone()));
                     Ok(Completion::ignored_with(reason))
                 }
                 None => Err(self.failure(&error)),
@@ -137,7 +148,7 @@ impl Harness {
     }
 }
 
-async fn run_in(cluster: &mut Cluster, test: Test, is_filtered: bool) -> Result<()> {
+async fn run_in(cluster: &mut Cluster, test: &Test, is_filtered: bool) -> Result<()> {
     if test.needs_all_others && is_filtered {
         bail!(Ignored("it needs the audit log of all other tests; run the tests without a filter".to_owned()));
     }

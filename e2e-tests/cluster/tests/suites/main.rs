@@ -15,26 +15,35 @@ mod permissions;
 mod policy;
 mod reconciler;
 mod releases;
+mod toolhive;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use harness::Test;
 
 fn main() -> ExitCode {
-    harness::run(suites())
+    match suites() {
+        Ok(tests) => harness::run(tests),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Every test, in the order in which they run. The suite of permissions comes last: it reads in the audit log which
 /// permissions the other tests used.
-fn suites() -> Vec<Test> {
-    [
+fn suites() -> Result<Vec<Test>> {
+    let tests = [
         control_plane::tests(),
+        toolhive::tests()?,
         policy::tests(),
         reconciler::tests(),
         releases::tests(),
         load::tests(),
         manifests::tests(),
         permissions::tests(),
-    ]
-    .concat()
+    ];
+    Ok(tests.concat())
 }

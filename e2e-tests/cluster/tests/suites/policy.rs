@@ -86,7 +86,7 @@ async fn caps_kubectl_scale_of_stdio_server(cluster: &mut TestCluster) -> Result
         cluster.kubectl_scale(resource, namespace, "github", 0).await?;
         expect_replicas(&cluster.admin, resource, namespace, "github", 0).await?;
     }
-    let expected = "requested=3 admitted=1 reason=stdio";
+    let expected = "requested=3 wanted=1 reason=stdio";
     let is_annotated = cluster.audit_log()?.into_iter().any(|entry| {
         let annotation = &entry["annotations"]["mcpserver-scaling-policy.kubewarden.admission/replicas"];
         entry["objectRef"]["subresource"] == "scale" && *annotation == expected

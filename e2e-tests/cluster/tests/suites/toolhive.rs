@@ -1,0 +1,325 @@
+//! The policy beside ToolHive's own operator and proxy runner, and beside the controllers of Kubernetes.
+//!
+//! Each test runs for every release that the environment variable `TOOLHIVE_TAGS` names (separated by commas or spaces)
+//! and that the test is meant for. The default is the newest release that can be built and v0.10.0, the last one whose
+//! operator resets counts.
+
+use std::env;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use cluster_tests::accounts::{OPERATOR, RECONCILER};
+use cluster_tests::objects::autoscaler;
+use cluster_tests::requests::text;
+use cluster_tests::test_cluster::Setup;
+use cluster_tests::wait::{wait_for_replicas, wait_for_value, wait_until};
+use cluster_tests::{Ignored, TestCluster, ToolHiveRelease};
+use futures::future::LocalBoxFuture;
+use serde_json::{Value, json};
+
+use crate::assertions::{expect_equal, expect_replicas};
+use crate::harness::Test;
+
+const SETUP: Setup = Setup { webhook: true, reconciler: false, crds: None };
+
+const TAGS: &str = "TOOLHIVE_TAGS";
+const DEFAULT_TAGS: &str = "v0.47.0,v0.10.0";
+
+/// How long a new image may take until it is in the Deployment, at the count that was there before.
+const ROLLOUT_TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// Major, minor and patch version.
+type Version = (u32, u32, u32);
+
+/// The first release whose operator leaves the count of transports other than stdio alone.
+const FIRST_WITHOUT_RESETS: Version = (0, 10, 1);
+/// The first release with `spec.replicas` and `spec.backendReplicas`.
+const FIRST_WITH_COUNTS: Version = (0, 13, 0);
+/// The first release whose operator adopts StatefulSets.
+const FIRST_WITH_ADOPTION: Version = (0, 45, 0);
+
+type RunWithRelease = for<'t> fn(&'t mut TestCluster, &'t ToolHiveRelease) -> LocalBoxFuture<'t, Result<()>>;
+
+/// A release that the tests ask for, and whether it can be had once that is known.
+struct Requested {
+    tag: String,
+    found: OnceLock<Result<ToolHiveRelease, Ignored>>,
+}
+
+impl Requested {
+    fn find(&self) -> Result<&ToolHiveRelease> {
+        if self.found.get().is_none() {
+            let found = match ToolHiveRelease::find(&self.tag) {
+                Ok(release) => Ok(release),
+                Err(error) => Err(error.downcast::<Ignored>()?),
+            };
+            let _ = self.found.set(found);
+        }
+        let found = self.found.get().context("the release was not looked for")?;
+        Ok(found.as_ref().map_err(Ignored::clone)?)
+    }
+}
+
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        vec![$((stringify!($test), (|cluster, release| Box::pin($test(cluster, release))) as RunWithRelease)),*]
+    };
+}
+
+pub(crate) fn tests() -> Result<Vec<Test>> {
+    let tags = env::var(TAGS).unwrap_or_else(|_| DEFAULT_TAGS.to_owned());
+    let tags = tags.split([',', ' ']).filter(|tag| !tag.is_empty());
+    Ok(tags.map(tests_of).collect::<Result<Vec<_>>>()?.concat())
+}
+
+/// The tests of one release. They come one after the other, since its definitions and its operator stay meanwhile.
+fn tests_of(tag: &str) -> Result<Vec<Test>> {
+    let version = parse_version(tag).with_context(|| format!("{TAGS}: {tag:?} is not a tag such as v0.47.0"))?;
+    let mut tests = tests![caps_an_autoscaler_of_a_stdio_server, keeps_the_backend_count_when_the_proxy_runner_starts];
+    if version < FIRST_WITHOUT_RESETS {
+        tests.extend(tests![rolls_out_a_new_image_and_keeps_the_count, keeps_the_count_while_nothing_is_pending]);
+    }
+    if version >= FIRST_WITH_COUNTS {
+        tests.extend(tests![
+            sets_the_declared_count,
+            admits_the_backend_of_a_stdio_server_under_reject,
+            writes_nothing_beside_the_operator,
+        ]);
+    }
+    if version >= FIRST_WITH_ADOPTION {
+        tests.extend(tests![leaves_the_adoption_of_statefulsets_alone]);
+    }
+    let release = Arc::new(Requested { tag: tag.to_owned(), found: OnceLock::new() });
+    let tests = tests.into_iter().map(|(name, run)| {
+        let (name, release) = (format!("toolhive::{}::{name}", tag.replace('.', "_")), release.clone());
+        Test::new(name, SETUP, move |cluster| Box::pin(run_with(cluster, release.clone(), run)))
+    });
+    Ok(tests.collect())
+}
+
+async fn run_with(cluster: &mut TestCluster, release: Arc<Requested>, run: RunWithRelease) -> Result<()> {
+    let release = release.find()?;
+    cluster.require_release(release).await?;
+    run(cluster, release).await
+}
+
+fn parse_version(tag: &str) -> Option<Version> {
+    let mut numbers = tag.strip_prefix('v')?.splitn(3, '.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+/// Creates a namespace of this release's own.
+async fn create_namespace(cluster: &TestCluster, release: &ToolHiveRelease, name: &str) -> Result<String> {
+    cluster.create_namespace(&format!("{name}-{}", release.tag.replace('.', "-"))).await
+}
+
+/// Creates a server, and waits until the operator has created its Deployment and the controllers of Kubernetes have seen
+/// that.
+async fn create_server(cluster: &TestCluster, namespace: &str, name: &str, spec: Value) -> Result<()> {
+    cluster.create_mcp_server(namespace, name, spec).await?;
+    let has_revision = || async {
+        let deployment = cluster.admin.get("deployments", namespace, name).await?;
+        Ok(deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"].is_string())
+    };
+    wait_until(&format!("the Deployment {namespace}/{name} has a ReplicaSet"), has_revision).await
+}
+
+/// Waits until the Deployment of a server runs this image with this count.
+async fn wait_for_rollout(cluster: &TestCluster, namespace: &str, name: &str, image: &str, count: u64) -> Result<()> {
+    let expected = (true, Some(count));
+    let read = || async {
+        let deployment = cluster.admin.get("deployments", namespace, name).await?;
+        let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+        let has_image = arguments.as_array().is_some_and(|arguments| arguments.iter().any(|it| *it == image));
+        Ok((has_image, deployment["spec"]["replicas"].as_u64()))
+    };
+    wait_for_value(&format!("whether {image} is rolled out, and spec.replicas"), &expected, read).await
+}
+
+async fn resource_version(cluster: &TestCluster, resource: &str, namespace: &str, name: &str) -> Result<String> {
+    Ok(text(&cluster.admin.get(resource, namespace, name).await?["metadata"]["resourceVersion"]))
+}
+
+/// Fails where a workload had another count at any time since this resource version.
+async fn expect_replicas_since(
+    cluster: &TestCluster,
+    resource: &str,
+    namespace: &str,
+    name: &str,
+    resource_version: &str,
+    expected: u64,
+) -> Result<()> {
+    expect_replicas(&cluster.admin, resource, namespace, name, expected).await?;
+    for version in cluster.admin.versions_since(resource, namespace, name, resource_version).await? {
+        let what = format!("spec.replicas of {resource} {namespace}/{name} in a version in between");
+        expect_equal(&what, &version["spec"]["replicas"], expected)?;
+    }
+    Ok(())
+}
+
+/// The requests of a user in a namespace that changed something, from the audit log.
+fn writes(cluster: &TestCluster, user: &str, namespace: &str) -> Result<Vec<Value>> {
+    let is_write = |entry: &Value| {
+        entry["user"]["username"] == user
+            && entry["objectRef"]["namespace"] == namespace
+            && ["create", "update", "patch", "delete"].iter().any(|verb| entry["verb"] == *verb)
+    };
+    Ok(cluster.audit_log()?.into_iter().filter(is_write).collect())
+}
+
+/// A server whose operator resets the count of its Deployment gets a new image and keeps the count that a person chose.
+async fn rolls_out_a_new_image_and_keeps_the_count(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
+    let namespace = create_namespace(cluster, release, "rollout").await?;
+    create_server(cluster, &namespace, "github", json!({"transport": "streamable-http"})).await?;
+    cluster.kubectl_scale("deployments", &namespace, "github", 3).await?;
+    wait_for_replicas(&cluster.admin, "deployments", &namespace, "github", 3).await?;
+
+    // The second time, the policy has a record of the rollout before.
+    for image in ["example/mcp:2", "example/mcp:3"] {
+        let begun = Instant::now();
+        let patch = json!({"spec": {"image": image}});
+        cluster.admin.merge("mcpservers", &namespace, "github", &patch).await?.success()?;
+        wait_for_rollout(cluster, &namespace, "github", image, 3).await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        ensure!(begun.elapsed() <= ROLLOUT_TIME_LIMIT, "the rollout of {image} took {seconds:.0} s");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        expect_replicas(&cluster.admin, "deployments", &namespace, "github", 3).await?;
+    }
+    Ok(())
+}
+
+/// With nothing to roll out, the count that a person chose never changes, however often the operator tries. That holds
+/// for a server that was never edited and for one whose last edit is rolled out.
+async fn keeps_the_count_while_nothing_is_pending(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
+    let namespace = create_namespace(cluster, release, "steady").await?;
+    for name in ["new", "edited"] {
+        create_server(cluster, &namespace, name, json!({"transport": "streamable-http"})).await?;
+        cluster.admin.scale("deployments", &namespace, name, 3).await?.success()?;
+    }
+    let patch = json!({"spec": {"image": "example/mcp:2"}});
+    cluster.admin.merge("mcpservers", &namespace, "edited", &patch).await?.success()?;
+    wait_for_rollout(cluster, &namespace, "edited", "example/mcp:2", 3).await?;
+    let mut since = Vec::new();
+    for name in ["new", "edited"] {
+        since.push((name, resource_version(cluster, "deployments", &namespace, name).await?));
+    }
+    let writes_before = writes(cluster, OPERATOR, &namespace)?.len();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    // A new process tries at once, while the old one waited longer after each try.
+    cluster.start_operator(release).await?;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    for (name, version) in since {
+        expect_replicas_since(cluster, "deployments", &namespace, name, &version, 3).await?;
+        let writes = writes(cluster, OPERATOR, &namespace)?.split_off(writes_before);
+        let is_reset = |entry: &&Value| {
+            let annotation = &entry["annotations"]["mcpserver-scaling-policy.kubewarden.admission/replicas"];
+            entry["objectRef"]["name"] == name && *annotation == "requested=1 wanted=3 reason=preserved"
+        };
+        ensure!(
+            writes.iter().any(|entry| is_reset(&entry)),
+            "the operator never reset the count of {name}: {writes:?}"
+        );
+    }
+    Ok(())
+}
+
+/// The operator's own way of setting a declared count stays as it is.
+async fn sets_the_declared_count(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
+    let namespace = create_namespace(cluster, release, "declared").await?;
+    let redis = json!({"provider": "redis", "address": "redis:6379"});
+    let sse = json!({"transport": "sse", "replicas": 3, "sessionStorage": redis});
+    create_server(cluster, &namespace, "sse", sse).await?;
+    create_server(cluster, &namespace, "stdio", json!({"transport": "stdio", "replicas": 3})).await?;
+    wait_for_replicas(&cluster.admin, "deployments", &namespace, "sse", 3).await?;
+    expect_replicas(&cluster.admin, "deployments", &namespace, "stdio", 1).await?;
+    let capped = || async { Ok(cluster.admin.condition(&namespace, "stdio", "StdioReplicaCapped").await?.0) };
+    wait_for_value("the operator's condition StdioReplicaCapped", &"True".to_owned(), capped).await
+}
+
+/// An autoscaler scales a server that can run several replicas, and not one that cannot.
+async fn caps_an_autoscaler_of_a_stdio_server(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
+    let namespace = create_namespace(cluster, release, "autoscaled").await?;
+    for name in ["sse", "stdio"] {
+        create_server(cluster, &namespace, name, json!({"transport": name})).await?;
+    }
+    let since = resource_version(cluster, "deployments", &namespace, "stdio").await?;
+    for name in ["sse", "stdio"] {
+        let mut autoscaler = autoscaler(name, name, 5);
+        autoscaler["spec"]["minReplicas"] = 3.into();
+        cluster.admin.create("horizontalpodautoscalers", &namespace, &autoscaler).await?.success()?;
+    }
+    for name in ["sse", "stdio"] {
+        let desired = || async {
+            let autoscaler = cluster.admin.get("horizontalpodautoscalers", &namespace, name).await?;
+            Ok(autoscaler["status"]["desiredReplicas"].as_u64())
+        };
+        wait_for_value(&format!("status.desiredReplicas of the autoscaler {name}"), &Some(3), desired).await?;
+    }
+    wait_for_replicas(&cluster.admin, "deployments", &namespace, "sse", 3).await?;
+    let scaled = resource_version(cluster, "deployments", &namespace, "sse").await?;
+    // Time for the autoscalers and the operator to try again.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    expect_replicas_since(cluster, "deployments", &namespace, "sse", &scaled, 3).await?;
+    expect_replicas_since(cluster, "deployments", &namespace, "stdio", &since, 1).await
+}
+
+/// A new pod of the proxy does not take away the count of the backend. Proxy runners before v0.12.5 write 1.
+async fn keeps_the_backend_count_when_the_proxy_runner_starts(
+    cluster: &mut TestCluster,
+    release: &ToolHiveRelease,
+) -> Result<()> {
+    let namespace = create_namespace(cluster, release, "backend").await?;
+    create_server(cluster, &namespace, "github", json!({"transport": "streamable-http"})).await?;
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    expect_replicas(&cluster.admin, "statefulsets", &namespace, "github", 1).await?;
+    cluster.admin.scale("statefulsets", &namespace, "github", 3).await?.success()?;
+    let since = resource_version(cluster, "statefulsets", &namespace, "github").await?;
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    expect_replicas_since(cluster, "statefulsets", &namespace, "github", &since, 3).await
+}
+
+/// The setting `reject` is for people: the proxy runner's own write is capped and not refused, since without it the server
+/// would run nothing.
+async fn admits_the_backend_of_a_stdio_server_under_reject(
+    cluster: &mut TestCluster,
+    release: &ToolHiveRelease,
+) -> Result<()> {
+    let namespace = create_namespace(cluster, release, "reject").await?;
+    create_server(cluster, &namespace, "github", json!({"transport": "stdio", "backendReplicas": 3})).await?;
+    cluster.remove_webhook().await?;
+    cluster.install_webhook(&json!({"stdioReplicas": "reject", "sessionStorage": "reject"})).await?;
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    expect_replicas(&cluster.admin, "statefulsets", &namespace, "github", 1).await
+}
+
+/// The operator's update that makes the `MCPServer` the owner of a StatefulSet passes, and changes no count.
+async fn leaves_the_adoption_of_statefulsets_alone(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
+    let namespace = create_namespace(cluster, release, "adoption").await?;
+    create_server(cluster, &namespace, "github", json!({"transport": "streamable-http"})).await?;
+    // It would adopt the StatefulSet before that can be scaled.
+    cluster.stop_operator();
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    cluster.admin.scale("statefulsets", &namespace, "github", 3).await?.success()?;
+    let since = resource_version(cluster, "statefulsets", &namespace, "github").await?;
+    cluster.start_operator(release).await?;
+    let owner = || async {
+        let statefulset = cluster.admin.get("statefulsets", &namespace, "github").await?;
+        Ok(text(&statefulset["metadata"]["ownerReferences"][0]["kind"]))
+    };
+    wait_for_value("the owner of the StatefulSet", &"MCPServer".to_owned(), owner).await?;
+    expect_replicas_since(cluster, "statefulsets", &namespace, "github", &since, 3).await
+}
+
+/// Where the operator has the conditions about counts, the reconciler leaves them to it.
+async fn writes_nothing_beside_the_operator(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
+    cluster.start_reconciler().await?;
+    let namespace = create_namespace(cluster, release, "conditions").await?;
+    create_server(cluster, &namespace, "github", json!({"transport": "sse", "replicas": 2})).await?;
+    let warns = || async { Ok(cluster.admin.condition(&namespace, "github", "SessionStorageWarning").await?.0) };
+    wait_for_value("the operator's condition SessionStorageWarning", &"True".to_owned(), warns).await?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let writes = writes(cluster, RECONCILER, &namespace)?;
+    let objects: Vec<_> = writes.iter().map(|entry| entry["objectRef"].to_string()).collect();
+    expect_equal("what the reconciler wrote", objects, Vec::<String>::new())
+}
