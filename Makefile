@@ -10,7 +10,7 @@ RECONCILER := $(TARGET_DIR)/mcpserver-scaling-reconciler
 EMPTY_GUEST := $(TARGET_DIR)/empty-guest.wasm
 FIXED_RESPONSE_GUEST := $(TARGET_DIR)/fixed-response-guest.wasm
 
-.PHONY: run test e2e-tests cluster-tests demo evaluate publish reproducible fmt lint bench bench-policy bench-reconciler fuzz \
+.PHONY: run test e2e-tests cluster-tests compatibility demo evaluate publish reproducible fmt lint bench bench-policy bench-reconciler fuzz \
 	clean
 
 # Evaluates REQUEST=file with SETTINGS=file and CLUSTER=file or folder; without REQUEST, the examples.
@@ -68,6 +68,10 @@ cluster-tests: policy.wasm
 	assets=$$(scripts/control-plane) && helm=$$(scripts/helm) && \
 		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" HELM="$$helm" \
 		cargo test --locked --package cluster-tests -- $(TESTS)
+
+# The tests with ToolHive's own programs, of every release in e2e-tests/toolhive and in the folder $TOOLHIVE_RELEASES.
+compatibility:
+	TOOLHIVE_TAGS="$$(scripts/toolhive --list | paste -sd,)" $(MAKE) cluster-tests TESTS=toolhive
 
 # Shows the problem and the solution: in a real cluster if there is kubectl and `make cluster-tests` has built a control
 # plane, else as verdicts on requests.
