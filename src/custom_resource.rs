@@ -93,8 +93,7 @@ fn record_requested_replicas(
     scaling: &Scaling,
     capped: &[(&'static str, u32)],
 ) {
-    let annotations = object.metadata.as_ref().value().and_then(|metadata| metadata.annotations.as_ref().value());
-    let recorded = annotations.and_then(|annotations| annotations.requested_replicas.string().value());
+    let recorded = object.annotations().and_then(|annotations| annotations.requested_replicas.string().value());
     let mut entries = Vec::new();
     for workload in Workload::ALL {
         let field = workload.declared_in();

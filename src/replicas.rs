@@ -101,7 +101,7 @@ pub(crate) fn validate(
     get: &GetResource<'_>,
 ) {
     let may_reset = replicas.may_be_by_resetting_operator(owner, settings);
-    let needs_lookup = replicas.needs_lookup() || may_reset && rollout::concerns(request, owner);
+    let needs_lookup = replicas.needs_lookup() || may_reset && rollout::concerns_unchanged_count(request);
     if !needs_lookup {
         return;
     }
@@ -147,20 +147,13 @@ fn preserved(
     let Some(decision) = rollout::decide(request, server, replicas.requested, old) else {
         return Some(old);
     };
-    if let Some(annotation) = decision.annotation.filter(|annotation| !has_rolled_out(request, annotation)) {
-        verdict.edit(&["metadata", "annotations", labels::ROLLED_OUT], quoted(&annotation));
+    if let Some(annotation) = decision.annotation {
+        verdict.edit(&["metadata", "annotations", labels::ROLLED_OUT], quoted(&annotation.to_string()));
     }
     if decision.lets_reset_through {
         verdict.annotate("reset-let-through", format!("replicas={old}"));
     }
     decision.preserved
-}
-
-/// Whether the new object has this annotation already: it was there, or this is another evaluation of the same request.
-fn has_rolled_out(request: &Request<'_>, value: &str) -> bool {
-    let metadata = request.object.as_ref().value().and_then(|object| object.metadata.as_ref().value());
-    let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref().value());
-    annotations.is_some_and(|annotations| annotations.rolled_out.string().value().is_some_and(|it| it == value))
 }
 
 fn apply_rules(

@@ -269,6 +269,13 @@ impl<'a> Payload<'a> {
     }
 }
 
+impl<'a> Object<'a> {
+    /// The annotations that the policy sets itself.
+    pub(crate) fn annotations(&self) -> Option<&Annotations<'a>> {
+        self.metadata.as_ref().value()?.annotations.as_ref().value()
+    }
+}
+
 impl<'a> Request<'a> {
     /// Whether this is an UPDATE; the only other operation that is validated is CREATE.
     pub(crate) fn is_update(&self) -> bool {
@@ -278,12 +285,8 @@ impl<'a> Request<'a> {
     /// Whether the object was already being deleted before the request. A deletion timestamp in the new object does not
     /// count: the client wrote it, and the API server ignores it.
     pub(crate) fn is_being_deleted(&self) -> bool {
-        self.old_metadata().is_some_and(|metadata| metadata.deletion_timestamp.json().is_some())
-    }
-
-    /// The metadata of the object before the request, where there was one that can be read.
-    pub(crate) fn old_metadata(&self) -> Option<&Metadata<'a>> {
-        self.old_object.as_ref().value()?.metadata.as_ref().value()
+        let metadata = self.old_object.as_ref().value().and_then(|object| object.metadata.as_ref().value());
+        metadata.is_some_and(|metadata| metadata.deletion_timestamp.json().is_some())
     }
 
     /// The spec of the object.

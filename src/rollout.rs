@@ -9,11 +9,11 @@
 //! As long as that is current, a reset is undone. Once it is not, one reset is let through, and the count that it takes away
 //! is kept in the annotation until the operator's next write, which gets it back.
 
-use mcp_scaling_rules::{Owner, RolledOut, ServerKind};
+use mcp_scaling_rules::{Field, Owner, RolledOut, ServerKind};
 
 use crate::json::{Edit, apply};
 use crate::lookup::Found;
-use crate::request::Request;
+use crate::request::{Object, Request};
 
 /// The count that operators reset to.
 const RESET_TO: u32 = 1;
@@ -21,11 +21,10 @@ const RESET_TO: u32 = 1;
 /// The API version of ToolHive's operators that reset counts.
 const API_VERSION: &str = "toolhive.stacklok.dev/v1alpha1";
 
-/// The annotation before the request. The old object is the API server's own; some releases write the new one without
-/// annotations that they do not know.
-fn recorded(request: &Request<'_>) -> Option<RolledOut> {
-    let annotations = request.old_metadata()?.annotations.as_ref().value()?;
-    annotations.rolled_out.string().value().map(|text| RolledOut::parse(&text))
+/// The annotation of the old or of the new object.
+fn rolled_out(object: &Field<Object<'_>>) -> Option<RolledOut> {
+    let text = object.as_ref().value()?.annotations()?.rolled_out.string().value()?;
+    Some(RolledOut::parse(&text))
 }
 
 /// What an operator's write of a Deployment is, as far as resets go.
@@ -57,8 +56,8 @@ impl OperatorWrite {
 pub(crate) struct Decision {
     /// The count to keep instead of the one that the operator writes.
     pub(crate) preserved: Option<u32>,
-    /// The value that the annotation has to have; `None` where the operator is not one that resets counts.
-    pub(crate) annotation: Option<String>,
+    /// The annotation to write, if any.
+    pub(crate) annotation: Option<RolledOut>,
     /// Whether a reset is let through.
     pub(crate) lets_reset_through: bool,
 }
@@ -68,12 +67,11 @@ pub(crate) fn may_reset(owner: &Owner<'_>) -> bool {
     owner.kind == ServerKind::McpServer && owner.api_version.as_deref() == Some(API_VERSION)
 }
 
-/// Whether an operator's write that leaves the count as it is has to be looked at: it may get a count back, or tell what was
-/// rolled out.
-pub(crate) fn concerns(request: &Request<'_>, owner: &Owner<'_>) -> bool {
-    may_reset(owner)
-        && (recorded(request).is_some()
-            || request.spec_texts().is_some_and(|(new_spec, old_spec)| new_spec == old_spec))
+/// Whether a write of such an operator that leaves the count as it is has to be looked at: it may get a count back, or tell
+/// what was rolled out.
+pub(crate) fn concerns_unchanged_count(request: &Request<'_>) -> bool {
+    rolled_out(&request.old_object).is_some()
+        || request.spec_texts().is_some_and(|(new_spec, old_spec)| new_spec == old_spec)
 }
 
 /// Decides about an operator's write that changes the count from `old` to `requested`, or leaves it. `server` declares no
@@ -82,7 +80,13 @@ pub(crate) fn decide(request: &Request<'_>, server: &Found, requested: u32, old:
     let generation = server.generation?;
     let write = OperatorWrite::of(request, requested, old)?;
     let state = state(request, server, generation);
-    Some(decide_write(write, recorded(request), state, generation == 1, old))
+    // The old object has what the API server stored; some releases write the new one without annotations that they do not know.
+    let recorded = rolled_out(&request.old_object);
+    let mut decision = decide_write(write, recorded, state, generation == 1, old);
+    // Nothing is to be written where the annotation stays, or where the same request is evaluated again.
+    let present = rolled_out(&request.object);
+    decision.annotation = decision.annotation.filter(|annotation| present.as_ref() != Some(annotation));
+    Some(decision)
 }
 
 fn decide_write(
@@ -108,7 +112,7 @@ fn decide_write(
         }
     };
     let lets_reset_through = record.replicas_before_reset.is_some();
-    Decision { preserved, annotation: Some(record.to_string()), lets_reset_through }
+    Decision { preserved, annotation: Some(record), lets_reset_through }
 }
 
 /// What the operator would roll out now.
@@ -144,7 +148,7 @@ mod tests {
     }
 
     fn decision(preserved: Option<u32>, annotation: Option<&str>, lets_reset_through: bool) -> Decision {
-        Decision { preserved, annotation: annotation.map(str::to_owned), lets_reset_through }
+        Decision { preserved, annotation: annotation.map(RolledOut::parse), lets_reset_through }
     }
 
     #[test]

@@ -8,8 +8,7 @@ pub const KEDA_OPERATOR: &str = "system:serviceaccount:keda:keda-operator";
 
 /// Whether this is the user name of a ToolHive operator that its chart installed in some namespace.
 pub fn is_operator_by_name(username: &str) -> bool {
-    let account = username.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
-    account.is_some_and(|(_, name)| name == "toolhive-operator")
+    service_account(username).is_some_and(|(_, name)| name == "toolhive-operator")
 }
 
 /// Whether this is the user name of the service account that the operator makes for a server's proxy runner
@@ -17,8 +16,7 @@ pub fn is_operator_by_name(username: &str) -> bool {
 ///
 /// Source: `cmd/thv-operator/controllers/mcpserver_controller.go`.
 pub fn is_proxy_runner(username: &str, namespace: &str, server: &str) -> bool {
-    let account = username.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
-    account.is_some_and(|(of_namespace, name)| {
+    service_account(username).is_some_and(|(of_namespace, name)| {
         of_namespace == namespace && name.strip_suffix("-proxy-runner") == Some(server)
     })
 }
@@ -27,4 +25,9 @@ pub fn is_proxy_runner(username: &str, namespace: &str, server: &str) -> bool {
 /// They run under service accounts of `kube-system` or, without `--use-service-account-credentials`, under one user.
 pub fn is_kubernetes_controller(username: &str) -> bool {
     username.starts_with("system:serviceaccount:kube-system:") || username == "system:kube-controller-manager"
+}
+
+/// Namespace and name of the service account with this user name.
+fn service_account(username: &str) -> Option<(&str, &str)> {
+    username.strip_prefix("system:serviceaccount:")?.split_once(':')
 }
