@@ -5,7 +5,7 @@ use mcp_scaling_rules::accounts;
 use serde_json::{Value, json};
 
 use crate::kubeconfig::impersonating_client;
-use crate::requests::ApiClient;
+use crate::requests::{ApiClient, text};
 use crate::test_cluster::TestCluster;
 
 /// The user name of ToolHive's operator.
@@ -41,14 +41,31 @@ impl TestCluster {
         self.apply(&binding).await
     }
 
-    /// A kubeconfig with a token of a service account, such as its pod would have.
+    /// A kubeconfig with a token of a service account.
     ///
     /// # Errors
     /// Where the service account does not exist.
     pub(crate) async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<Value> {
+        self.kubeconfig_with_token(namespace, name, &Value::Null).await
+    }
+
+    /// A kubeconfig with the token that a pod gets for its service account. The API server reads the pod's name and UID
+    /// from such a token.
+    ///
+    /// # Errors
+    /// Where the pod or its service account does not exist.
+    pub(crate) async fn pod_kubeconfig(&self, pod: &Value) -> Result<Value> {
+        let metadata = &pod["metadata"];
+        let reference = json!({"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]});
+        let name = text(&pod["spec"]["serviceAccountName"]);
+        self.kubeconfig_with_token(&text(&metadata["namespace"]), &name, &reference).await
+    }
+
+    async fn kubeconfig_with_token(&self, namespace: &str, name: &str, bound_to: &Value) -> Result<Value> {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
         let request = json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 7200},
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 7200, "boundObjectRef": bound_to},
         });
         let response = self.admin.post_path(&path, &request).await?.success()?;
         let token = response.body["status"]["token"].as_str().context("the TokenRequest has no token")?;

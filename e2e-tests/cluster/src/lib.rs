@@ -12,8 +12,9 @@
 //! | [`requests`] | requests to the API server and its responses |
 //! | [`kubectl`] | kubectl as a person runs it |
 //! | [`objects`] | the objects that ToolHive, its operator and people create |
-//! | [`toolhive`] | releases of ToolHive: their definitions, operator and proxy runner |
-//! | [`crds`] | hand-written custom resource definitions, of ToolHive and of other projects |
+//! | [`toolhive`] | releases of ToolHive: their operator and proxy runner |
+//! | [`toolhive_crds`] | releases of ToolHive: their custom resource definitions |
+//! | [`crds`] | hand-written custom resource definitions of other projects |
 //! | [`wait`] | waiting for something to become true |
 //! | [`control_plane`] | kube-apiserver, etcd and kube-controller-manager |
 //! | [`certificates`], [`kubeconfig`] | credentials |
@@ -40,6 +41,7 @@ pub mod requests;
 pub mod run_folder;
 pub mod test_cluster;
 pub mod toolhive;
+pub mod toolhive_crds;
 pub mod wait;
 pub mod webhook;
 
@@ -48,3 +50,4 @@ pub use inputs::Inputs;
 pub use requests::{ApiClient, Response};
 pub use test_cluster::TestCluster;
 pub use toolhive::ToolHiveRelease;
+pub use toolhive_crds::ToolHiveCrds;

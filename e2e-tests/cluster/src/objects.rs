@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 
 use crate::requests::text;
 
-/// A custom resource of ToolHive's. `version` is the version of the API group; an image is added to the spec.
+/// A custom resource of ToolHive's. `version` is the version of the API group; an image is added to a spec without one.
 pub fn custom_resource(kind: ServerKind, version: &str, name: &str, mut spec: Value) -> Value {
-    spec["image"] = "example/mcp".into();
+    if spec["image"].is_null() {
+        spec["image"] = "example/mcp".into();
+    }
     json!({
         "apiVersion": format!("{GROUP}/{version}"), "kind": kind.name(), "metadata": {"name": name}, "spec": spec,
     })

@@ -1,5 +1,6 @@
 //! Requests to the API server and its responses, warnings included.
 
+use crate::toolhive_crds::resource_of;
 use anyhow::{Context, Result, ensure};
 use http::Request;
 use http_body_util::BodyExt;
@@ -8,8 +9,6 @@ use kube::client::Body;
 use mcp_scaling_rules::ConditionReason;
 use mcp_scaling_rules::kind::{GROUP, ServerKind};
 use serde_json::{Value, json};
-
-use crate::crds::resource_of;
 
 /// `Content-Type` of a JSON object.
 pub(crate) const JSON: &str = "application/json";

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use crate::accounts::{AUTOSCALER, OPERATOR};
 use crate::control_plane::ControlPlane;
-use crate::crds::{CrdRelease, resource_of};
 use crate::inputs::Inputs;
 use crate::kubeconfig::client;
 use crate::manifests::read_manifest;
 use crate::objects::custom_resource;
 use crate::process::Process;
 use crate::requests::{ApiClient, Response, text};
-use crate::toolhive::{Operator, ToolHiveRelease};
+use crate::toolhive::Operator;
+use crate::toolhive_crds::{self, ToolHiveCrds, resource_of};
 use crate::wait::{wait_for_value, wait_until};
 use crate::webhook::Webhook;
 
@@ -37,19 +37,11 @@ pub struct TestCluster {
 
 /// ToolHive's definitions in the API server.
 struct Definitions {
-    /// `None` where it failed to install or to remove them all.
-    origin: Option<Origin>,
+    /// The name of [`ToolHiveCrds`]. `None` where it failed to install or to remove them all.
+    name: Option<String>,
     /// The version of the API group that the API server prefers.
     version: &'static str,
     installed: Vec<Value>,
-}
-
-/// Where definitions come from.
-#[derive(Debug, PartialEq, Eq)]
-enum Origin {
-    HandWritten(CrdRelease),
-    /// The files of the release with this tag.
-    Release(String),
 }
 
 /// What runs in the test cluster when a test begins.
@@ -59,20 +51,20 @@ pub struct Setup {
     pub webhook: bool,
     /// Whether one reconciler runs; otherwise none does.
     pub reconciler: bool,
-    /// The hand-written definitions of ToolHive, and then neither an operator nor the controllers of Kubernetes run;
-    /// `None` for tests that install their own definitions or need none.
-    pub crds: Option<CrdRelease>,
+    /// The release of ToolHive whose definitions are installed, and then neither an operator nor the controllers of
+    /// Kubernetes run; `None` for tests that install their own definitions or need none.
+    pub crds: Option<&'static str>,
 }
 
 impl TestCluster {
-    /// Starts a cluster with the current definitions of ToolHive, without the webhook and the reconciler.
+    /// Starts a cluster with the newest definitions of ToolHive, without the webhook and the reconciler.
     ///
     /// # Errors
     /// Where the control plane does not start.
     pub async fn start(inputs: Inputs) -> Result<Self> {
         let control_plane = ControlPlane::start(inputs.control_plane_assets.clone()).await?;
         let kubeconfig = control_plane.administrator()?;
-        let crds = CrdRelease::Current;
+        let crds = ToolHiveCrds::find(toolhive_crds::NEWEST)?;
         let mut cluster = Self {
             admin: ApiClient::new(client(&kubeconfig).await?, crds.version()),
             operator: None,
@@ -81,7 +73,7 @@ impl TestCluster {
             admin_kubeconfig: control_plane.folder.write("admin.kubeconfig", &kubeconfig.to_string())?,
             control_plane,
             inputs,
-            crds: Definitions { origin: None, version: crds.version(), installed: Vec::new() },
+            crds: Definitions { name: None, version: crds.version(), installed: Vec::new() },
         };
         for namespace in ["toolhive-system", "kubewarden"] {
             cluster.create_namespace(namespace).await?;
@@ -100,7 +92,7 @@ impl TestCluster {
             "metadata": {"name": "policy-server", "namespace": "kubewarden"},
         });
         cluster.apply(&policy_server).await?;
-        cluster.install_crds(crds).await?;
+        cluster.install_crds(&crds).await?;
         Ok(cluster)
     }
 
@@ -113,12 +105,10 @@ impl TestCluster {
         if !setup.reconciler {
             self.stop_reconcilers().await?;
         }
-        if let Some(crds) = setup.crds {
+        if let Some(tag) = setup.crds {
             self.stop_operator();
             self.stop_controller_manager();
-            if self.crds.origin != Some(Origin::HandWritten(crds)) {
-                self.replace_crds(crds).await?;
-            }
+            self.require_crds_of(tag).await?;
         }
         match setup.webhook {
             true => self.require_default_webhook().await?,
@@ -158,36 +148,40 @@ impl TestCluster {
         self.crds.version
     }
 
+    /// Makes sure that the definitions of the release with this tag are installed, and no others of ToolHive, as
+    /// [`TestCluster::require_crds`] does.
+    ///
+    /// # Errors
+    /// [`crate::Ignored`] where they cannot be had on this machine; another error where the API server does not remove or
+    /// serve definitions.
+    pub async fn require_crds_of(&mut self, tag: &str) -> Result<()> {
+        if self.crds.name.as_deref() == Some(tag) {
+            return Ok(());
+        }
+        self.require_crds(&ToolHiveCrds::find(tag)?).await
+    }
+
+    /// Makes sure that these definitions are installed, and no others of ToolHive. Where that changes something, no
+    /// operator runs afterwards, and every custom resource is removed.
+    ///
+    /// # Errors
+    /// Where the API server does not remove or serve them.
+    pub(crate) async fn require_crds(&mut self, crds: &ToolHiveCrds) -> Result<()> {
+        if self.crds.name.as_deref() == Some(crds.name()) {
+            return Ok(());
+        }
+        self.remove_definitions().await?;
+        self.install_crds(crds).await
+    }
+
     /// Installs ToolHive's definitions, over those of another release, as an upgrade of ToolHive does.
     ///
     /// # Errors
     /// Where the API server does not serve them.
-    pub async fn install_crds(&mut self, crds: CrdRelease) -> Result<()> {
-        self.install_definitions(Origin::HandWritten(crds), crds.version(), &crds.definitions()).await
-    }
-
-    /// Makes sure that the definitions of a release are installed, and no others of ToolHive. Where that changes
-    /// something, no operator runs afterwards, and every custom resource is removed.
-    ///
-    /// # Errors
-    /// Where the API server does not remove or serve them.
-    pub(crate) async fn require_definitions_of(&mut self, release: &ToolHiveRelease) -> Result<()> {
-        let origin = Origin::Release(release.tag.clone());
-        if self.crds.origin.as_ref() == Some(&origin) {
-            return Ok(());
-        }
-        self.remove_definitions().await?;
-        self.install_definitions(origin, release.version(), &release.definitions).await
-    }
-
-    async fn install_definitions(
-        &mut self,
-        origin: Origin,
-        version: &'static str,
-        definitions: &[Value],
-    ) -> Result<()> {
+    pub async fn install_crds(&mut self, crds: &ToolHiveCrds) -> Result<()> {
+        let (version, definitions) = (crds.version(), crds.definitions());
         self.admin.set_toolhive_version(version);
-        self.crds.origin = None;
+        self.crds.name = None;
         self.crds.version = version;
         self.crds.installed.retain(|old| definitions.iter().all(|new| crd_path(new) != crd_path(old)));
         self.crds.installed.extend_from_slice(definitions);
@@ -201,22 +195,13 @@ impl TestCluster {
             Ok(self.admin.post_path(&path, &server).await?.code < 300)
         })
         .await?;
-        self.crds.origin = Some(origin);
+        self.crds.name = Some(crds.name().to_owned());
         Ok(())
-    }
-
-    /// Removes ToolHive's definitions, and with them every custom resource, and installs those of a release.
-    ///
-    /// # Errors
-    /// Where the API server does not remove or serve them.
-    pub async fn replace_crds(&mut self, crds: CrdRelease) -> Result<()> {
-        self.remove_definitions().await?;
-        self.install_crds(crds).await
     }
 
     async fn remove_definitions(&mut self) -> Result<()> {
         self.stop_operator();
-        self.crds.origin = None;
+        self.crds.name = None;
         // Custom resources wait for an operator that removes its finalizer, and definitions for their custom resources.
         let servers = format!("/apis/{GROUP}/{}/{}", self.crds.version, resource_of(ServerKind::McpServer));
         for server in self.admin.get_path(&servers).await?.body["items"].as_array().into_iter().flatten() {

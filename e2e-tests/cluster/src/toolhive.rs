@@ -2,20 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::ignored::Ignored;
-use crate::inputs::workspace_root;
-use crate::manifests::read_objects;
 use crate::process::{Process, tied_to_this_thread};
 use crate::requests::text;
 use crate::test_cluster::TestCluster;
+use crate::toolhive_crds::{ToolHiveCrds, release_folder};
 use crate::wait::wait_until;
 
 /// How long a proxy runner may take until it has applied its StatefulSet.
@@ -27,16 +24,11 @@ const OPERATOR_ACCOUNT: (&str, &str) = ("toolhive-system", "toolhive-operator");
 /// The annotation of a pod template that the container's environment variable `THV_MCPSERVER_GENERATION` refers to.
 const GENERATION: &str = "toolhive.stacklok.dev/mcpserver-generation";
 
-/// Exit status of `scripts/toolhive` for a release that cannot be had on this machine.
-const UNAVAILABLE: i32 = 3;
-
 /// A release of ToolHive: its programs and its custom resource definitions.
 #[derive(Clone, Debug)]
 pub struct ToolHiveRelease {
-    /// The tag, such as `v0.44.0`.
-    pub tag: String,
-    /// The release's custom resource definitions.
-    pub(crate) definitions: Vec<Value>,
+    /// Its definitions, which know its tag.
+    pub(crate) definitions: ToolHiveCrds,
     folder: PathBuf,
 }
 
@@ -52,46 +44,15 @@ impl ToolHiveRelease {
     /// The release of this tag. `scripts/toolhive` builds it where it was not built before.
     ///
     /// # Errors
-    /// [`Ignored`] where the release cannot be had on this machine.
+    /// [`crate::Ignored`] where the release cannot be had on this machine.
     pub fn find(tag: &str) -> Result<Self> {
-        let script = workspace_root().join("scripts/toolhive");
-        let mut command = Command::new(&script);
-        command.arg(tag).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", script.display()))?;
-        let mut reason = String::new();
-        // A build takes minutes, so that what the script says is shown at once.
-        for line in BufReader::new(child.stderr.take().context("no standard error")?).lines() {
-            let line = line?;
-            eprintln!("{line}");
-            if let Some((_, cause)) = line.split_once("cannot be had here: ") {
-                reason = cause.to_owned();
-            }
-        }
-        let output = child.wait_with_output()?;
-        if output.status.code() == Some(UNAVAILABLE) {
-            bail!(Ignored(format!("ToolHive {tag} cannot be had here: {reason}")));
-        }
-        ensure!(output.status.success(), "scripts/toolhive {tag} failed with {}", output.status);
-        let folder = PathBuf::from(String::from_utf8(output.stdout)?.trim_end());
-        let mut files = fs::read_dir(folder.join("crds"))
-            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>())
-            .with_context(|| format!("cannot read {}/crds", folder.display()))?;
-        files.sort();
-        let mut definitions = Vec::new();
-        for file in files {
-            definitions.extend(read_objects(&file)?);
-        }
-        ensure!(!definitions.is_empty(), "{}/crds is empty", folder.display());
-        Ok(Self { tag: tag.to_owned(), definitions, folder })
+        let folder = release_folder(&[tag])?;
+        Ok(Self { definitions: ToolHiveCrds::read(tag, &folder)?, folder })
     }
 
-    /// The version of ToolHive's API group that the API server prefers with these definitions.
-    pub(crate) fn version(&self) -> &'static str {
-        let mut servers =
-            self.definitions.iter().filter(|definition| definition["spec"]["names"]["kind"] == "MCPServer");
-        let versions = servers.next().and_then(|definition| definition["spec"]["versions"].as_array());
-        let has_v1beta1 = versions.into_iter().flatten().any(|it| it["name"] == "v1beta1" && it["served"] == true);
-        if has_v1beta1 { "v1beta1" } else { "v1alpha1" }
+    /// The tag, such as `v0.44.0`.
+    pub fn tag(&self) -> &str {
+        self.definitions.name()
     }
 }
 
@@ -100,11 +61,11 @@ impl TestCluster {
     /// run. Custom resources of another release are removed.
     ///
     /// # Errors
-    /// [`Ignored`] where the control plane has no kube-controller-manager; another error where something does not
+    /// [`crate::Ignored`] where the control plane has no kube-controller-manager; another error where something does not
     /// start.
     pub async fn require_release(&mut self, release: &ToolHiveRelease) -> Result<()> {
         self.start_controller_manager().await?;
-        self.require_definitions_of(release).await?;
+        self.require_crds(&release.definitions).await?;
         let is_running = match &mut self.operator {
             Some(operator) => operator.process.exit_status()?.is_none(),
             None => false,
@@ -115,8 +76,20 @@ impl TestCluster {
         Ok(())
     }
 
+    /// Makes sure that a release's definitions are installed, over those of an older release, and that its operator runs,
+    /// as an upgrade of ToolHive does. Custom resources stay.
+    ///
+    /// # Errors
+    /// Where the API server does not serve the definitions or the operator does not start.
+    pub async fn upgrade_to(&mut self, release: &ToolHiveRelease) -> Result<()> {
+        self.stop_operator();
+        self.install_crds(&release.definitions).await?;
+        self.start_operator(release).await
+    }
+
     /// Starts a release's operator, in place of the one that runs, under the service account of its chart. Returns when
-    /// its controller of the kind `MCPServer` works.
+    /// its controller of the kind `MCPServer` works. Every operator of one release has the same pod, so that the next one
+    /// is what a restart of the container is in a cluster with nodes.
     ///
     /// # Errors
     /// Where it does not start.
@@ -127,18 +100,18 @@ impl TestCluster {
             "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace},
         });
         self.apply(&account).await?;
-        let kubeconfig = self.service_account_kubeconfig(namespace, name).await?;
+        let kubeconfig = self.pod_kubeconfig(&self.require_operator_pod(release.tag()).await?).await?;
         let folder = &self.control_plane.folder;
         let kubeconfig = folder.write("operator.kubeconfig", &kubeconfig.to_string())?;
-        let log = format!("operator-{}.log", release.tag);
+        let log = format!("operator-{}.log", release.tag());
         // An earlier process of the same release may have written it.
         let path = folder.write(&log, "")?;
         let mut command = tied_to_this_thread(&release.folder.join("thv-operator"));
         command.args(["--metrics-bind-address=0", "--health-probe-bind-address=0"]).env("KUBECONFIG", kubeconfig);
         command.envs([
             ("POD_NAMESPACE", namespace),
-            ("TOOLHIVE_RUNNER_IMAGE", &format!("example/proxyrunner:{}", release.tag)),
-            ("VMCP_IMAGE", &format!("example/vmcp:{}", release.tag)),
+            ("TOOLHIVE_RUNNER_IMAGE", &format!("example/proxyrunner:{}", release.tag())),
+            ("VMCP_IMAGE", &format!("example/vmcp:{}", release.tag())),
             ("TOOLHIVE_PROXY_HOST", "127.0.0.1"),
             ("UNSTRUCTURED_LOGS", "false"),
         ]);
@@ -149,9 +122,39 @@ impl TestCluster {
         wait_until("the operator's controllers run", is_started).await.with_context(|| folder.log_tail(&log))
     }
 
+    /// The pod of a release's operator. It never runs, since there are no nodes, but the operator's token belongs to it.
+    async fn require_operator_pod(&self, tag: &str) -> Result<Value> {
+        let (namespace, account) = OPERATOR_ACCOUNT;
+        let pods = format!("/api/v1/namespaces/{namespace}/pods");
+        let name = format!("operator-{}", tag.replace('.', "-"));
+        let existing = self.admin.get_path(&format!("{pods}/{name}")).await?;
+        if existing.code != 404 {
+            return Ok(existing.success()?.body);
+        }
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace},
+            "spec": {"serviceAccountName": account, "containers": [{"name": "manager", "image": "example/operator"}]},
+        });
+        Ok(self.admin.post_path(&pods, &pod).await?.success()?.body)
+    }
+
     /// Kills the operator, if one runs.
     pub fn stop_operator(&mut self) {
         self.operator = None;
+    }
+
+    /// Creates an `MCPServer` as a person does, and waits until the operator has created its Deployment and the controllers
+    /// of Kubernetes have seen that.
+    ///
+    /// # Errors
+    /// Where the API server rejects it, or the operator creates nothing.
+    pub async fn create_server_with_deployment(&self, namespace: &str, name: &str, spec: Value) -> Result<()> {
+        self.create_mcp_server(namespace, name, spec).await?;
+        let has_revision = || async {
+            let deployment = self.admin.get("deployments", namespace, name).await?;
+            Ok(deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"].is_string())
+        };
+        wait_until(&format!("the Deployment {namespace}/{name} has a ReplicaSet"), has_revision).await
     }
 
     /// Runs the proxy runner of an `MCPServer` until it has applied its StatefulSet once, as a new pod of the server's

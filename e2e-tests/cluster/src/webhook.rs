@@ -4,13 +4,13 @@ use anyhow::{Context, Result};
 use mcp_scaling_rules::kind::ServerKind;
 use serde_json::{Value, json};
 
-use crate::crds::resource_of;
 use crate::kubeconfig::encode;
 use crate::manifests::read_manifest;
 use crate::objects::autoscaler;
 use crate::process::{Process, free_port, tied_to_this_thread};
 use crate::requests::Response;
 use crate::test_cluster::TestCluster;
+use crate::toolhive_crds::resource_of;
 use crate::wait::wait_until;
 
 const CONFIGURATION: &str = "mcpserver-scaling-policy";

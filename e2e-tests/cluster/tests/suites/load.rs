@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use cluster_tests::TestCluster;
 use cluster_tests::accounts::OPERATOR;
-use cluster_tests::crds::CrdRelease;
 use cluster_tests::objects::{deployment, statefulset};
 use cluster_tests::test_cluster::Setup;
+use cluster_tests::toolhive_crds::NEWEST;
 use cluster_tests::wait::wait_for_condition;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use mcp_scaling_rules::ConditionReason;
@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::assertions::expect_equal;
 use crate::harness::{Test, suite};
 
-const SETUP: Setup = Setup { webhook: false, reconciler: false, crds: Some(CrdRelease::Current) };
+const SETUP: Setup = Setup { webhook: false, reconciler: false, crds: Some(NEWEST) };
 
 const SERVERS: usize = 500;
 

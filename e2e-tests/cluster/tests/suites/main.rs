@@ -16,6 +16,7 @@ mod policy;
 mod reconciler;
 mod releases;
 mod toolhive;
+mod toolhive_paths;
 
 use std::process::ExitCode;
 

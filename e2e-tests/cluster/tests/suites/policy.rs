@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 use cluster_tests::TestCluster;
 use cluster_tests::accounts::{AUTOSCALER, OPERATOR};
-use cluster_tests::crds::{CrdRelease, resource_of};
 use cluster_tests::objects::{autoscaler, custom_resource, deployment, redis_patch, statefulset};
 use cluster_tests::test_cluster::Setup;
+use cluster_tests::toolhive_crds::{NEWEST, resource_of};
 use cluster_tests::wait::wait_until;
 use mcp_scaling_rules::kind::{API_VERSIONS, ServerKind};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::assertions::{expect_equal, expect_no_warning, expect_replicas, expect_warning};
 use crate::harness::{Test, suite};
 
-const SETUP: Setup = Setup { webhook: true, reconciler: false, crds: Some(CrdRelease::Current) };
+const SETUP: Setup = Setup { webhook: true, reconciler: false, crds: Some(NEWEST) };
 
 pub(crate) fn tests() -> Vec<Test> {
     suite!(
@@ -216,9 +216,11 @@ async fn caps_server_of_older_api_version(cluster: &mut TestCluster) -> Result<(
 async fn applies_declared_count_to_other_kinds(cluster: &mut TestCluster) -> Result<()> {
     let namespace = cluster.create_namespace("other-kinds").await?;
     let operator = cluster.client_of(OPERATOR).await?;
-    for kind in [ServerKind::VirtualMcpServer, ServerKind::McpRemoteProxy] {
+    let virtual_server = json!({"replicas": 2, "groupRef": {"name": "all"}, "incomingAuth": {"type": "anonymous"}});
+    let proxy = json!({"replicas": 2, "remoteUrl": "https://mcp.example.com"});
+    for (kind, spec) in [(ServerKind::VirtualMcpServer, virtual_server), (ServerKind::McpRemoteProxy, proxy)] {
         let name = kind.name().to_lowercase();
-        let resource = custom_resource(kind, cluster.toolhive_version(), &name, json!({"replicas": 2}));
+        let resource = custom_resource(kind, cluster.toolhive_version(), &name, spec);
         let created = cluster.admin.create(resource_of(kind), &namespace, &resource).await?.success()?;
         expect_warning(&created.warnings, "2 replicas without Redis lose sessions")?;
         operator.create("deployments", &namespace, &deployment(&created.body, 5)).await?.success()?;

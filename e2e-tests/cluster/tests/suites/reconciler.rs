@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cluster_tests::accounts::{AUTOSCALER, OPERATOR, RECONCILER};
-use cluster_tests::crds::CrdRelease;
 use cluster_tests::objects::{condition, deployment, redis_patch, statefulset};
 use cluster_tests::requests::text;
 use cluster_tests::test_cluster::Setup;
+use cluster_tests::toolhive_crds::NEWEST;
 use cluster_tests::wait::{wait_for_condition, wait_for_replicas, wait_until};
 use cluster_tests::{ApiClient, TestCluster};
 use mcp_scaling_rules::ConditionReason;
@@ -21,7 +21,7 @@ use crate::harness::{Test, suite};
 const OPERATOR_TIME_LIMIT: Duration = Duration::from_millis(600);
 
 /// For tests that start reconcilers of their own.
-const NO_RECONCILER: Setup = Setup { webhook: false, reconciler: false, crds: Some(CrdRelease::Current) };
+const NO_RECONCILER: Setup = Setup { webhook: false, reconciler: false, crds: Some(NEWEST) };
 const ONE_RECONCILER: Setup = Setup { reconciler: true, ..NO_RECONCILER };
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -116,7 +116,7 @@ async fn write_status(operator: &ApiClient, namespace: &str, name: &str, own: &[
             conditions.push(condition.clone());
         }
         server["status"]["conditions"] = conditions.into();
-        server["status"]["phase"] = "Running".into();
+        server["status"]["phase"] = "Ready".into();
     };
     operator.update("mcpservers", namespace, &format!("{name}/status"), write).await?.success()?;
     Ok(())

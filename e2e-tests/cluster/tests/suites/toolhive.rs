@@ -13,13 +13,14 @@ use cluster_tests::accounts::{OPERATOR, RECONCILER};
 use cluster_tests::objects::autoscaler;
 use cluster_tests::requests::text;
 use cluster_tests::test_cluster::Setup;
-use cluster_tests::wait::{wait_for_replicas, wait_for_value, wait_until};
+use cluster_tests::wait::{wait_for_replicas, wait_for_value};
 use cluster_tests::{Ignored, TestCluster, ToolHiveRelease};
 use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
 use crate::assertions::{expect_equal, expect_replicas};
 use crate::harness::Test;
+use crate::toolhive_paths::ends_the_same_on_every_path;
 
 const SETUP: Setup = Setup { webhook: true, reconciler: false, crds: None };
 
@@ -30,12 +31,12 @@ const DEFAULT_TAGS: &str = "v0.47.0,v0.10.0";
 const ROLLOUT_TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Major, minor and patch version.
-type Version = (u32, u32, u32);
+pub(crate) type Version = (u32, u32, u32);
 
 /// The first release whose operator leaves the count of transports other than stdio alone.
 const FIRST_WITHOUT_RESETS: Version = (0, 10, 1);
 /// The first release with `spec.replicas` and `spec.backendReplicas`.
-const FIRST_WITH_COUNTS: Version = (0, 13, 0);
+pub(crate) const FIRST_WITH_COUNTS: Version = (0, 13, 0);
 /// The first release whose operator adopts StatefulSets.
 const FIRST_WITH_ADOPTION: Version = (0, 45, 0);
 
@@ -48,6 +49,10 @@ struct Requested {
 }
 
 impl Requested {
+    fn test_name(&self, name: &str) -> String {
+        format!("toolhive::{}::{name}", self.tag.replace('.', "_"))
+    }
+
     fn find(&self) -> Result<&ToolHiveRelease> {
         if self.found.get().is_none() {
             let found = match ToolHiveRelease::find(&self.tag) {
@@ -69,13 +74,23 @@ macro_rules! tests {
 
 pub(crate) fn tests() -> Result<Vec<Test>> {
     let tags = env::var(TAGS).unwrap_or_else(|_| DEFAULT_TAGS.to_owned());
-    let tags = tags.split([',', ' ']).filter(|tag| !tag.is_empty());
-    Ok(tags.map(tests_of).collect::<Result<Vec<_>>>()?.concat())
+    let mut releases = Vec::new();
+    for tag in tags.split([',', ' ']).filter(|tag| !tag.is_empty()) {
+        let version = parse_version(tag).with_context(|| format!("{TAGS}: {tag:?} is not a tag such as v0.47.0"))?;
+        releases.push((version, Arc::new(Requested { tag: tag.to_owned(), found: OnceLock::new() })));
+    }
+    releases.sort_by_key(|(version, _)| *version);
+    let mut tests = Vec::new();
+    let mut previous = None;
+    for (version, release) in releases {
+        tests.extend(tests_of(version, &release));
+        tests.push(test_of_paths(&release, previous.replace(release.clone())));
+    }
+    Ok(tests)
 }
 
 /// The tests of one release. They come one after the other, since its definitions and its operator stay meanwhile.
-fn tests_of(tag: &str) -> Result<Vec<Test>> {
-    let version = parse_version(tag).with_context(|| format!("{TAGS}: {tag:?} is not a tag such as v0.47.0"))?;
+fn tests_of(version: Version, release: &Arc<Requested>) -> Vec<Test> {
     let mut tests = tests![caps_an_autoscaler_of_a_stdio_server, keeps_the_backend_count_when_the_proxy_runner_starts];
     if version < FIRST_WITHOUT_RESETS {
         tests.extend(tests![rolls_out_a_new_image_and_keeps_the_count, keeps_the_count_while_nothing_is_pending]);
@@ -90,12 +105,25 @@ fn tests_of(tag: &str) -> Result<Vec<Test>> {
     if version >= FIRST_WITH_ADOPTION {
         tests.extend(tests![leaves_the_adoption_of_statefulsets_alone]);
     }
-    let release = Arc::new(Requested { tag: tag.to_owned(), found: OnceLock::new() });
     let tests = tests.into_iter().map(|(name, run)| {
-        let (name, release) = (format!("toolhive::{}::{name}", tag.replace('.', "_")), release.clone());
-        Test::new(name, SETUP, move |cluster| Box::pin(run_with(cluster, release.clone(), run)))
+        let release = release.clone();
+        Test::new(release.test_name(name), SETUP, move |cluster| Box::pin(run_with(cluster, release.clone(), run)))
     });
-    Ok(tests.collect())
+    tests.collect()
+}
+
+/// The test of all ways to the same spec, one of them an upgrade from the release `previous`.
+fn test_of_paths(release: &Arc<Requested>, previous: Option<Arc<Requested>>) -> Test {
+    let name = release.test_name("ends_the_same_on_every_path");
+    let release = release.clone();
+    let setup = Setup { reconciler: true, ..SETUP };
+    Test::new(name, setup, move |cluster| {
+        let (release, previous) = (release.clone(), previous.clone());
+        Box::pin(async move {
+            let previous = previous.as_ref().map(|previous| previous.find()).transpose()?;
+            ends_the_same_on_every_path(cluster, release.find()?, previous).await
+        })
+    })
 }
 
 async fn run_with(cluster: &mut TestCluster, release: Arc<Requested>, run: RunWithRelease) -> Result<()> {
@@ -104,25 +132,14 @@ async fn run_with(cluster: &mut TestCluster, release: Arc<Requested>, run: RunWi
     run(cluster, release).await
 }
 
-fn parse_version(tag: &str) -> Option<Version> {
+pub(crate) fn parse_version(tag: &str) -> Option<Version> {
     let mut numbers = tag.strip_prefix('v')?.splitn(3, '.').map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next()??, numbers.next()??))
 }
 
 /// Creates a namespace of this release's own.
-async fn create_namespace(cluster: &TestCluster, release: &ToolHiveRelease, name: &str) -> Result<String> {
-    cluster.create_namespace(&format!("{name}-{}", release.tag.replace('.', "-"))).await
-}
-
-/// Creates a server, and waits until the operator has created its Deployment and the controllers of Kubernetes have seen
-/// that.
-async fn create_server(cluster: &TestCluster, namespace: &str, name: &str, spec: Value) -> Result<()> {
-    cluster.create_mcp_server(namespace, name, spec).await?;
-    let has_revision = || async {
-        let deployment = cluster.admin.get("deployments", namespace, name).await?;
-        Ok(deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"].is_string())
-    };
-    wait_until(&format!("the Deployment {namespace}/{name} has a ReplicaSet"), has_revision).await
+pub(crate) async fn create_namespace(cluster: &TestCluster, release: &ToolHiveRelease, name: &str) -> Result<String> {
+    cluster.create_namespace(&format!("{name}-{}", release.tag().replace('.', "-"))).await
 }
 
 /// Waits until the Deployment of a server runs this image with this count.
@@ -171,7 +188,7 @@ fn writes(cluster: &TestCluster, user: &str, namespace: &str) -> Result<Vec<Valu
 /// A server whose operator resets the count of its Deployment gets a new image and keeps the count that a person chose.
 async fn rolls_out_a_new_image_and_keeps_the_count(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
     let namespace = create_namespace(cluster, release, "rollout").await?;
-    create_server(cluster, &namespace, "github", json!({"transport": "streamable-http"})).await?;
+    cluster.create_server_with_deployment(&namespace, "github", json!({"transport": "streamable-http"})).await?;
     cluster.kubectl_scale("deployments", &namespace, "github", 3).await?;
     wait_for_replicas(&cluster.admin, "deployments", &namespace, "github", 3).await?;
 
@@ -194,7 +211,7 @@ async fn rolls_out_a_new_image_and_keeps_the_count(cluster: &mut TestCluster, re
 async fn keeps_the_count_while_nothing_is_pending(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
     let namespace = create_namespace(cluster, release, "steady").await?;
     for name in ["new", "edited"] {
-        create_server(cluster, &namespace, name, json!({"transport": "streamable-http"})).await?;
+        cluster.create_server_with_deployment(&namespace, name, json!({"transport": "streamable-http"})).await?;
         cluster.admin.scale("deployments", &namespace, name, 3).await?.success()?;
     }
     let patch = json!({"spec": {"image": "example/mcp:2"}});
@@ -229,8 +246,8 @@ async fn sets_the_declared_count(cluster: &mut TestCluster, release: &ToolHiveRe
     let namespace = create_namespace(cluster, release, "declared").await?;
     let redis = json!({"provider": "redis", "address": "redis:6379"});
     let sse = json!({"transport": "sse", "replicas": 3, "sessionStorage": redis});
-    create_server(cluster, &namespace, "sse", sse).await?;
-    create_server(cluster, &namespace, "stdio", json!({"transport": "stdio", "replicas": 3})).await?;
+    cluster.create_server_with_deployment(&namespace, "sse", sse).await?;
+    cluster.create_server_with_deployment(&namespace, "stdio", json!({"transport": "stdio", "replicas": 3})).await?;
     wait_for_replicas(&cluster.admin, "deployments", &namespace, "sse", 3).await?;
     expect_replicas(&cluster.admin, "deployments", &namespace, "stdio", 1).await?;
     let capped = || async { Ok(cluster.admin.condition(&namespace, "stdio", "StdioReplicaCapped").await?.0) };
@@ -241,7 +258,7 @@ async fn sets_the_declared_count(cluster: &mut TestCluster, release: &ToolHiveRe
 async fn caps_an_autoscaler_of_a_stdio_server(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
     let namespace = create_namespace(cluster, release, "autoscaled").await?;
     for name in ["sse", "stdio"] {
-        create_server(cluster, &namespace, name, json!({"transport": name})).await?;
+        cluster.create_server_with_deployment(&namespace, name, json!({"transport": name})).await?;
     }
     let since = resource_version(cluster, "deployments", &namespace, "stdio").await?;
     for name in ["sse", "stdio"] {
@@ -270,7 +287,7 @@ async fn keeps_the_backend_count_when_the_proxy_runner_starts(
     release: &ToolHiveRelease,
 ) -> Result<()> {
     let namespace = create_namespace(cluster, release, "backend").await?;
-    create_server(cluster, &namespace, "github", json!({"transport": "streamable-http"})).await?;
+    cluster.create_server_with_deployment(&namespace, "github", json!({"transport": "streamable-http"})).await?;
     cluster.run_proxy_runner(release, &namespace, "github").await?;
     expect_replicas(&cluster.admin, "statefulsets", &namespace, "github", 1).await?;
     cluster.admin.scale("statefulsets", &namespace, "github", 3).await?.success()?;
@@ -286,7 +303,9 @@ async fn admits_the_backend_of_a_stdio_server_under_reject(
     release: &ToolHiveRelease,
 ) -> Result<()> {
     let namespace = create_namespace(cluster, release, "reject").await?;
-    create_server(cluster, &namespace, "github", json!({"transport": "stdio", "backendReplicas": 3})).await?;
+    cluster
+        .create_server_with_deployment(&namespace, "github", json!({"transport": "stdio", "backendReplicas": 3}))
+        .await?;
     cluster.remove_webhook().await?;
     cluster.install_webhook(&json!({"stdioReplicas": "reject", "sessionStorage": "reject"})).await?;
     cluster.run_proxy_runner(release, &namespace, "github").await?;
@@ -296,7 +315,7 @@ async fn admits_the_backend_of_a_stdio_server_under_reject(
 /// The operator's update that makes the `MCPServer` the owner of a StatefulSet passes, and changes no count.
 async fn leaves_the_adoption_of_statefulsets_alone(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
     let namespace = create_namespace(cluster, release, "adoption").await?;
-    create_server(cluster, &namespace, "github", json!({"transport": "streamable-http"})).await?;
+    cluster.create_server_with_deployment(&namespace, "github", json!({"transport": "streamable-http"})).await?;
     // It would adopt the StatefulSet before that can be scaled.
     cluster.stop_operator();
     cluster.run_proxy_runner(release, &namespace, "github").await?;
@@ -315,7 +334,7 @@ async fn leaves_the_adoption_of_statefulsets_alone(cluster: &mut TestCluster, re
 async fn writes_nothing_beside_the_operator(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
     cluster.start_reconciler().await?;
     let namespace = create_namespace(cluster, release, "conditions").await?;
-    create_server(cluster, &namespace, "github", json!({"transport": "sse", "replicas": 2})).await?;
+    cluster.create_server_with_deployment(&namespace, "github", json!({"transport": "sse", "replicas": 2})).await?;
     let warns = || async { Ok(cluster.admin.condition(&namespace, "github", "SessionStorageWarning").await?.0) };
     wait_for_value("the operator's condition SessionStorageWarning", &"True".to_owned(), warns).await?;
     tokio::time::sleep(Duration::from_secs(10)).await;
