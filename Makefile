@@ -69,9 +69,13 @@ cluster-tests: policy.wasm
 		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" HELM="$$helm" \
 		cargo test --locked --package cluster-tests -- $(TESTS)
 
-# The tests with ToolHive's own programs, of every release in e2e-tests/toolhive and in the folder $TOOLHIVE_RELEASES.
+# The tests with ToolHive's own programs, of every release in e2e-tests/toolhive and in the folder $TOOLHIVE_RELEASES; then
+# the table in docs/compatibility.md, from what is seen with these programs.
 compatibility:
 	TOOLHIVE_TAGS="$$(scripts/toolhive --list | paste -sd,)" $(MAKE) cluster-tests TESTS=toolhive
+	TOOLHIVE_TAGS="$$(scripts/toolhive --list | paste -sd,)" CONTROL_PLANE_ASSETS="$$(scripts/control-plane)" \
+		POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" \
+		cargo run --quiet --locked --package cluster-tests --bin compatibility
 
 # Shows the problem and the solution: in a real cluster if there is kubectl and `make cluster-tests` has built a control
 # plane, else as verdicts on requests.
