@@ -107,7 +107,7 @@ async fn continues_through_upgrade_to_v1beta1(cluster: &mut TestCluster) -> Resu
     cluster.admin.merge("mcpservers", &namespace, "github", &three).await?.success()?;
     wait_for_condition(&cluster.admin, &namespace, "github", ConditionReason::StdioTransportCapAt1).await?;
 
-    migrate_storage_to_v1beta1(cluster, &newest).await?;
+    migrate_storage(cluster, &newest).await?;
     cluster.install_crds(&newest.without_v1alpha1()).await?;
     let one = json!({"spec": {"replicas": 1}});
     cluster.admin.merge("mcpservers", &namespace, "github", &one).await?.success()?;
@@ -120,8 +120,8 @@ async fn continues_through_upgrade_to_v1beta1(cluster: &mut TestCluster) -> Resu
     expect_replicas(&cluster.admin, "deployments", &namespace, "github", 1).await
 }
 
-/// Has every `MCPServer` stored at `v1beta1`, so that the older version can be removed.
-async fn migrate_storage_to_v1beta1(cluster: &TestCluster, crds: &ToolHiveCrds) -> Result<()> {
+/// Has every `MCPServer` stored at the version that these definitions store, so that older versions can be removed.
+async fn migrate_storage(cluster: &TestCluster, crds: &ToolHiveCrds) -> Result<()> {
     let path = "/apis/toolhive.stacklok.dev/v1beta1/mcpservers";
     let servers = cluster.admin.get_path(path).await?.success()?.body;
     for server in servers["items"].as_array().context("the list of MCPServers has no items")? {
@@ -130,7 +130,9 @@ async fn migrate_storage_to_v1beta1(cluster: &TestCluster, crds: &ToolHiveCrds) 
         cluster.admin.merge("mcpservers", &namespace, &name, &change).await?.success()?;
     }
     for definition in crds.definitions() {
-        let stored = json!({"status": {"storedVersions": ["v1beta1"]}});
+        let mut versions = definition["spec"]["versions"].as_array().into_iter().flatten();
+        let storage = versions.find(|version| version["storage"] == true).context("no version is stored")?;
+        let stored = json!({"status": {"storedVersions": [storage["name"]]}});
         let path = format!("{}/status", crd_path(definition));
         cluster.admin.merge_path(&path, &stored).await?.success()?;
     }
