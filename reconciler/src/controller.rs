@@ -1,5 +1,6 @@
 //! The controller: watches feed a queue of servers, and the queue feeds the reconciler.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::mem;
@@ -23,6 +24,7 @@ use crate::error::{ReconcileError, with_causes};
 use crate::plan::live_warning;
 use crate::reconcile::Reconciler;
 use crate::server::Server;
+use crate::uid::Uid;
 use crate::workload::{WorkloadObject, selector};
 
 /// How long a server must stay unchanged before it is reconciled: long enough for the operator to write its own conditions
@@ -95,7 +97,7 @@ pub async fn run(
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
         loop {
             ticks.tick().await;
-            reconciler.prune();
+            prune(&reconciler, &store);
             set_gauges(&reconciler, &store);
         }
     };
@@ -213,6 +215,11 @@ fn watch_workloads(
 
 fn watch_config() -> watcher::Config {
     watcher::Config::default().page_size(PAGE_SIZE).timeout(WATCH_SECONDS)
+}
+
+fn prune(reconciler: &Reconciler, store: &Store<Server>) {
+    let existing: HashSet<Uid> = store.state().iter().map(|server| server.uid).collect();
+    reconciler.prune(|server| existing.contains(&server));
 }
 
 fn set_gauges(reconciler: &Reconciler, store: &Store<Server>) {

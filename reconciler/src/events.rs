@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use mcp_scaling_rules::{ConditionStatus, Scaling, Transport, exceeds_stdio_cap};
+use mcp_scaling_rules::{ConditionStatus, Scaling, Transport, Workload, exceeds_stdio_cap};
 
 use crate::backoff::Target;
 use crate::client::FIELD_MANAGER;
@@ -98,6 +98,19 @@ pub(crate) fn replicas_corrected(change: &ScaleChange, scaling: &Scaling) -> Eve
         reason: "ReplicasCorrected",
         action: "Scale",
         note: format!("replicas of the {} set from {from} to {to}: {cause}", workload.kind()),
+    }
+}
+
+/// The event for a StatefulSet that was recreated with 1 replica, which lost the count of the one before.
+pub(crate) fn count_lost(replicas: u32) -> EventContent {
+    EventContent {
+        is_warning: true,
+        reason: "ReplicasLost",
+        action: "Recreate",
+        note: format!(
+            "the StatefulSet was recreated with 1 replica; the one before had {replicas}, and {} declares no count",
+            Workload::StatefulSet.declared_in()
+        ),
     }
 }
 

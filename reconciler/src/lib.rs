@@ -8,12 +8,14 @@
 //! | [`error`] | the errors of the library |
 //! | [`client`] | the client of the API server and its timeouts |
 //! | `field` | reading a field that may be malformed |
+//! | `uid` | the identity of an object |
 //! | `server`, `workload` | the slim types that an `MCPServer`, a Deployment and a StatefulSet are read into |
 //! | `live_replicas` | the replicas that the workloads of each server are set to |
 //! | `plan` | the changes that one server needs, by the rules of `mcp-scaling-rules`; pure |
 //! | `scale`, `status` | the writes: the scale of a workload, the conditions of a server |
 //! | `backoff` | how long to back off from a target that another writer keeps reverting; pure |
 //! | `pending_resets` | when to give back a count that an operator reset; pure |
+//! | `recreated` | which StatefulSets lost their count when they were recreated; pure |
 //! | [`stabilization`] | how long a `LiveReplicasWarning` is kept after its cause is gone; pure |
 //! | `retries` | how long to wait after a failure; pure |
 //! | `events` | the events that tell of the writes |
@@ -40,9 +42,11 @@ pub mod metrics;
 mod pending_resets;
 mod plan;
 pub mod reconcile;
+mod recreated;
 mod retries;
 mod scale;
 mod server;
 pub mod stabilization;
 mod status;
+mod uid;
 mod workload;

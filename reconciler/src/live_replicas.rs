@@ -8,6 +8,7 @@ use kube::runtime::watcher::Event;
 use mcp_scaling_rules::Workload;
 
 use crate::server::key;
+use crate::uid::Uid;
 use crate::workload::WorkloadObject;
 
 /// The replicas that the workloads of one server are set to, `None` where there is no such workload.
@@ -17,6 +18,8 @@ pub(crate) struct LiveReplicas {
     pub(crate) deployment: Option<u32>,
     /// Of the StatefulSet: the backend.
     pub(crate) statefulset: Option<u32>,
+    /// The identity of the StatefulSet.
+    pub(crate) statefulset_uid: Uid,
     /// The count of the Deployment before a reset by ToolHive's operator that the policy let through.
     pub(crate) deployment_before_reset: Option<u32>,
 }
@@ -57,17 +60,24 @@ struct Counts {
 
 #[derive(Debug)]
 struct Count {
-    replicas: u32,
-    before_reset: Option<u32>,
+    workload: SeenWorkload,
     /// The listing that this count was last seen in or after.
     listing: u32,
+}
+
+/// The part of a workload that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct SeenWorkload {
+    uid: Uid,
+    replicas: u32,
+    before_reset: Option<u32>,
 }
 
 /// The namespace and name of a server.
 pub(crate) type ServerName = (Box<str>, Box<str>);
 
 impl LiveReplicasCache {
-    /// Applies an event of a watch and returns the servers whose count changed.
+    /// Applies an event of a watch and returns the servers whose count changed or whose workload is another object.
     pub(crate) fn apply(&self, workload: Workload, event: Event<WorkloadObject>) -> Vec<ServerName> {
         let mut counts = self.counts(workload);
         match event {
@@ -87,15 +97,13 @@ impl LiveReplicasCache {
     /// The live replicas of one server.
     pub(crate) fn get(&self, namespace: &str, name: &str) -> LiveReplicas {
         let key = key(namespace, name);
-        let count = |workload| {
-            let counts = self.counts(workload);
-            counts.counts.get(&key).map(|count| (count.replicas, count.before_reset))
-        };
-        let (deployment, statefulset) = (count(Workload::Deployment), count(Workload::StatefulSet));
+        let seen = |workload| self.counts(workload).counts.get(&key).map(|count| count.workload);
+        let (deployment, statefulset) = (seen(Workload::Deployment), seen(Workload::StatefulSet));
         LiveReplicas {
-            deployment: deployment.map(|(replicas, _)| replicas),
-            statefulset: statefulset.map(|(replicas, _)| replicas),
-            deployment_before_reset: deployment.and_then(|(_, before_reset)| before_reset),
+            deployment: deployment.map(|seen| seen.replicas),
+            statefulset: statefulset.map(|seen| seen.replicas),
+            statefulset_uid: statefulset.map(|seen| seen.uid).unwrap_or_default(),
+            deployment_before_reset: deployment.and_then(|seen| seen.before_reset),
         }
     }
 
@@ -119,11 +127,9 @@ impl Counts {
             return self.remove(object);
         };
         let (namespace, name) = server_name(object);
-        let before_reset = object.replicas_before_reset;
-        let count = Count { replicas, before_reset, listing: self.listing };
-        let previous = self.counts.insert(key(&namespace, &name), count);
-        let is_changed = previous.is_none_or(|it| (it.replicas, it.before_reset) != (replicas, before_reset));
-        is_changed.then_some((namespace, name))
+        let workload = SeenWorkload { uid: object.uid, replicas, before_reset: object.replicas_before_reset };
+        let previous = self.counts.insert(key(&namespace, &name), Count { workload, listing: self.listing });
+        previous.is_none_or(|previous| previous.workload != workload).then_some((namespace, name))
     }
 
     fn remove(&mut self, object: &WorkloadObject) -> Option<ServerName> {
@@ -155,6 +161,7 @@ mod tests {
     use serde_json::json;
 
     use super::{LiveReplicas, LiveReplicasCache};
+    use crate::uid::Uid;
     use crate::workload::WorkloadObject;
 
     fn workload(name: &str, replicas: u32) -> WorkloadObject {
@@ -175,6 +182,8 @@ mod tests {
         assert!(changed(&cache, Event::Apply(workload("a", 1))).is_empty(), "a status update, or a duplicate");
         assert_eq!(changed(&cache, Event::Apply(workload("a", 2))), ["a"]);
         assert_eq!(cache.get("default", "a"), LiveReplicas { deployment: Some(2), ..LiveReplicas::default() });
+        let recreated = WorkloadObject { uid: Uid::of(Some("another")), ..workload("a", 2) };
+        assert_eq!(changed(&cache, Event::Apply(recreated)), ["a"], "another object with the same count");
         assert_eq!(changed(&cache, Event::Delete(workload("a", 2))), ["a"]);
         assert!(changed(&cache, Event::Delete(workload("a", 2))).is_empty());
         assert_eq!(cache.get("default", "a"), LiveReplicas::default());

@@ -183,8 +183,7 @@ mod tests {
             (Sse, Some(2), 1, Some(3), Some(2)),
             (Stdio, None, 1, Some(3), None),
         ] {
-            let live =
-                LiveReplicas { deployment: Some(live), statefulset: Some(1), deployment_before_reset: before_reset };
+            let live = LiveReplicas { deployment_before_reset: before_reset, ..self::live(live, 1) };
             let planned = plan(&server(transport, declared, None, REDIS), live);
             assert_eq!(
                 (planned.deployment, planned.statefulset),

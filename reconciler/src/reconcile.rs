@@ -18,11 +18,13 @@ use crate::live_replicas::{LiveReplicas, LiveReplicasCache};
 use crate::metrics::Metrics;
 use crate::pending_resets::PendingResets;
 use crate::plan::{Plan, live_warning, plan};
+use crate::recreated::StatefulSetCounts;
 use crate::retries::Retries;
 use crate::scale::{read_change, write_change};
 use crate::server::{FreshServer, Server};
 use crate::stabilization::StabilizationWindows;
 use crate::status::write_conditions;
+use crate::uid::Uid;
 
 /// Settings of the reconciler.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +50,7 @@ pub struct Reconciler {
     stabilization: Mutex<StabilizationWindows>,
     pending_resets: Mutex<PendingResets>,
     retries: Mutex<Retries>,
+    statefulset_counts: Mutex<StatefulSetCounts>,
 }
 
 /// The result of the writes of one reconcile.
@@ -81,6 +84,7 @@ impl Reconciler {
             stabilization: Mutex::default(),
             pending_resets: Mutex::default(),
             retries: Mutex::default(),
+            statefulset_counts: Mutex::default(),
         }
     }
 
@@ -103,13 +107,14 @@ impl Reconciler {
         Action::requeue(delay.max(error.retry_after().unwrap_or_default()))
     }
 
-    /// Removes outdated entries from memory.
-    pub(crate) fn prune(&self) {
+    /// Removes outdated entries from memory, and those of servers that do not exist.
+    pub(crate) fn prune(&self, exists: impl Fn(Uid) -> bool) {
         let now = Instant::now();
         lock(&self.backoff).prune(now);
         lock(&self.stabilization).prune(now);
         lock(&self.pending_resets).prune(now);
         lock(&self.retries).prune(now);
+        lock(&self.statefulset_counts).retain(exists);
     }
 
     async fn plan_and_write(&self, cached: &Server) -> Result<Action, ReconcileError> {
@@ -117,8 +122,14 @@ impl Reconciler {
             return Ok(Action::await_change());
         }
         match self.plan(cached) {
-            Ok((_, plan)) if plan.is_empty() => return Ok(self.next_reconcile(cached)),
-            Ok(_) => {}
+            Ok((scaling, plan)) => {
+                let live = self.live_replicas(cached);
+                let mut counts = lock(&self.statefulset_counts);
+                if plan.is_empty() && counts.lost(cached.uid, &scaling, live).is_none() {
+                    counts.record(cached.uid, &scaling, live);
+                    return Ok(self.next_reconcile(cached));
+                }
+            }
             Err(error) => {
                 warn!(namespace = cached.namespace(), name = cached.name(), "the MCPServer is not reconciled: {error}");
                 return Ok(Action::await_change());
@@ -127,7 +138,11 @@ impl Reconciler {
         // The cache may be behind, so only a plan on the object as it is now is written.
         let Some(fresh) = self.read(cached).await? else { return Ok(Action::await_change()) };
         let Ok((scaling, plan)) = self.plan(&fresh.server) else { return Ok(Action::await_change()) };
-        if fresh.server.is_being_deleted || plan.is_empty() {
+        if fresh.server.is_being_deleted {
+            return Ok(Action::await_change());
+        }
+        self.report_lost_count(&fresh, &scaling).await;
+        if plan.is_empty() {
             return Ok(self.next_reconcile(&fresh.server));
         }
         match self.write(&fresh, &scaling, &plan).await {
@@ -185,10 +200,6 @@ impl Reconciler {
     async fn write(&self, fresh: &FreshServer, scaling: &Scaling, plan: &Plan) -> Outcome {
         let mut outcome = Outcome::default();
         let server = &fresh.server;
-        let mut regarding = server.object_ref(&self.resource);
-        regarding.uid = Some(fresh.uid.clone());
-        regarding.resource_version = None;
-
         for workload in Workload::ALL {
             if plan.replicas(workload).is_some() && outcome.is_due(self.backoff_delay(server, workload.into())) {
                 outcome.add(self.correct_replicas(server, scaling, workload).await);
@@ -198,14 +209,41 @@ impl Reconciler {
             outcome.add(self.correct_conditions(fresh, &plan.conditions).await);
         }
         for event in std::mem::take(&mut outcome.events) {
-            // A lost event needs no retry: the status and the log have the same information.
-            if let Err(error) = events::publish(&self.client, &regarding, &self.instance, event).await {
-                self.metrics.event_failures.inc();
-                let error = with_causes(&error);
-                warn!(namespace = server.namespace(), name = server.name(), "cannot publish an event: {error}");
-            }
+            self.publish(fresh, event).await;
         }
         outcome
+    }
+
+    /// Reports a StatefulSet that lost its count when it was recreated, and records the present one.
+    async fn report_lost_count(&self, fresh: &FreshServer, scaling: &Scaling) {
+        let server = &fresh.server;
+        let live = self.live_replicas(server);
+        let lost = {
+            let mut counts = lock(&self.statefulset_counts);
+            let lost = counts.lost(server.uid, scaling, live);
+            counts.record(server.uid, scaling, live);
+            lost
+        };
+        let Some(replicas) = lost else { return };
+        let event = events::count_lost(replicas);
+        warn!(namespace = server.namespace(), name = server.name(), "{}", event.note);
+        if !self.options.dry_run {
+            self.publish(fresh, event).await;
+        }
+    }
+
+    /// Publishes an event on a server.
+    async fn publish(&self, fresh: &FreshServer, event: EventContent) {
+        let server = &fresh.server;
+        let mut regarding = server.object_ref(&self.resource);
+        regarding.uid = Some(fresh.uid.clone());
+        regarding.resource_version = None;
+        // A lost event needs no retry: the status or the log has the same information.
+        if let Err(error) = events::publish(&self.client, &regarding, &self.instance, event).await {
+            self.metrics.event_failures.inc();
+            let error = with_causes(&error);
+            warn!(namespace = server.namespace(), name = server.name(), "cannot publish an event: {error}");
+        }
     }
 
     /// Corrects the replicas of a workload, if they still need it, and returns the event for it.

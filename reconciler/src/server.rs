@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::field::{Lenient, lenient};
+use crate::uid::Uid;
 
 /// An `MCPServer`. Malformed fields do not fail its deserialization: a spec that ToolHive's CRD does not allow becomes an
 /// error of this one server.
@@ -22,6 +23,8 @@ use crate::field::{Lenient, lenient};
 pub(crate) struct Server {
     /// Of the metadata: name, namespace, generation, resource version.
     pub(crate) meta: ObjectMeta,
+    /// The identity of the object.
+    pub(crate) uid: Uid,
     /// Whether `metadata.deletionTimestamp` is set.
     pub(crate) is_being_deleted: bool,
     /// The fields of the spec about scaling, or its first invalid field.
@@ -216,13 +219,13 @@ impl<'de> Deserialize<'de> for FreshServer {
             conditions: Option<Vec<Box<RawValue>>>,
         }
 
-        let Object { mut metadata, spec, status } = Object::deserialize(deserializer)?;
+        let Object { metadata, spec, status } = Object::deserialize(deserializer)?;
         let list = status.and_then(|status| status.conditions).unwrap_or_default();
         let conditions: Vec<ListedCondition> = list.into_iter().map(ListedCondition::new).collect();
         let known = conditions.iter().filter_map(|condition| condition.known).collect();
         let resource_version = metadata.resource_version.clone();
         Ok(Self {
-            uid: metadata.uid.take().ok_or_else(|| D::Error::missing_field("metadata.uid"))?,
+            uid: metadata.uid.clone().ok_or_else(|| D::Error::missing_field("metadata.uid"))?,
             resource_version: resource_version.ok_or_else(|| D::Error::missing_field("metadata.resourceVersion"))?,
             server: Server::new(metadata, spec, known),
             conditions,
@@ -240,6 +243,7 @@ impl Server {
                 resource_version: metadata.resource_version,
                 ..ObjectMeta::default()
             },
+            uid: Uid::of(metadata.uid.as_deref()),
             is_being_deleted: metadata.deletion_timestamp.is_some(),
             scaling: read_scaling(spec),
             conditions,

@@ -11,12 +11,15 @@ use mcp_scaling_rules::{Field, Owner, RolledOut, ServerKind, Workload, labels};
 use serde::{Deserialize, Deserializer};
 
 use crate::field::lenient;
+use crate::uid::Uid;
 
 /// A Deployment or StatefulSet.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WorkloadObject {
     /// Of the metadata: name, namespace, resource version.
     pub(crate) meta: ObjectMeta,
+    /// The identity of the object.
+    pub(crate) uid: Uid,
     /// Whether its owner is the `MCPServer` of the same name: ToolHive gives both workloads the server's name.
     pub(crate) is_owned_by_server: bool,
     /// The count that a reset by ToolHive's operator took away, which the policy recorded and nobody has given back yet.
@@ -71,6 +74,7 @@ struct Object {
 struct Metadata {
     name: Option<String>,
     namespace: Option<String>,
+    uid: Option<String>,
     resource_version: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
@@ -103,9 +107,10 @@ impl<'de> Deserialize<'de> for WorkloadObject {
         let is_owned_by_server = is_owned_by_server(&metadata);
         let rolled_out = metadata.annotations.as_ref().and_then(|annotations| annotations.get(labels::ROLLED_OUT));
         let replicas_before_reset = rolled_out.and_then(|text| RolledOut::parse(text).replicas_before_reset);
-        let Metadata { name, namespace, resource_version, .. } = metadata;
+        let Metadata { name, namespace, uid, resource_version, .. } = metadata;
         Ok(Self {
             meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() },
+            uid: Uid::of(uid.as_deref()),
             is_owned_by_server,
             replicas_before_reset,
             replicas: replicas.optional().map_or(None, |count| Some(count.unwrap_or(1))),

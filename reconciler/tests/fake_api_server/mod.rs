@@ -135,7 +135,7 @@ impl ApiServer {
     pub(crate) fn create(&self, resource: &str, mut object: Value) {
         let name = object["metadata"]["name"].as_str().expect("has a name").to_owned();
         object["metadata"]["namespace"] = "default".into();
-        object["metadata"]["uid"] = format!("uid-of-{name}").into();
+        object["metadata"]["uid"] = format!("uid-{}-of-{name}", self.state().version).into();
         object["metadata"]["generation"] = 1.into();
         self.put(&key(resource, "default", &name), object);
     }

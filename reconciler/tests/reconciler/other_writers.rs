@@ -213,3 +213,76 @@ async fn gives_back_the_count_that_an_operator_reset_before_it_ended() {
                 not given it back";
     assert!(notes(&server).contains(&note.to_owned()), "{:?}", notes(&server));
 }
+
+/// The notes of the events about lost counts.
+fn lost_counts(server: &ApiServer) -> Vec<String> {
+    notes(server).into_iter().filter(|note| note.contains("ReplicasLost")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_the_count_that_a_recreated_statefulset_lost() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({"transport": "sse", "sessionStorage": {"provider": "redis"}})));
+    server.create("statefulsets", statefulset("a", 1));
+    let _running = start(&server).await;
+    sleep(A_WHILE).await;
+    // An autoscaler or a person.
+    server.change("statefulsets", "a", |object| object["spec"]["replicas"] = 3.into());
+    sleep(A_WHILE).await;
+    server.delete("statefulsets", "a");
+    sleep(WINDOW * 2).await;
+    assert_eq!(lost_counts(&server), [""; 0], "the proxy runner has not recreated it yet");
+    server.create("statefulsets", statefulset("a", 1));
+    sleep(A_WHILE).await;
+    let note = "Warning ReplicasLost: the StatefulSet was recreated with 1 replica; the one before had 3, and spec.backendReplicas \
+                declares no count";
+    assert_eq!(lost_counts(&server), [note]);
+    let events = server.all("events");
+    let event = events.iter().find(|event| event["reason"] == "ReplicasLost").expect("is published");
+    let of_server = server.get("mcpservers", "a").expect("exists")["metadata"]["uid"].clone();
+    assert_eq!((&event["regarding"]["kind"], &event["regarding"]["uid"]), (&json!("MCPServer"), &of_server));
+
+    server.delete("statefulsets", "a");
+    server.create("statefulsets", statefulset("a", 1));
+    sleep(A_WHILE).await;
+    assert_eq!(lost_counts(&server), [note], "nothing is lost the second time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_a_lost_count_although_the_deletion_was_missed() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({"transport": "sse", "sessionStorage": {"provider": "redis"}})));
+    server.create("statefulsets", statefulset("a", 3));
+    let _running = start(&server).await;
+    sleep(A_WHILE).await;
+    server.delete("statefulsets", "a");
+    server.create("statefulsets", statefulset("a", 1));
+    server.compact();
+    sleep(WINDOW).await;
+    assert_eq!(lost_counts(&server).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_no_lost_count_for_stdio_a_declared_count_or_a_recreated_server() {
+    let redis = json!({"provider": "redis"});
+    let undeclared = json!({"transport": "sse", "sessionStorage": redis});
+    for (case, spec, is_server_recreated) in [
+        ("stdio", json!({}), false),
+        ("declared", json!({"transport": "sse", "backendReplicas": 3, "sessionStorage": redis}), false),
+        ("the server is recreated", undeclared, true),
+    ] {
+        let server = ApiServer::new(ListType::Map);
+        server.create("mcpservers", mcpserver("a", spec.clone()));
+        server.create("statefulsets", statefulset("a", 3));
+        let _running = start(&server).await;
+        sleep(A_WHILE).await;
+        server.delete("statefulsets", "a");
+        if is_server_recreated {
+            server.delete("mcpservers", "a");
+            server.create("mcpservers", mcpserver("a", spec));
+        }
+        server.create("statefulsets", statefulset("a", 1));
+        sleep(A_WHILE).await;
+        assert_eq!(lost_counts(&server), [""; 0], "{case}");
+    }
+}

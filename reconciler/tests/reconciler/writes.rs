@@ -55,7 +55,7 @@ async fn reads_once_and_writes_once_where_conditions_are_missing() {
         ]
     );
     let event = &server.all("events")[0];
-    assert_eq!(event["regarding"]["uid"], "uid-of-github");
+    assert_eq!(event["regarding"]["uid"], before["metadata"]["uid"]);
     assert_eq!((&event["regarding"]["kind"], &event["regarding"]["name"]), (&json!("MCPServer"), &json!("github")));
 }
 
