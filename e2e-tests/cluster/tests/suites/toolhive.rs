@@ -13,9 +13,10 @@ use cluster_tests::accounts::{OPERATOR, RECONCILER};
 use cluster_tests::objects::autoscaler;
 use cluster_tests::requests::text;
 use cluster_tests::test_cluster::Setup;
-use cluster_tests::wait::{wait_for_replicas, wait_for_value};
+use cluster_tests::wait::{wait_for_condition, wait_for_replicas, wait_for_value, wait_until};
 use cluster_tests::{Ignored, TestCluster, ToolHiveRelease};
 use futures::future::LocalBoxFuture;
+use mcp_scaling_rules::ConditionReason;
 use serde_json::{Value, json};
 
 use crate::assertions::{expect_equal, expect_replicas};
@@ -103,7 +104,10 @@ fn tests_of(version: Version, release: &Arc<Requested>) -> Vec<Test> {
         ]);
     }
     if version >= FIRST_WITH_ADOPTION {
-        tests.extend(tests![leaves_the_adoption_of_statefulsets_alone]);
+        tests.extend(tests![
+            leaves_the_adoption_of_statefulsets_alone,
+            leaves_the_restart_of_proxies_alone_and_reports_the_lost_count,
+        ]);
     }
     let tests = tests.into_iter().map(|(name, run)| {
         let release = release.clone();
@@ -328,6 +332,58 @@ async fn leaves_the_adoption_of_statefulsets_alone(cluster: &mut TestCluster, re
     };
     wait_for_value("the owner of the StatefulSet", &"MCPServer".to_owned(), owner).await?;
     expect_replicas_since(cluster, "statefulsets", &namespace, "github", &since, 3).await
+}
+
+/// The operator restarts proxies whose StatefulSet is gone, so that they create it again. The new StatefulSet has 1 replica,
+/// and an event names the count of the one before.
+async fn leaves_the_restart_of_proxies_alone_and_reports_the_lost_count(
+    cluster: &mut TestCluster,
+    release: &ToolHiveRelease,
+) -> Result<()> {
+    cluster.start_reconciler().await?;
+    let namespace = create_namespace(cluster, release, "recreated").await?;
+    cluster.create_server_with_deployment(&namespace, "github", json!({"transport": "streamable-http"})).await?;
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    cluster.admin.scale("deployments", &namespace, "github", 3).await?.success()?;
+    cluster.admin.scale("statefulsets", &namespace, "github", 2).await?.success()?;
+    let without_redis = ConditionReason::LiveReplicasWithoutSessionStorage;
+    wait_for_condition(&cluster.admin, &namespace, "github", without_redis).await?;
+    // Without nodes nothing makes the pods of the proxy ready; the operator restarts no proxy that is not.
+    wait_for_value("spec.replicas of the proxy's pods", &3, || async {
+        Ok(proxy_pods(cluster, &namespace, "github").await?.len())
+    })
+    .await?;
+    for pod in proxy_pods(cluster, &namespace, "github").await? {
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/status");
+        let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        cluster.admin.merge_path(&path, &ready).await?.success()?;
+    }
+    let since = resource_version(cluster, "deployments", &namespace, "github").await?;
+    cluster.admin.delete("statefulsets", &namespace, "github").await?.success()?;
+    wait_until("the operator restarts the proxy", || async {
+        let deployment = cluster.admin.get("deployments", &namespace, "github").await?;
+        let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
+        Ok(annotations["mcpserver.toolhive.stacklok.dev/restarted-at"].is_string())
+    })
+    .await?;
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    wait_until("an event names the lost count", || async {
+        let events = cluster.admin.list("events", &namespace).await?;
+        Ok(events
+            .iter()
+            .any(|event| event["reason"] == "ReplicasLost" && text(&event["note"]).contains("the one before had 2")))
+    })
+    .await?;
+    expect_replicas_since(cluster, "deployments", &namespace, "github", &since, 3).await?;
+    expect_replicas(&cluster.admin, "statefulsets", &namespace, "github", 1).await
+}
+
+/// The names of the pods of a server's Deployment.
+async fn proxy_pods(cluster: &TestCluster, namespace: &str, server: &str) -> Result<Vec<String>> {
+    let selector = format!("app.kubernetes.io/instance={server},toolhive=true");
+    let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}");
+    let pods = cluster.admin.get_path(&path).await?.success()?.body;
+    Ok(pods["items"].as_array().into_iter().flatten().map(|pod| text(&pod["metadata"]["name"])).collect())
 }
 
 /// Where the operator has the conditions about counts, the reconciler leaves them to it.
