@@ -10,8 +10,8 @@ RECONCILER := $(TARGET_DIR)/mcpserver-scaling-reconciler
 EMPTY_GUEST := $(TARGET_DIR)/empty-guest.wasm
 FIXED_RESPONSE_GUEST := $(TARGET_DIR)/fixed-response-guest.wasm
 
-.PHONY: run test e2e-tests cluster-tests compatibility demo evaluate publish reproducible fmt lint bench bench-policy bench-reconciler fuzz \
-	clean
+.PHONY: run test e2e-tests cluster-tests compatibility demo evaluate publish reproducible fmt lint bench bench-policy \
+	bench-reconciler bench-admission fuzz clean
 
 # Evaluates REQUEST=file with SETTINGS=file and CLUSTER=file or folder; without REQUEST, the examples.
 REQUEST ?=
@@ -110,6 +110,13 @@ bench-reconciler:
 	scripts/reconciler $(RECONCILER)
 	cargo bench --quiet --locked --profile bench-host --package mcpserver-scaling-reconciler --bench memory -- \
 		$(abspath $(RECONCILER))
+
+# What a policy adds to the time of a write, on a real API server.
+bench-admission: policy.wasm
+	scripts/reconciler $(RECONCILER)
+	cargo build --quiet --locked --profile bench-host --package cluster-tests --bins
+	CONTROL_PLANE_ASSETS="$$(scripts/control-plane)" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" \
+		$(TARGET_DIR)/bench-host/bench-admission
 
 # Runs each fuzz target for FUZZ_SECONDS. Inputs that fail are written to fuzz/artifacts.
 FUZZ_SECONDS ?= 600
