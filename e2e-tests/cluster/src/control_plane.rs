@@ -113,7 +113,7 @@ impl ControlPlane {
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-signing-key-file={}", self.file("service-accounts.key")),
             format!("--service-account-key-file={}", self.file("service-accounts.pub")),
-            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+            "--service-cluster-ip-range=10.0.0.0/16".to_owned(),
             "--authorization-mode=RBAC".to_owned(),
             // It rejects pods as long as no controller manager has created their namespace's default service account.
             "--disable-admission-plugins=ServiceAccount".to_owned(),
