@@ -35,9 +35,8 @@ evaluate:
 policy.wasm: $(SOURCES) scripts/wasm
 	scripts/wasm module mcpserver-scaling-policy $@
 
-annotated-policy.wasm: policy.wasm metadata.yml usage.md
-	@command -v kwctl >/dev/null || { echo "this needs kwctl: https://docs.kubewarden.io" >&2; exit 1; }
-	kwctl annotate --metadata-path metadata.yml --usage-path usage.md --output-path $@ policy.wasm
+annotated-policy.wasm: policy.wasm metadata.yml usage.md scripts/annotate
+	scripts/annotate policy.wasm $@
 
 # Pushes the module to a registry: MODULE=registry/name:tag
 MODULE ?=
