@@ -10,7 +10,7 @@ RECONCILER := $(TARGET_DIR)/mcpserver-scaling-reconciler
 EMPTY_GUEST := $(TARGET_DIR)/empty-guest.wasm
 FIXED_RESPONSE_GUEST := $(TARGET_DIR)/fixed-response-guest.wasm
 
-.PHONY: run test e2e-tests cluster-tests compatibility demo evaluate publish reproducible fmt lint bench bench-policy \
+.PHONY: run test e2e-tests cluster-tests compatibility demo evaluate artifacthub-pkg.yml publish reproducible fmt lint bench bench-policy \
 	bench-reconciler bench-admission fuzz clean
 
 # Evaluates REQUEST=file with SETTINGS=file and CLUSTER=file or folder; without REQUEST, the examples.
@@ -37,6 +37,11 @@ policy.wasm: $(SOURCES) scripts/wasm
 
 annotated-policy.wasm: policy.wasm metadata.yml usage.md scripts/annotate
 	scripts/annotate policy.wasm $@
+
+# What Artifact Hub shows. DATE is the date of the release, by default today.
+DATE ?=
+artifacthub-pkg.yml:
+	scripts/artifacthub $(DATE) > $@.new && mv $@.new $@ || { rm -f $@.new; exit 1; }
 
 # Pushes the module to a registry: MODULE=registry/name:tag
 MODULE ?=

@@ -86,3 +86,8 @@ patch() { answer '.patch // "" | @base64d' | jq -c '.[]?'; }
 	[ "$status" != 0 ]
 	[[ "$stderr" == *'unknown setting "stdioReplica"'* ]]
 }
+
+@test "describes the policy for Artifact Hub as kwctl does" {
+	command -v kwctl >/dev/null || skip "kwctl is not installed"
+	diff artifacthub-pkg.yml <(scripts/artifacthub "$(sed -n 's/^createdAt: //p' artifacthub-pkg.yml)")
+}

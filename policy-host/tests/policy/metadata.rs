@@ -52,12 +52,16 @@ fn describes_the_module() {
     assert_eq!(metadata["annotations"]["io.kubewarden.policy.version"], env!("CARGO_PKG_VERSION"));
 }
 
+/// The API version and kind of each entry of a `contextAwareResources`. kwctl writes them in an order of its own.
+fn granted_lookups(resources: &Value) -> BTreeSet<(Option<&str>, Option<&str>)> {
+    let resources = resources.as_array().expect("is a list");
+    resources.iter().map(|resource| (resource["apiVersion"].as_str(), resource["kind"].as_str())).collect()
+}
+
 #[test]
 fn grants_lookups_of_every_kind_at_every_version() {
     let metadata = metadata();
-    let granted = metadata["contextAwareResources"].as_array().expect("is a list");
-    let granted: BTreeSet<_> =
-        granted.iter().map(|resource| (resource["apiVersion"].as_str(), resource["kind"].as_str())).collect();
+    let granted = granted_lookups(&metadata["contextAwareResources"]);
     let needed =
         API_VERSIONS.iter().flat_map(|version| ServerKind::ALL.map(|kind| (Some(*version), Some(kind.name()))));
     assert_eq!(granted, needed.collect());
@@ -169,7 +173,10 @@ fn repeats_the_metadata_for_artifact_hub() {
     };
     assert_eq!(inner("kubewarden/questions-ui"), yaml("questions-ui.yml"));
     assert_eq!(inner("kubewarden/rules"), metadata["rules"]);
-    assert_eq!(inner("kubewarden/contextAwareResources"), metadata["contextAwareResources"]);
+    assert_eq!(
+        granted_lookups(&inner("kubewarden/contextAwareResources")),
+        granted_lookups(&metadata["contextAwareResources"])
+    );
     assert_eq!(package["annotations"]["kubewarden/mutation"], "true");
     for (key, annotation) in [
         ("displayName", "io.artifacthub.displayName"),
@@ -183,7 +190,15 @@ fn repeats_the_metadata_for_artifact_hub() {
     let image =
         format!("{}:v{version}", metadata["annotations"]["io.kubewarden.policy.ociUrl"].as_str().expect("is text"));
     assert_eq!(package["containersImages"][0]["image"], image);
-    assert!(package["install"].as_str().expect("is text").contains(&image));
+    let install = package["install"].as_str().expect("is text");
+    assert!(install.contains(&image), "{install}");
+    // Readers of Artifact Hub have no clone of the repository.
+    assert!(!install.contains("deploy/"), "{install}");
+    let maintainer = &package["maintainers"][0];
+    let author = metadata["annotations"]["io.kubewarden.policy.author"].as_str().expect("is text");
+    let (name, email) = author.strip_suffix('>').and_then(|author| author.split_once(" <")).expect("is Name <mail>");
+    assert_eq!((&maintainer["name"], &maintainer["email"]), (&json!(name), &json!(email)));
+    assert_eq!(yaml("artifacthub-repo.yml")["owners"], package["maintainers"]);
     for path in ["mcpserver-scaling", "mcpserver-scaling-guard", "mcpserver-scaling-monitor"] {
         assert_eq!(manifest(path)["spec"]["module"], format!("registry://{image}"), "{path}");
     }
