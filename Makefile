@@ -10,8 +10,8 @@ RECONCILER := $(TARGET_DIR)/mcpserver-scaling-reconciler
 EMPTY_GUEST := $(TARGET_DIR)/empty-guest.wasm
 FIXED_RESPONSE_GUEST := $(TARGET_DIR)/fixed-response-guest.wasm
 
-.PHONY: run test e2e-tests cluster-tests compatibility demo evaluate artifacthub-pkg.yml publish reproducible fmt lint bench bench-policy \
-	bench-reconciler bench-admission fuzz clean
+.PHONY: run test e2e-tests cluster-tests compatibility demo evaluate artifacthub-pkg.yml publish release-dry-run reproducible fmt lint \
+	bench bench-policy bench-reconciler bench-admission fuzz clean
 
 # Evaluates REQUEST=file with SETTINGS=file and CLUSTER=file or folder; without REQUEST, the examples.
 REQUEST ?=
@@ -90,6 +90,21 @@ demo: policy.wasm
 		cargo build --quiet --locked --package cluster-tests --bins && \
 		CONTROL_PLANE_ASSETS="$$(CONTROL_PLANE=found scripts/control-plane)" POLICY_WASM="$(CURDIR)/policy.wasm" \
 			RECONCILER="$(abspath $(RECONCILER))" $(TARGET_DIR)/debug/demo; }
+
+# The steps of the release workflow that publish nothing, with digests of nothing in the chart, and checks of what they write to dist/.
+# Needs kwctl, and Helm or Go.
+ARCHITECTURE := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
+NO_DIGEST := sha256:0000000000000000000000000000000000000000000000000000000000000000
+release-dry-run:
+	@command -v jq >/dev/null || scripts/install jq
+	scripts/release files
+	scripts/release chart $(NO_DIGEST) $(NO_DIGEST)
+	scripts/release check $(NO_DIGEST) $(NO_DIGEST)
+	rm -rf dist/artifacthub && scripts/release artifacthub dist/artifacthub
+	scripts/reconciler dist/$(ARCHITECTURE)/mcpserver-scaling-reconciler
+	@if docker info >/dev/null 2>&1; then scripts/release image $(ARCHITECTURE) mcpserver-scaling-reconciler:dry-run; \
+		else echo "WARNING: no Docker here; the image of the reconciler is not built" >&2; fi
+	@echo "dist/ has the files of the release; nothing is published"
 
 # Builds the module twice in different folders and compares the files.
 reproducible:
