@@ -11,14 +11,16 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 
-{{/* name:tag, or name@digest */}}
+{{/* name:tag, or name@digest. Rancher's default registry takes the place of ghcr.io; a name in another registry was chosen by the user. */}}
 {{- define "scaling.reference" -}}
-{{- if .digest }}{{ .name }}@{{ .digest }}{{ else }}{{ .name }}:{{ .tag }}{{ end }}
+{{- $name := .name }}
+{{- with (((.root.Values.global).cattle).systemDefaultRegistry) }}{{ $name = regexReplaceAll "^ghcr\\.io/" $name (printf "%s/" .) }}{{ end -}}
+{{- if .digest }}{{ $name }}@{{ .digest }}{{ else }}{{ $name }}:{{ .tag }}{{ end }}
 {{- end }}
 
 {{/* The fields that policy, guard and monitor have in common. */}}
 {{- define "scaling.admission" -}}
-module: registry://{{ include "scaling.reference" (dict "name" .Values.policy.module "digest" .Values.policy.digest "tag" (.Values.policy.tag | default (printf "v%s" .Chart.AppVersion))) }}
+module: registry://{{ include "scaling.reference" (dict "root" . "name" .Values.policy.module "digest" .Values.policy.digest "tag" (.Values.policy.tag | default (printf "v%s" .Chart.AppVersion))) }}
 policyServer: {{ .Values.policy.policyServer }}
 rules:
   - apiGroups: [toolhive.stacklok.dev]

@@ -139,6 +139,27 @@ fn asks_for_every_setting_in_the_form() {
     assert!(questions.next().is_none());
 }
 
+/// The form has the defaults of the chart's values and of the settings, because Rancher passes all of the form to the chart.
+#[test]
+fn asks_with_the_defaults_of_the_chart_in_ranchers_form() {
+    let form = yaml("deploy/chart/questions.yaml");
+    let values = yaml("deploy/chart/values.yaml");
+    let questions = form["questions"].as_array().expect("is a list");
+    assert!(questions.len() > 10, "{}", questions.len());
+    for question in questions {
+        let variable = question["variable"].as_str().expect("is text");
+        if let Some(key) = variable.strip_prefix("policy.settings.") {
+            let settings = settings();
+            let setting = settings.iter().find(|setting| setting.key == key);
+            let Setting { values, .. } = setting.unwrap_or_else(|| panic!("no setting {key}"));
+            assert_eq!((&question["default"], &question["options"]), (&values[0], &json!(values)), "{key}");
+        } else {
+            let value = values.pointer(&format!("/{}", variable.replace('.', "/")));
+            assert_eq!(value, Some(&question["default"]), "{variable}");
+        }
+    }
+}
+
 /// The cells of each row of the table of settings, below the heading `## Settings`.
 fn settings_table(document: &str) -> Vec<Vec<&str>> {
     let section = document.split("\n## ").find(|section| section.starts_with("Settings\n"));

@@ -62,6 +62,7 @@ pub(crate) fn tests() -> Vec<Test> {
             accepts_plain_manifests,
             accepts_chart_and_rejects_wrong_values,
             renders_chart_like_plain_manifests,
+            follows_ranchers_registry_and_the_ports_of_the_api_server,
             admits_reconciler_pod_under_restricted_profile,
             accepts_cel_policy_of_documentation,
         ]
@@ -148,6 +149,29 @@ async fn renders_chart_like_plain_manifests(_: &mut TestCluster) -> Result<()> {
         }
     }
     ensure!(compared > 30, "expected more than 30 fields to compare, got {compared}");
+    Ok(())
+}
+
+async fn follows_ranchers_registry_and_the_ports_of_the_api_server(_: &mut TestCluster) -> Result<()> {
+    let registry = "global.cattle.systemDefaultRegistry=registry.example.com:5000";
+    let objects = render_chart(&[registry, "networkPolicy.apiServerPorts={443,16443}"])?;
+    let find = |kind: &str| objects.iter().find(|object| object["kind"] == kind).context(format!("no {kind}"));
+    let module = find("ClusterAdmissionPolicy")?["spec"]["module"].as_str().unwrap_or_default();
+    let image = find("Deployment")?["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+    ensure!(module.starts_with("registry://registry.example.com:5000/mcpserver-scaling-policy/"), "{module}");
+    ensure!(image.starts_with("registry.example.com:5000/mcpserver-scaling-policy/"), "{image}");
+    let ports = find("NetworkPolicy")?["spec"]["egress"][0]["ports"].as_array().cloned().unwrap_or_default();
+    let ports: Vec<&Value> = ports.iter().map(|port| &port["port"]).collect();
+    expect_equal(
+        "ports of the API server and of DNS",
+        ports,
+        vec![&json!(443), &json!(16443), &json!(53), &json!(53)],
+    )?;
+    // A name in another registry was chosen by the user.
+    let objects = render_chart(&[registry, "reconciler.image=quay.io/mirror/reconciler"])?;
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").context("no Deployment")?;
+    let image = deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+    ensure!(image.starts_with("quay.io/mirror/reconciler:"), "{image}");
     Ok(())
 }
 
