@@ -7,6 +7,8 @@ use std::time::Duration;
 use mcp_scaling_rules::Workload;
 use tokio::time::Instant;
 
+use crate::uid::Uid;
+
 /// Writes to one target that may follow each other without a delay. After them the delay doubles with each write.
 const WRITES_WITHOUT_DELAY: u32 = 3;
 const FIRST_DELAY: Duration = Duration::from_secs(15);
@@ -58,23 +60,23 @@ pub(crate) enum WriteKind {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Writes {
+pub(crate) struct Writes {
     generation: Option<i64>,
     count: u32,
     last: Instant,
 }
 
-/// The recent writes of each server, by the server's key.
+/// The recent writes of each server.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
-    servers: HashMap<Box<str>, [Option<Writes>; 3]>,
+    pub(crate) servers: HashMap<Uid, [Option<Writes>; 3]>,
 }
 
 impl Backoff {
     /// How long to wait before the next write. There is no delay for a spec of another `generation`: its change may have
     /// ended the conflict.
-    pub(crate) fn delay(&self, server: &str, target: Target, generation: Option<i64>, now: Instant) -> Duration {
-        let writes = self.servers.get(server).and_then(|targets| targets[target as usize]);
+    pub(crate) fn delay(&self, server: Uid, target: Target, generation: Option<i64>, now: Instant) -> Duration {
+        let writes = self.servers.get(&server).and_then(|targets| targets[target as usize]);
         match writes.filter(|writes| writes.generation == generation) {
             Some(writes) => (writes.last + delay_after(writes.count)).saturating_duration_since(now),
             None => Duration::ZERO,
@@ -84,12 +86,12 @@ impl Backoff {
     /// Records a write.
     pub(crate) fn record_write(
         &mut self,
-        server: &str,
+        server: Uid,
         target: Target,
         generation: Option<i64>,
         now: Instant,
     ) -> WriteKind {
-        let writes = &mut self.servers.entry(server.into()).or_default()[target as usize];
+        let writes = &mut self.servers.entry(server).or_default()[target as usize];
         let recent = writes.filter(|writes| writes.generation == generation && !writes.is_outdated(now));
         let count = recent.map_or(0, |writes| writes.count) + 1;
         *writes = Some(Writes { generation, count, last: now });
@@ -134,35 +136,38 @@ mod tests {
     use tokio::time::Instant;
 
     use super::{Backoff, RESET_AFTER, Target, WriteKind};
+    use crate::uid::Uid;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn backs_off_from_a_writer_that_keeps_reverting() {
         let mut backoff = Backoff::default();
+        let [a, b] = ["a", "b"].map(|uid| Uid::of(Some(uid)));
         let mut now = Instant::now();
         let mut kinds = Vec::new();
         let mut delays = Vec::new();
         for _ in 0..12 {
-            let delay = backoff.delay("a", Target::Deployment, Some(1), now);
+            let delay = backoff.delay(a, Target::Deployment, Some(1), now);
             now += delay + SECOND;
             delays.push(delay.as_secs().next_multiple_of(15));
-            kinds.push(backoff.record_write("a", Target::Deployment, Some(1), now));
+            kinds.push(backoff.record_write(a, Target::Deployment, Some(1), now));
         }
         assert_eq!(delays, [0, 0, 0, 15, 30, 60, 120, 240, 480, 960, 1800, 1800]);
         assert_eq!(kinds[..3], [WriteKind::First, WriteKind::Repeated, WriteKind::BackoffBegins]);
         assert!(kinds[3..].iter().all(|kind| *kind == WriteKind::Repeated), "reported once");
-        assert_eq!(backoff.delay("a", Target::StatefulSet, Some(1), now), Duration::ZERO, "another target");
-        assert_eq!(backoff.delay("b", Target::Deployment, Some(1), now), Duration::ZERO, "another server");
-        assert_eq!(backoff.delay("a", Target::Deployment, Some(2), now), Duration::ZERO, "the spec changed");
-        assert_eq!(backoff.record_write("a", Target::Deployment, Some(2), now), WriteKind::First);
+        assert_eq!(backoff.delay(a, Target::StatefulSet, Some(1), now), Duration::ZERO, "another target");
+        assert_eq!(backoff.delay(b, Target::Deployment, Some(1), now), Duration::ZERO, "another server");
+        assert_eq!(backoff.delay(a, Target::Deployment, Some(2), now), Duration::ZERO, "the spec changed");
+        assert_eq!(backoff.record_write(a, Target::Deployment, Some(2), now), WriteKind::First);
     }
 
     #[test]
     fn forgets_writes_that_lasted() {
         let mut backoff = Backoff::default();
+        let a = Uid::of(Some("a"));
         let now = Instant::now();
-        let mut write = |now| backoff.record_write("a", Target::Conditions, None, now);
+        let mut write = |now| backoff.record_write(a, Target::Conditions, None, now);
         assert_eq!(write(now), WriteKind::First);
         assert_eq!(write(now + RESET_AFTER - SECOND), WriteKind::Repeated);
         assert_eq!(write(now + RESET_AFTER * 2), WriteKind::First);

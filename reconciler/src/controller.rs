@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, Stream, StreamExt};
+use kube::api::ApiResource;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Config, applier};
 use kube::runtime::reflector::ObjectRef;
@@ -16,6 +17,7 @@ use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::watcher::{self, Event, watcher};
 use mcp_scaling_rules::{ConditionReason, ConditionStatus, ConditionType, ServerKind, Workload, spec_conditions};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::client::WATCH_SECONDS;
@@ -68,7 +70,7 @@ pub async fn run(
 
     let [deployments, statefulsets] =
         Workload::ALL.map(|workload| watch_workloads(&reconciler, workload, namespace, workloads_listed.clone()));
-    let servers = watch_servers(&reconciler, namespace, writer, is_synced.clone(), watch_failed.clone());
+    let servers = watch_servers(reconciler.clone(), namespace, writer, is_synced.clone(), watch_failed.clone());
     let servers = after_workloads_are_listed(workloads_listed, servers);
     let queue =
         stream::select_all([servers, deployments, statefulsets]).map(Ok::<_, Infallible>).take_until(stop.clone());
@@ -134,50 +136,72 @@ fn after_workloads_are_listed(
     stream::once(async move { workloads_listed.notified().await }).filter_map(|()| ready(None)).chain(servers).boxed()
 }
 
-/// Watches servers. The stream has those whose slim type changed.
+/// Watches servers. The stream has those whose slim type changed, and those that were deleted.
 fn watch_servers(
-    reconciler: &Reconciler,
+    reconciler: Arc<Reconciler>,
     namespace: Option<&str>,
     mut writer: Writer<Server>,
     is_synced: watch::Sender<bool>,
     watch_failed: Arc<Notify>,
 ) -> impl Stream<Item = ObjectRef<Server>> + Send + use<> {
     let resource = reconciler.resource.clone();
-    let metrics = reconciler.metrics.clone();
     let store = writer.as_reader();
-    let mut listed = Vec::new();
+    let mut changes = Changes::default();
     let events = watcher(api::<Server>(&reconciler.client, namespace, &resource), watch_config()).default_backoff();
     events.flat_map(move |event| {
-        let mut changed = Vec::new();
-        match event {
+        let changed = match event {
             Ok(event) => {
                 let event = event.modify(|server| server.meta.resource_version = None);
-                if let Event::Apply(server) | Event::InitApply(server) = &event {
-                    let reference = ObjectRef::from_obj_with(server, resource.clone());
-                    if store.get(&reference).is_none_or(|known| *known != *server) {
-                        listed.push(reference);
-                    }
+                if let Event::Delete(server) = &event {
+                    reconciler.memory().forget(server.uid);
                 }
+                let changed = changes.apply(&event, &store, &resource);
                 writer.apply_watcher_event(&event);
-                // Listed objects are in the store only once the listing is complete.
-                match event {
-                    Event::Init | Event::InitApply(_) => {}
-                    Event::InitDone => {
-                        is_synced.send_replace(true);
-                        changed = mem::take(&mut listed);
-                    }
-                    Event::Apply(_) | Event::Delete(_) => changed = mem::take(&mut listed),
+                if matches!(event, Event::InitDone) {
+                    is_synced.send_replace(true);
                 }
+                changed
             }
             Err(error) => {
                 watch_failed.notify_one();
                 let kind = ServerKind::McpServer.name();
-                metrics.count_watch_failure(kind);
+                reconciler.metrics.count_watch_failure(kind);
                 warn!("cannot watch {kind}s: {}", with_causes(&error));
+                Vec::new()
             }
-        }
+        };
         stream::iter(changed)
     })
+}
+
+/// The servers to reconcile after an event. Those of a listing are kept until it is complete: only then are they in the store.
+#[derive(Debug, Default)]
+struct Changes {
+    listed: Vec<ObjectRef<Server>>,
+}
+
+impl Changes {
+    /// The servers to reconcile after an event that is not yet in the store.
+    fn apply(
+        &mut self,
+        event: &Event<Server>,
+        store: &Store<Server>,
+        resource: &Arc<ApiResource>,
+    ) -> Vec<ObjectRef<Server>> {
+        let reference = |server: &Server| ObjectRef::from_obj_with(server, resource.clone());
+        let is_changed = |server: &Server| store.get(&reference(server)).is_none_or(|known| *known != *server);
+        match event {
+            // A listing that failed begins again.
+            Event::Init => self.listed.clear(),
+            Event::InitApply(server) if is_changed(server) => self.listed.push(reference(server)),
+            Event::InitDone => return mem::take(&mut self.listed),
+            Event::Apply(server) if is_changed(server) => return vec![reference(server)],
+            // The queue then finds that the server does not exist, and drops a reconcile that was scheduled for later.
+            Event::Delete(server) => return vec![reference(server)],
+            Event::InitApply(_) | Event::Apply(_) => {}
+        }
+        Vec::new()
+    }
 }
 
 /// Watches Deployments or StatefulSets. The stream has the servers whose count changed.
@@ -219,7 +243,7 @@ fn watch_config() -> watcher::Config {
 
 fn prune(reconciler: &Reconciler, store: &Store<Server>) {
     let existing: HashSet<Uid> = store.state().iter().map(|server| server.uid).collect();
-    reconciler.prune(|server| existing.contains(&server));
+    reconciler.memory().prune(|server| existing.contains(&server), Instant::now());
 }
 
 fn set_gauges(reconciler: &Reconciler, store: &Store<Server>) {
@@ -245,5 +269,74 @@ fn set_gauges(reconciler: &Reconciler, store: &Store<Server>) {
     metrics.unreadable_servers.set(unreadable);
     for (condition, count) in warned {
         metrics.set_warned(condition, count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kube::api::ApiResource;
+    use kube::core::GroupVersionKind;
+    use kube::runtime::reflector::store::Writer;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    use super::Changes;
+    use crate::server::Server;
+
+    fn server(name: &str, replicas: u32) -> Server {
+        let metadata = json!({"namespace": "default", "name": name, "uid": name});
+        serde_json::from_value(json!({"metadata": metadata, "spec": {"replicas": replicas}})).expect("is read")
+    }
+
+    /// The names of the servers to reconcile after each of these events.
+    fn reconciled(events: Vec<Event<Server>>) -> Vec<Vec<String>> {
+        let kind = GroupVersionKind::gvk("toolhive.stacklok.dev", "v1beta1", "MCPServer");
+        let resource = Arc::new(ApiResource::from_gvk(&kind));
+        let mut writer = Writer::new(resource.clone());
+        let store = writer.as_reader();
+        let mut changes = Changes::default();
+        let names = |event: Event<Server>| {
+            let changed = changes.apply(&event, &store, &resource);
+            writer.apply_watcher_event(&event);
+            changed.into_iter().map(|reference| reference.name).collect()
+        };
+        events.into_iter().map(names).collect()
+    }
+
+    #[test]
+    fn reconciles_listed_servers_once_the_listing_is_complete() {
+        let none: Vec<String> = Vec::new();
+        let list = |name| vec![Event::Init, Event::InitApply(server(name, 1)), Event::InitDone];
+        assert_eq!(reconciled(list("a")), [none.clone(), none.clone(), vec!["a".to_owned()]]);
+        let twice = reconciled([list("a"), list("a")].concat());
+        assert_eq!(twice[3..], [none.clone(), none.clone(), none], "nothing has changed since the first listing");
+    }
+
+    #[test]
+    fn drops_the_servers_of_a_listing_that_failed() {
+        let events = vec![
+            Event::Init,
+            Event::InitApply(server("deleted-before-the-second-listing", 1)),
+            Event::Init,
+            Event::InitApply(server("a", 1)),
+            Event::InitDone,
+        ];
+        assert_eq!(reconciled(events).last(), Some(&vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn reconciles_servers_that_changed_or_were_deleted() {
+        let events = vec![
+            Event::Init,
+            Event::InitDone,
+            Event::Apply(server("a", 1)),
+            Event::Apply(server("a", 1)),
+            Event::Apply(server("a", 2)),
+            Event::Delete(server("a", 2)),
+        ];
+        let counts: Vec<usize> = reconciled(events).iter().map(Vec::len).collect();
+        assert_eq!(counts, [0, 0, 1, 0, 1, 1]);
     }
 }

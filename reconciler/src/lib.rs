@@ -18,6 +18,7 @@
 //! | `recreated` | which StatefulSets lost their count when they were recreated; pure |
 //! | [`stabilization`] | how long a `LiveReplicasWarning` is kept after its cause is gone; pure |
 //! | `retries` | how long to wait after a failure; pure |
+//! | `memory` | what is remembered of each server: all of the above; pure |
 //! | `events` | the events that tell of the writes |
 //! | [`metrics`], [`endpoints`] | metrics, and the HTTP endpoints for them and for probes |
 //! | [`reconcile`] | one reconcile of one server: plans, writes, reports |
@@ -38,6 +39,7 @@ mod events;
 mod field;
 pub mod leader_election;
 mod live_replicas;
+mod memory;
 pub mod metrics;
 mod pending_resets;
 mod plan;

@@ -7,7 +7,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::runtime::watcher::Event;
 use mcp_scaling_rules::Workload;
 
-use crate::server::key;
 use crate::uid::Uid;
 use crate::workload::WorkloadObject;
 
@@ -146,6 +145,11 @@ impl Counts {
         });
         names.collect()
     }
+}
+
+/// The key of a server in the map of counts: `<namespace>/<name>`.
+fn key(namespace: &str, name: &str) -> Box<str> {
+    format!("{namespace}/{name}").into()
 }
 
 /// The server that a workload of this name would belong to.

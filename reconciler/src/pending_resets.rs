@@ -7,36 +7,33 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::uid::Uid;
+
 /// How long the operator has for its next write.
 pub(crate) const OPERATOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The servers whose Deployment waits, by the server's key.
+/// The servers whose Deployment waits.
 #[derive(Debug, Default)]
 pub(crate) struct PendingResets {
-    since: HashMap<Box<str>, Instant>,
+    pub(crate) since: HashMap<Uid, Instant>,
 }
 
 impl PendingResets {
     /// Records whether a Deployment waits, and returns whether the operator's time is over.
-    pub(crate) fn observe(&mut self, server: &str, is_pending: bool, now: Instant) -> bool {
+    pub(crate) fn observe(&mut self, server: Uid, is_pending: bool, now: Instant) -> bool {
         if !is_pending {
-            self.since.remove(server);
+            self.since.remove(&server);
             return false;
         }
-        let since = *self.since.entry(server.into()).or_insert(now);
+        let since = *self.since.entry(server).or_insert(now);
         now >= since + OPERATOR_TIMEOUT
     }
 
     /// How long the operator still has; zero where nothing waits.
-    pub(crate) fn remaining(&self, server: &str, now: Instant) -> Duration {
+    pub(crate) fn remaining(&self, server: Uid, now: Instant) -> Duration {
         self.since
-            .get(server)
+            .get(&server)
             .map_or(Duration::ZERO, |since| (*since + OPERATOR_TIMEOUT).saturating_duration_since(now))
-    }
-
-    /// Removes servers that were not observed any more.
-    pub(crate) fn prune(&mut self, now: Instant) {
-        self.since.retain(|_, since| *since + OPERATOR_TIMEOUT * 60 > now);
     }
 }
 
@@ -45,26 +42,27 @@ mod tests {
     use tokio::time::Instant;
 
     use super::{Duration, OPERATOR_TIMEOUT, PendingResets};
+    use crate::uid::Uid;
 
     #[test]
     fn waits_for_the_operator_first() {
         let mut pending = PendingResets::default();
+        let a = Uid::of(Some("a"));
         let now = Instant::now();
-        assert!(!pending.observe("a", true, now));
-        assert_eq!(pending.remaining("a", now), OPERATOR_TIMEOUT);
-        assert!(!pending.observe("a", true, now + OPERATOR_TIMEOUT / 2));
-        assert!(pending.observe("a", true, now + OPERATOR_TIMEOUT));
-        assert_eq!(pending.remaining("b", now), Duration::ZERO);
+        assert!(!pending.observe(a, true, now));
+        assert_eq!(pending.remaining(a, now), OPERATOR_TIMEOUT);
+        assert!(!pending.observe(a, true, now + OPERATOR_TIMEOUT / 2));
+        assert!(pending.observe(a, true, now + OPERATOR_TIMEOUT));
+        assert_eq!(pending.remaining(Uid::of(Some("b")), now), Duration::ZERO);
     }
 
     #[test]
     fn begins_again_after_the_operators_write() {
         let mut pending = PendingResets::default();
+        let a = Uid::of(Some("a"));
         let now = Instant::now();
-        pending.observe("a", true, now);
-        assert!(!pending.observe("a", false, now + OPERATOR_TIMEOUT));
-        assert!(!pending.observe("a", true, now + OPERATOR_TIMEOUT));
-        pending.prune(now + OPERATOR_TIMEOUT * 61);
-        assert!(pending.since.is_empty());
+        pending.observe(a, true, now);
+        assert!(!pending.observe(a, false, now + OPERATOR_TIMEOUT));
+        assert!(!pending.observe(a, true, now + OPERATOR_TIMEOUT));
     }
 }

@@ -11,20 +11,16 @@ use mcp_scaling_rules::{Condition, ConditionStatus, ConditionType, InvalidField,
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::backoff::{Backoff, Target, WriteKind};
+use crate::backoff::{Target, WriteKind};
 use crate::error::{ReconcileError, with_causes};
 use crate::events::{self, EventContent};
 use crate::live_replicas::{LiveReplicas, LiveReplicasCache};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::pending_resets::PendingResets;
 use crate::plan::{Plan, live_warning, plan};
-use crate::recreated::StatefulSetCounts;
-use crate::retries::Retries;
 use crate::scale::{read_change, write_change};
 use crate::server::{FreshServer, Server};
-use crate::stabilization::StabilizationWindows;
 use crate::status::write_conditions;
-use crate::uid::Uid;
 
 /// Settings of the reconciler.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +42,7 @@ pub struct Reconciler {
     pub(crate) metrics: Arc<Metrics>,
     /// The reporting instance of events.
     instance: String,
-    backoff: Mutex<Backoff>,
-    stabilization: Mutex<StabilizationWindows>,
-    pending_resets: Mutex<PendingResets>,
-    retries: Mutex<Retries>,
-    statefulset_counts: Mutex<StatefulSetCounts>,
+    memory: Mutex<Memory>,
 }
 
 /// The result of the writes of one reconcile.
@@ -80,11 +72,7 @@ impl Reconciler {
             live_replicas: LiveReplicasCache::default(),
             metrics,
             instance,
-            backoff: Mutex::default(),
-            stabilization: Mutex::default(),
-            pending_resets: Mutex::default(),
-            retries: Mutex::default(),
-            statefulset_counts: Mutex::default(),
+            memory: Mutex::default(),
         }
     }
 
@@ -96,25 +84,20 @@ impl Reconciler {
         let result = self.plan_and_write(cached).await;
         self.metrics.count_reconcile(&result);
         if result.is_ok() {
-            lock(&self.retries).reset(&cached.key());
+            self.memory().retries.reset(cached.uid);
         }
         result
     }
 
     /// When to reconcile a server again after an error.
     pub(crate) fn retry(&self, server: &Server, error: &ReconcileError) -> Action {
-        let delay = lock(&self.retries).delay_after_failure(&server.key(), Instant::now());
+        let delay = self.memory().retries.delay_after_failure(server.uid);
         Action::requeue(delay.max(error.retry_after().unwrap_or_default()))
     }
 
-    /// Removes outdated entries from memory, and those of servers that do not exist.
-    pub(crate) fn prune(&self, exists: impl Fn(Uid) -> bool) {
-        let now = Instant::now();
-        lock(&self.backoff).prune(now);
-        lock(&self.stabilization).prune(now);
-        lock(&self.pending_resets).prune(now);
-        lock(&self.retries).prune(now);
-        lock(&self.statefulset_counts).retain(exists);
+    /// What is remembered of the servers.
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn plan_and_write(&self, cached: &Server) -> Result<Action, ReconcileError> {
@@ -123,10 +106,8 @@ impl Reconciler {
         }
         match self.plan(cached) {
             Ok((scaling, plan)) => {
-                let live = self.live_replicas(cached);
-                let mut counts = lock(&self.statefulset_counts);
-                if plan.is_empty() && counts.lost(cached.uid, &scaling, live).is_none() {
-                    counts.record(cached.uid, &scaling, live);
+                let is_count_lost = self.lost_count(cached, &scaling).is_some();
+                if plan.is_empty() && !is_count_lost {
                     return Ok(self.next_reconcile(cached));
                 }
             }
@@ -159,7 +140,7 @@ impl Reconciler {
         let live = self.live_replicas(server);
         let has_cause = live_warning(&scaling, default_storage, live).is_some();
         let keep_live_warning =
-            lock(&self.stabilization).observe(&server.key(), has_cause, has_live_warning(server), Instant::now());
+            self.memory().stabilization.observe(server.uid, has_cause, has_live_warning(server), Instant::now());
         Ok((scaling, plan(server, &scaling, default_storage, live, keep_live_warning)))
     }
 
@@ -167,16 +148,17 @@ impl Reconciler {
     fn live_replicas(&self, server: &Server) -> LiveReplicas {
         let live = self.live_replicas.get(server.namespace(), server.name());
         let is_pending = live.deployment_before_reset.is_some();
-        let is_overdue = lock(&self.pending_resets).observe(&server.key(), is_pending, Instant::now());
+        let is_overdue = self.memory().pending_resets.observe(server.uid, is_pending, Instant::now());
         LiveReplicas { deployment_before_reset: live.deployment_before_reset.filter(|_| is_overdue), ..live }
     }
 
     /// When to reconcile a server that needs nothing now: at the end of its stabilization window or of the operator's time
     /// after a reset, or when it changes.
     fn next_reconcile(&self, server: &Server) -> Action {
-        let (key, now) = (server.key(), Instant::now());
-        let window = lock(&self.stabilization).remaining(&key, now);
-        let reset = lock(&self.pending_resets).remaining(&key, now);
+        let now = Instant::now();
+        let memory = self.memory();
+        let window = memory.stabilization.remaining(server.uid, now);
+        let reset = memory.pending_resets.remaining(server.uid, now);
         match [window, reset].into_iter().filter(|remaining| *remaining > Duration::ZERO).min() {
             None => Action::await_change(),
             Some(remaining) => Action::requeue(remaining),
@@ -214,17 +196,23 @@ impl Reconciler {
         outcome
     }
 
-    /// Reports a StatefulSet that lost its count when it was recreated, and records the present one.
+    /// The count that a server's StatefulSet lost when it was recreated. Where it lost none, the present one is recorded.
+    fn lost_count(&self, server: &Server, scaling: &Scaling) -> Option<u32> {
+        let live = self.live_replicas(server);
+        let counts = &mut self.memory().statefulset_counts;
+        let lost = counts.lost(server.uid, scaling, live);
+        if lost.is_none() {
+            counts.record(server.uid, scaling, live);
+        }
+        lost
+    }
+
+    /// Reports a StatefulSet that lost its count when it was recreated, once.
     async fn report_lost_count(&self, fresh: &FreshServer, scaling: &Scaling) {
         let server = &fresh.server;
+        let Some(replicas) = self.lost_count(server, scaling) else { return };
         let live = self.live_replicas(server);
-        let lost = {
-            let mut counts = lock(&self.statefulset_counts);
-            let lost = counts.lost(server.uid, scaling, live);
-            counts.record(server.uid, scaling, live);
-            lost
-        };
-        let Some(replicas) = lost else { return };
+        self.memory().statefulset_counts.record(server.uid, scaling, live);
         let event = events::count_lost(replicas);
         warn!(namespace = server.namespace(), name = server.name(), "{}", event.note);
         if !self.options.dry_run {
@@ -299,11 +287,11 @@ impl Reconciler {
     }
 
     fn backoff_delay(&self, server: &Server, target: Target) -> Duration {
-        lock(&self.backoff).delay(&server.key(), target, server.meta.generation, Instant::now())
+        self.memory().backoff.delay(server.uid, target, server.meta.generation, Instant::now())
     }
 
     fn record_write(&self, server: &Server, target: Target) -> WriteKind {
-        let kind = lock(&self.backoff).record_write(&server.key(), target, server.meta.generation, Instant::now());
+        let kind = self.memory().backoff.record_write(server.uid, target, server.meta.generation, Instant::now());
         if kind == WriteKind::BackoffBegins {
             self.metrics.backoffs.inc();
             let (namespace, name) = (server.namespace(), server.name());
@@ -345,8 +333,4 @@ fn log_condition(server: &Server, condition: &Condition, message: &str) {
         reason = condition.reason.name(),
         "{message}"
     );
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,15 +13,15 @@ const DEFAULT_REPLICAS: u32 = 1;
 
 /// A StatefulSet as it was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
+pub(crate) struct Seen {
     uid: Uid,
     replicas: u32,
 }
 
-/// The StatefulSets with a count that would be lost, by the server's uid.
+/// The StatefulSets with a count that would be lost, by their server.
 #[derive(Debug, Default)]
 pub(crate) struct StatefulSetCounts {
-    servers: HashMap<Uid, Seen>,
+    pub(crate) servers: HashMap<Uid, Seen>,
 }
 
 impl StatefulSetCounts {
@@ -42,11 +42,6 @@ impl StatefulSetCounts {
             None if is_undeclared(scaling) => {}
             Some(_) | None => drop(self.servers.remove(&server)),
         }
-    }
-
-    /// Removes the servers that do not exist any more.
-    pub(crate) fn retain(&mut self, exists: impl Fn(Uid) -> bool) {
-        self.servers.retain(|server, _| exists(*server));
     }
 }
 
@@ -117,17 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn remembers_by_the_uid_of_the_server_and_only_while_it_exists() {
+    fn remembers_nothing_of_an_older_server_of_the_same_name() {
         let mut counts = StatefulSetCounts::default();
         let undeclared = scaling(Transport::Sse, None);
-        let servers = ["deleted", "kept"].map(|uid| Uid::of(Some(uid)));
-        for server in servers {
-            counts.record(server, &undeclared, statefulset("first", 3));
-        }
-        let recreated = Uid::of(Some("recreated"));
+        let [server, recreated] = ["server", "recreated"].map(|uid| Uid::of(Some(uid)));
+        counts.record(server, &undeclared, statefulset("first", 3));
         assert_eq!(counts.lost(recreated, &undeclared, statefulset("second", 1)), None);
-        counts.retain(|server| server == servers[1]);
-        assert_eq!(counts.servers.len(), 1);
-        assert_eq!(counts.lost(servers[1], &undeclared, statefulset("second", 1)), Some(3));
+        assert_eq!(counts.lost(server, &undeclared, statefulset("second", 1)), Some(3));
     }
 }

@@ -68,11 +68,6 @@ impl Server {
         self.meta.name.as_deref().unwrap_or_default()
     }
 
-    /// The [`key`] of this server.
-    pub(crate) fn key(&self) -> Box<str> {
-        key(self.namespace(), self.name())
-    }
-
     /// The first condition of a type, which is the one that clients find in a list that has the type twice.
     pub(crate) fn condition(&self, type_: ConditionType) -> Option<&StatusCondition> {
         self.conditions.iter().find(|condition| condition.type_ == type_)
@@ -82,11 +77,6 @@ impl Server {
     pub(crate) fn has_condition(&self, desired: &Condition) -> bool {
         self.condition(desired.type_).is_some_and(|condition| condition.matches(desired, self.meta.generation))
     }
-}
-
-/// The key of a server in maps: `<namespace>/<name>`.
-pub(crate) fn key(namespace: &str, name: &str) -> Box<str> {
-    format!("{namespace}/{name}").into()
 }
 
 impl Resource for Server {

@@ -286,3 +286,31 @@ async fn reports_no_lost_count_for_stdio_a_declared_count_or_a_recreated_server(
         assert_eq!(lost_counts(&server), [""; 0], "{case}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn treats_a_server_that_is_recreated_as_a_new_one() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({})));
+    server.create("deployments", deployment("a", 3));
+    let running = start(&server).await;
+    // An autoscaler from which the reconciler backs off.
+    for _ in 0..20 {
+        sleep(15 * SECOND).await;
+        server.change("deployments", "a", |object| object["spec"]["replicas"] = 3.into());
+    }
+    assert!(running.metrics.render().contains("mcpserver_scaling_yields_total 1"));
+    server.delete("deployments", "a");
+    server.delete("mcpservers", "a");
+    server.create("mcpservers", mcpserver("a", json!({})));
+    server.create("deployments", deployment("a", 3));
+    server.take_calls();
+    let before = notes(&server).len();
+    sleep(3 * SECOND).await;
+    assert_eq!(server.get("deployments", "a").expect("exists")["spec"]["replicas"], 1, "no delay is inherited");
+    let new: Vec<String> = notes(&server).split_off(before);
+    assert!(
+        new.iter().any(|note| note.starts_with("Normal ReplicasCorrected")),
+        "reported as the first write: {new:?}"
+    );
+    assert!(!new.iter().any(|note| note.contains("BackingOff")), "{new:?}");
+}

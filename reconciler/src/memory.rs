@@ -1,0 +1,122 @@
+//! What the reconciler remembers of each server, by the server's uid: a server that is deleted and created again under the same
+//! name starts with nothing. A restart loses all of it. Pure: the caller passes the time.
+
+use std::collections::HashMap;
+
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::pending_resets::PendingResets;
+use crate::recreated::StatefulSetCounts;
+use crate::retries::Retries;
+use crate::stabilization::StabilizationWindows;
+use crate::uid::Uid;
+
+/// What is remembered of all servers. A server of which nothing is remembered takes no space.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) backoff: Backoff,
+    pub(crate) stabilization: StabilizationWindows,
+    pub(crate) pending_resets: PendingResets,
+    pub(crate) retries: Retries,
+    pub(crate) statefulset_counts: StatefulSetCounts,
+}
+
+impl Memory {
+    /// Forgets a server that was deleted.
+    pub(crate) fn forget(&mut self, server: Uid) {
+        self.backoff.servers.remove(&server);
+        self.stabilization.servers.remove(&server);
+        self.pending_resets.since.remove(&server);
+        self.retries.servers.remove(&server);
+        self.statefulset_counts.servers.remove(&server);
+    }
+
+    /// Forgets what is outdated, and the servers that do not exist: their deletion was missed while a watch was interrupted, or a
+    /// reconcile was under way when they were deleted.
+    pub(crate) fn prune(&mut self, exists: impl Fn(Uid) -> bool, now: Instant) {
+        self.backoff.prune(now);
+        self.stabilization.prune(now);
+        keep(&mut self.backoff.servers, &exists);
+        keep(&mut self.stabilization.servers, &exists);
+        keep(&mut self.pending_resets.since, &exists);
+        keep(&mut self.retries.servers, &exists);
+        keep(&mut self.statefulset_counts.servers, &exists);
+    }
+}
+
+/// Keeps the servers that exist, and frees the space of the others where it is worth it.
+fn keep<T>(servers: &mut HashMap<Uid, T>, exists: impl Fn(Uid) -> bool) {
+    servers.retain(|server, _| exists(*server));
+    if servers.len() < servers.capacity() / 4 {
+        servers.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use mcp_scaling_rules::{Scaling, Transport};
+    use tokio::time::Instant;
+
+    use super::Memory;
+    use crate::backoff::Target;
+    use crate::live_replicas::LiveReplicas;
+    use crate::uid::Uid;
+
+    const SERVERS: usize = 100_000;
+
+    fn uid(index: usize) -> Uid {
+        Uid::of(Some(&format!("uid-{index}")))
+    }
+
+    /// Has everything remembered of a server.
+    fn remember(memory: &mut Memory, server: Uid, now: Instant) {
+        let scaling =
+            Scaling { transport: Transport::Sse, replicas: None, backend_replicas: None, session_storage: None };
+        let live = LiveReplicas { statefulset: Some(3), ..LiveReplicas::default() };
+        memory.backoff.record_write(server, Target::Conditions, Some(1), now);
+        memory.stabilization.observe(server, true, false, now);
+        memory.pending_resets.observe(server, true, now);
+        memory.retries.delay_after_failure(server);
+        memory.statefulset_counts.record(server, &scaling, live);
+    }
+
+    /// The number of servers that each part remembers, and the space that it holds.
+    fn sizes(memory: &Memory) -> [(usize, usize); 5] {
+        let Memory { backoff, stabilization, pending_resets, retries, statefulset_counts } = memory;
+        [
+            (backoff.servers.len(), backoff.servers.capacity()),
+            (stabilization.servers.len(), stabilization.servers.capacity()),
+            (pending_resets.since.len(), pending_resets.since.capacity()),
+            (retries.servers.len(), retries.servers.capacity()),
+            (statefulset_counts.servers.len(), statefulset_counts.servers.capacity()),
+        ]
+    }
+
+    #[test]
+    fn does_not_grow_with_servers_that_are_created_and_deleted() {
+        let mut memory = Memory::default();
+        let now = Instant::now();
+        for index in 0..SERVERS {
+            remember(&mut memory, uid(index), now);
+            memory.forget(uid(index));
+            assert!(sizes(&memory).iter().all(|(servers, _)| *servers == 0), "{:?}", sizes(&memory));
+        }
+        assert!(sizes(&memory).iter().all(|(_, space)| *space < 16), "{:?}", sizes(&memory));
+    }
+
+    #[test]
+    fn forgets_servers_whose_deletion_was_missed() {
+        let mut memory = Memory::default();
+        let now = Instant::now();
+        for index in 0..SERVERS {
+            remember(&mut memory, uid(index), now);
+        }
+        assert!(sizes(&memory).iter().all(|(servers, _)| *servers == SERVERS), "{:?}", sizes(&memory));
+        let existing: HashSet<Uid> = (0..3).map(uid).collect();
+        memory.prune(|server| existing.contains(&server), now);
+        assert!(sizes(&memory).iter().all(|(servers, space)| *servers == 3 && *space < 100), "{:?}", sizes(&memory));
+    }
+}
