@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::cluster::Inventory;
 use crate::live_replicas::LiveReplicas;
-use crate::plan::plan;
+use crate::options::Counts;
+use crate::plan::{Circumstances, plan};
 use crate::server::Server;
 
 /// One problem of one server.
@@ -64,7 +65,8 @@ fn of_valid_server(
     default_storage: SessionStorage,
     live: LiveReplicas,
 ) -> Vec<Finding> {
-    let plan = plan(server, scaling, default_storage, live, false);
+    let storage = scaling.session_storage_or(default_storage);
+    let plan = plan(server, scaling, Circumstances { live, storage, counts: Counts::All }, false);
     let mut problems: Vec<(String, String)> = Vec::new();
 
     for workload in Workload::ALL {
@@ -106,7 +108,7 @@ fn of_valid_server(
             transport: scaling.transport.name().to_owned(),
             declared: counts(|workload| workload.declared(scaling)),
             live: counts(|workload| live.of(workload)),
-            storage: scaling.session_storage_or(default_storage).name().to_owned(),
+            storage: storage.name().to_owned(),
             finding,
             remedy,
         })

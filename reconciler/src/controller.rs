@@ -256,8 +256,7 @@ fn set_gauges(reconciler: &Reconciler, store: &Store<Server>) {
             unreadable += 1;
             continue;
         };
-        let live = reconciler.live_replicas.get(server.namespace(), server.name());
-        let live_warning = live_warning(scaling, reconciler.options.default_session_storage, live);
+        let live_warning = live_warning(scaling, reconciler.circumstances(server, scaling));
         let due = spec_conditions(scaling).into_iter().chain(live_warning.map(ConditionReason::condition));
         for condition in due.filter(|condition| condition.status == ConditionStatus::True) {
             for (_, count) in warned.iter_mut().filter(|(type_, _)| *type_ == condition.type_) {

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`error`] | the errors of the library |
 //! | [`client`] | the client of the API server and its timeouts |
+//! | [`options`] | the settings of the reconciler |
 //! | `field` | reading a field that may be malformed |
 //! | `uid` | the identity of an object |
 //! | `server`, `workload` | the slim types that an `MCPServer`, a Deployment and a StatefulSet are read into |
@@ -41,6 +42,7 @@ pub mod leader_election;
 mod live_replicas;
 mod memory;
 pub mod metrics;
+pub mod options;
 mod pending_resets;
 mod plan;
 pub mod reconcile;

@@ -19,7 +19,8 @@ use mcpserver_scaling_reconciler::endpoints::Endpoints;
 use mcpserver_scaling_reconciler::error::with_causes;
 use mcpserver_scaling_reconciler::leader_election::LeaderElection;
 use mcpserver_scaling_reconciler::metrics::{COMMIT, Metrics};
-use mcpserver_scaling_reconciler::reconcile::{Options, Reconciler};
+use mcpserver_scaling_reconciler::options::{Counts, Options};
+use mcpserver_scaling_reconciler::reconcile::Reconciler;
 use mcpserver_scaling_reconciler::{check, client, cluster};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -88,6 +89,9 @@ struct Cluster {
 struct Run {
     #[command(flatten)]
     cluster: Cluster,
+    /// Counts of workloads to set
+    #[arg(long, default_value = "all")]
+    counts: CountsToSet,
     /// Address to serve /healthz, /readyz and /metrics on
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -120,6 +124,26 @@ enum Output {
     Table,
     /// A JSON array with an object for each finding
     Json,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CountsToSet {
+    /// Declared counts, counts of stdio workloads above 1, and counts that an operator before v0.10.1 reset
+    All,
+    /// Counts of stdio workloads above 1
+    Stdio,
+    /// None: only write conditions and events
+    None,
+}
+
+impl From<CountsToSet> for Counts {
+    fn from(counts: CountsToSet) -> Self {
+        match counts {
+            CountsToSet::All => Self::All,
+            CountsToSet::Stdio => Self::Stdio,
+            CountsToSet::None => Self::None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -185,7 +209,12 @@ async fn run_check(Check { cluster: arguments, output }: Check) -> Result<ExitCo
 /// Runs the controller, whenever this process is the leader, until it is stopped.
 async fn run(arguments: Run) -> Result<()> {
     start_log(&arguments);
-    let Run { cluster: arguments, listen, lease_namespace, no_leader_election, .. } = arguments;
+    let Run { cluster: arguments, counts, listen, lease_namespace, no_leader_election, .. } = arguments;
+    let options = Options {
+        default_session_storage: arguments.default_session_storage.into(),
+        counts: counts.into(),
+        dry_run: arguments.dry_run,
+    };
     info!(version = env!("CARGO_PKG_VERSION"), commit = COMMIT, dry_run = arguments.dry_run, "starting");
     let client = client::connect(arguments.kubeconfig.as_deref(), arguments.context.clone()).await?;
     let stop = stop_signal()?;
@@ -207,7 +236,15 @@ async fn run(arguments: Run) -> Result<()> {
     while acquire_leadership(election.as_mut(), &stop, &ready).await {
         info!("leading");
         metrics.leader.set(1);
-        lead(&client, &arguments, &metrics, &ready, leadership_ended(election.as_ref(), &stop)).await;
+        lead(
+            &client,
+            arguments.namespace.as_deref(),
+            options,
+            &metrics,
+            &ready,
+            leadership_ended(election.as_ref(), &stop),
+        )
+        .await;
         metrics.leader.set(0);
         info!("no longer leading");
     }
@@ -256,13 +293,12 @@ fn leadership_ended(election: Option<&LeaderElection>, stop: &watch::Receiver<bo
 /// with the version that is served then.
 async fn lead(
     client: &Client,
-    arguments: &Cluster,
+    namespace: Option<&str>,
+    options: Options,
     metrics: &Arc<Metrics>,
     ready: &watch::Sender<bool>,
     ended: Shared<BoxFuture<'static, ()>>,
 ) {
-    let options =
-        Options { default_session_storage: arguments.default_session_storage.into(), dry_run: arguments.dry_run };
     loop {
         ready.send_replace(false);
         let resource = tokio::select! {
@@ -271,7 +307,7 @@ async fn lead(
         };
         info!(version = resource.version, "watching MCPServers");
         let reconciler = Reconciler::new(client.clone(), resource, options, metrics.clone(), identity());
-        match controller::run(Arc::new(reconciler), arguments.namespace.as_deref(), ready, ended.clone()).await {
+        match controller::run(Arc::new(reconciler), namespace, ready, ended.clone()).await {
             End::Stopped => return,
             End::NotServed => warn!("the API server no longer serves MCPServers at this version"),
         }

@@ -7,6 +7,7 @@ use mcp_scaling_rules::{
 };
 
 use crate::live_replicas::LiveReplicas;
+use crate::options::Counts;
 use crate::server::Server;
 
 /// The changes that one server needs. The default has none.
@@ -40,43 +41,52 @@ impl Plan {
     }
 }
 
+/// What the plan of a server depends on beside its spec and its status.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Circumstances {
+    /// The replicas that its workloads are set to.
+    pub(crate) live: LiveReplicas,
+    /// The storage of its sessions. ToolHive's own conditions are decided from the spec alone.
+    pub(crate) storage: SessionStorage,
+    /// Which counts are corrected.
+    pub(crate) counts: Counts,
+}
+
+impl Circumstances {
+    /// The same with another count of one workload.
+    #[must_use]
+    pub(crate) fn with_live(self, workload: Workload, replicas: u32) -> Self {
+        Self { live: self.live.with(workload, replicas), ..self }
+    }
+}
+
 /// Plans one server. A count that the server does not declare belongs to an autoscaler or a person, and only the stdio cap
 /// applies to it.
 ///
-/// `default_storage` is the storage of a server without `spec.sessionStorage`. ToolHive's own conditions ignore it.
 /// `keep_live_warning` says that a `LiveReplicasWarning` whose cause is gone is still within its stabilization window.
-pub(crate) fn plan(
-    server: &Server,
-    scaling: &Scaling,
-    default_storage: SessionStorage,
-    live: LiveReplicas,
-    keep_live_warning: bool,
-) -> Plan {
+pub(crate) fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstances, keep_live_warning: bool) -> Plan {
     let of_spec = spec_conditions(scaling);
     let is_missing_or_different = |condition: &Condition| !server.has_condition(condition);
     let is_status_misleading = of_spec.iter().any(|condition| {
         let is_present = server.condition(condition.type_).is_some();
         is_missing_or_different(condition) && (condition.status == ConditionStatus::True || is_present)
     });
-    let cause = live_warning(scaling, default_storage, live);
+    let cause = live_warning(scaling, circumstances);
     let desired: Vec<Condition> =
         of_spec.into_iter().chain(live_replicas_condition(server, cause, keep_live_warning)).collect();
     Plan {
         conditions: if desired.iter().any(is_missing_or_different) { desired } else { Vec::new() },
-        deployment: correction(Workload::Deployment, scaling, live),
-        statefulset: correction(Workload::StatefulSet, scaling, live),
+        deployment: correction(Workload::Deployment, scaling, circumstances),
+        statefulset: correction(Workload::StatefulSet, scaling, circumstances),
         is_status_misleading,
-        unshared_replicas: unshared_replicas(scaling, default_storage, live),
+        unshared_replicas: unshared_replicas(scaling, circumstances),
     }
 }
 
 /// The reason for which `LiveReplicasWarning` should be `True` now, if there is one. It reports live replicas that
 /// ToolHive's conditions do not: those are decided from `spec.replicas`.
-pub(crate) fn live_warning(
-    scaling: &Scaling,
-    default_storage: SessionStorage,
-    live: LiveReplicas,
-) -> Option<ConditionReason> {
+pub(crate) fn live_warning(scaling: &Scaling, circumstances: Circumstances) -> Option<ConditionReason> {
+    let live = circumstances.live;
     let exceeds = |count: Option<u32>| count.is_some_and(|count| exceeds_stdio_cap(scaling.transport, count));
     let is_scaled_above_cap =
         Workload::ALL.into_iter().any(|workload| exceeds(live.of(workload)) && !exceeds(workload.declared(scaling)));
@@ -85,7 +95,7 @@ pub(crate) fn live_warning(
         .any(|condition| condition.reason == ConditionReason::SessionStorageMissingForReplicas);
     if is_scaled_above_cap {
         Some(ConditionReason::LiveReplicasAboveStdioCap)
-    } else if !is_storage_reported && unshared_replicas(scaling, default_storage, live).is_some() {
+    } else if !is_storage_reported && unshared_replicas(scaling, circumstances).is_some() {
         Some(ConditionReason::LiveReplicasWithoutSessionStorage)
     } else {
         None
@@ -94,20 +104,26 @@ pub(crate) fn live_warning(
 
 /// The count that a workload of this server should have, if it has another one. A workload with 0 replicas was scaled to
 /// zero by somebody, and stays there.
-pub(crate) fn correction(workload: Workload, scaling: &Scaling, live: LiveReplicas) -> Option<u32> {
+pub(crate) fn correction(workload: Workload, scaling: &Scaling, circumstances: Circumstances) -> Option<u32> {
+    let Circumstances { live, counts, .. } = circumstances;
     let count = live.of(workload).filter(|count| *count > 0)?;
     let capped = exceeds_stdio_cap(scaling.transport, count).then_some(STDIO_REPLICAS);
     let before_reset = live.deployment_before_reset.filter(|_| workload == Workload::Deployment);
     // An operator that resets counts sets them to 1. With any other count, somebody has scaled the Deployment since.
     let restored = before_reset.filter(|_| count == 1 && scaling.transport != Transport::Stdio);
-    resolve(scaling.transport, workload.declared(scaling)).or(capped).or(restored).filter(|desired| *desired != count)
+    let desired = match counts {
+        Counts::All => resolve(scaling.transport, workload.declared(scaling)).or(capped).or(restored),
+        Counts::Stdio => capped,
+        Counts::None => None,
+    };
+    desired.filter(|desired| *desired != count)
 }
 
-fn unshared_replicas(scaling: &Scaling, default_storage: SessionStorage, live: LiveReplicas) -> Option<u32> {
+fn unshared_replicas(scaling: &Scaling, circumstances: Circumstances) -> Option<u32> {
     // Replicas that a correction removes lose their sessions whatever the storage is.
-    let corrected = |workload| correction(workload, scaling, live).or(live.of(workload));
+    let corrected = |workload| correction(workload, scaling, circumstances).or(circumstances.live.of(workload));
     let most = Workload::ALL.into_iter().filter_map(corrected).max()?;
-    sessions_at_risk(scaling.session_storage_or(default_storage), most).then_some(most)
+    sessions_at_risk(circumstances.storage, most).then_some(most)
 }
 
 /// Our own condition, if the status should have it. It is not written to a server that never had the warning.
@@ -136,8 +152,9 @@ mod tests {
     };
     use serde_json::json;
 
-    use super::Plan;
+    use super::{Circumstances, Plan};
     use crate::live_replicas::LiveReplicas;
+    use crate::options::Counts;
     use crate::server::{Server, StatusCondition};
 
     const REDIS: Option<SessionStorage> = Some(SessionStorage::Redis);
@@ -164,7 +181,11 @@ mod tests {
     }
 
     fn plan((server, scaling): &(Server, Scaling), live: LiveReplicas) -> Plan {
-        super::plan(server, scaling, SessionStorage::Memory, live, false)
+        super::plan(server, scaling, circumstances(scaling, live), false)
+    }
+
+    fn circumstances(scaling: &Scaling, live: LiveReplicas) -> Circumstances {
+        Circumstances { live, storage: scaling.session_storage_or(SessionStorage::Memory), counts: Counts::All }
     }
 
     fn live(deployment: u32, statefulset: u32) -> LiveReplicas {
@@ -222,6 +243,37 @@ mod tests {
         }
         let without_workloads = plan(&server(Sse, Some(3), Some(3), REDIS), LiveReplicas::default());
         assert_eq!(without_workloads, Plan::default());
+    }
+
+    #[test]
+    fn corrects_only_the_counts_that_it_is_told_to() {
+        use Transport::{Sse, Stdio};
+        for (transport, declared, live, before_reset, [all, stdio, none]) in [
+            (Stdio, None, 3, None, [Some(1), Some(1), None]),
+            (Stdio, Some(3), 3, None, [Some(1), Some(1), None]),
+            (Stdio, Some(0), 1, None, [Some(0), None, None]),
+            (Sse, Some(2), 5, None, [Some(2), None, None]),
+            (Sse, None, 1, Some(3), [Some(3), None, None]),
+            (Sse, None, 5, None, [None, None, None]),
+        ] {
+            let (server, scaling) = server(transport, declared, None, REDIS);
+            let live = LiveReplicas { deployment_before_reset: before_reset, ..self::live(live, 1) };
+            for (counts, expected) in [(Counts::All, all), (Counts::Stdio, stdio), (Counts::None, none)] {
+                let circumstances = Circumstances { counts, ..circumstances(&scaling, live) };
+                let plan = super::plan(&server, &scaling, circumstances, false);
+                assert_eq!(plan.deployment, expected, "{counts:?}, {transport:?} {declared:?} {live:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn counts_replicas_that_stay_as_unshared() {
+        let (server, scaling) = server(Transport::Sse, Some(1), None, MEMORY);
+        for (counts, unshared) in [(Counts::All, None), (Counts::Stdio, Some(3)), (Counts::None, Some(3))] {
+            let circumstances = Circumstances { counts, ..circumstances(&scaling, live(3, 1)) };
+            let plan = super::plan(&server, &scaling, circumstances, false);
+            assert_eq!(plan.unshared_replicas, unshared, "{counts:?}");
+        }
     }
 
     #[test]
@@ -334,12 +386,13 @@ mod tests {
         ] {
             let case = format!("{replicas:?} declared, {default_storage:?} by default");
             let (mut server, scaling) = server(Transport::Sse, replicas, None, None);
-            let plan = super::plan(&server, &scaling, default_storage, live, false);
+            let circumstances = Circumstances { live, storage: default_storage, counts: Counts::All };
+            let plan = super::plan(&server, &scaling, circumstances, false);
             assert_eq!((live_condition(&plan), plan.unshared_replicas), (warning, unshared), "{case}");
             assert!(!plan.is_status_misleading, "{case}");
 
             server.conditions = [].into();
-            let plan = super::plan(&server, &scaling, default_storage, live, false);
+            let plan = super::plan(&server, &scaling, circumstances, false);
             assert_eq!(plan.conditions[..2], spec_conditions(&scaling), "{case}");
             let reason = plan.conditions[1].reason;
             let is_warned = reason == ConditionReason::SessionStorageMissingForReplicas;
@@ -366,7 +419,7 @@ mod tests {
         let mut with = |own: StatusCondition, live: LiveReplicas, keep_live_warning: bool| {
             server.0.conditions = up_to_date.iter().copied().chain([own]).collect();
             let (server, scaling) = &server;
-            live_condition(&super::plan(server, scaling, SessionStorage::Memory, live, keep_live_warning))
+            live_condition(&super::plan(server, scaling, circumstances(scaling, live), keep_live_warning))
         };
         assert_eq!(with(warning(2), live(3, 1), true), None, "up to date");
         assert_eq!(with(warning(2), live(1, 1), true), None, "an autoscaler may scale up again");

@@ -7,7 +7,7 @@ use kube::api::{ApiResource, GetParams};
 use kube::core::Request;
 use kube::runtime::controller::Action;
 use kube::{Client, Resource};
-use mcp_scaling_rules::{Condition, ConditionStatus, ConditionType, InvalidField, Scaling, SessionStorage, Workload};
+use mcp_scaling_rules::{Condition, ConditionStatus, ConditionType, InvalidField, Scaling, Workload};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -17,20 +17,11 @@ use crate::events::{self, EventContent};
 use crate::live_replicas::{LiveReplicas, LiveReplicasCache};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::plan::{Plan, live_warning, plan};
+use crate::options::Options;
+use crate::plan::{Circumstances, Plan, live_warning, plan};
 use crate::scale::{read_change, write_change};
 use crate::server::{FreshServer, Server};
 use crate::status::write_conditions;
-
-/// Settings of the reconciler.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// The storage of an `MCPServer` without `spec.sessionStorage`, for `LiveReplicasWarning`. ToolHive's own conditions
-    /// ignore it.
-    pub default_session_storage: SessionStorage,
-    /// Log the writes instead of making them.
-    pub dry_run: bool,
-}
 
 /// Reconciles servers.
 pub struct Reconciler {
@@ -136,12 +127,20 @@ impl Reconciler {
     /// The scaling fields of a server and its plan, or the invalid field of its spec.
     fn plan(&self, server: &Server) -> Result<(Scaling, Plan), InvalidField> {
         let scaling = server.scaling?;
-        let default_storage = self.options.default_session_storage;
-        let live = self.live_replicas(server);
-        let has_cause = live_warning(&scaling, default_storage, live).is_some();
+        let circumstances = self.circumstances(server, &scaling);
+        let has_cause = live_warning(&scaling, circumstances).is_some();
         let keep_live_warning =
             self.memory().stabilization.observe(server.uid, has_cause, has_live_warning(server), Instant::now());
-        Ok((scaling, plan(server, &scaling, default_storage, live, keep_live_warning)))
+        Ok((scaling, plan(server, &scaling, circumstances, keep_live_warning)))
+    }
+
+    /// What the plan of a server depends on beside its spec and its status.
+    pub(crate) fn circumstances(&self, server: &Server, scaling: &Scaling) -> Circumstances {
+        Circumstances {
+            live: self.live_replicas(server),
+            storage: scaling.session_storage_or(self.options.default_session_storage),
+            counts: self.options.counts,
+        }
     }
 
     /// The live replicas of a server. A count that a reset took away is left to the operator at first.
@@ -241,7 +240,8 @@ impl Reconciler {
         scaling: &Scaling,
         workload: Workload,
     ) -> Result<Vec<EventContent>, ReconcileError> {
-        let Some(change) = read_change(&self.client, server, scaling, workload, self.live_replicas(server)).await?
+        let Some(change) =
+            read_change(&self.client, server, scaling, workload, self.circumstances(server, scaling)).await?
         else {
             return Ok(Vec::new());
         };

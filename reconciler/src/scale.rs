@@ -7,8 +7,7 @@ use mcp_scaling_rules::{Scaling, Workload};
 
 use crate::client::patch_params;
 use crate::error::ReconcileError;
-use crate::live_replicas::LiveReplicas;
-use crate::plan::correction;
+use crate::plan::{Circumstances, correction};
 use crate::server::Server;
 use crate::workload::WorkloadObject;
 
@@ -25,8 +24,8 @@ pub(crate) struct ScaleChange {
     pub(crate) resource_version: Option<String>,
 }
 
-/// Reads a workload's Scale. `None` where the workload is gone or needs no correction any more. `live` is what the plan was made
-/// of.
+/// Reads a workload's Scale. `None` where the workload is gone or needs no correction any more. `circumstances` are
+/// those that the plan was made of.
 ///
 /// # Errors
 /// [`ReconcileError::Call`] where the Scale cannot be read.
@@ -35,7 +34,7 @@ pub(crate) async fn read_change(
     server: &Server,
     scaling: &Scaling,
     workload: Workload,
-    live: LiveReplicas,
+    circumstances: Circumstances,
 ) -> Result<Option<ScaleChange>, ReconcileError> {
     let scale = match api(client, server, workload).get_scale(server.name()).await {
         Ok(scale) => scale,
@@ -46,7 +45,7 @@ pub(crate) async fn read_change(
     let replicas = scale.spec.and_then(|spec| spec.replicas).unwrap_or_default();
     let Some(from) = replica_count(replicas.into()) else { return Ok(None) };
     let resource_version = scale.metadata.resource_version;
-    let to = correction(workload, scaling, live.with(workload, from));
+    let to = correction(workload, scaling, circumstances.with_live(workload, from));
     Ok(to.map(|to| ScaleChange { workload, from, to, resource_version }))
 }
 

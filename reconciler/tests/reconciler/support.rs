@@ -11,7 +11,8 @@ use mcpserver_scaling_reconciler::client::with_timeouts;
 use mcpserver_scaling_reconciler::cluster::served_resource;
 use mcpserver_scaling_reconciler::controller::{self, End};
 use mcpserver_scaling_reconciler::metrics::Metrics;
-use mcpserver_scaling_reconciler::reconcile::{Options, Reconciler};
+use mcpserver_scaling_reconciler::options::{Counts, Options};
+use mcpserver_scaling_reconciler::reconcile::Reconciler;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -38,7 +39,8 @@ fn client(server: &ApiServer) -> Client {
 }
 
 /// The options of most tests.
-pub(crate) const OPTIONS: Options = Options { default_session_storage: SessionStorage::Memory, dry_run: false };
+pub(crate) const OPTIONS: Options =
+    Options { default_session_storage: SessionStorage::Memory, counts: Counts::All, dry_run: false };
 
 /// A reconciler that runs. It is killed when this is dropped.
 pub(crate) struct Running {

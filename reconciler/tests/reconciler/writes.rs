@@ -2,7 +2,7 @@
 
 use mcp_scaling_rules::SessionStorage;
 use mcpserver_scaling_reconciler::controller::End;
-use mcpserver_scaling_reconciler::reconcile::Options;
+use mcpserver_scaling_reconciler::options::{Counts, Options};
 use mcpserver_scaling_reconciler::stabilization::WINDOW;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -351,5 +351,22 @@ async fn ignores_the_default_storage_in_the_conditions_of_toolhive() {
     for (condition, count) in [("SessionStorageWarning", 1), ("LiveReplicasWarning", 0)] {
         let line = format!("mcpserver_scaling_servers_warned{{condition=\"{condition}\"}} {count}\n");
         assert!(metrics.contains(&line), "{metrics}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sets_only_the_counts_that_it_is_told_to() {
+    for (counts, expected) in [(Counts::All, [1, 1, 2]), (Counts::Stdio, [1, 1, 5]), (Counts::None, [3, 2, 5])] {
+        let server = cluster_with_problems(ListType::Map);
+        let _running = start_with(&server, Options { counts, ..OPTIONS }).await;
+        sleep(A_WHILE).await;
+        let workloads = [("deployments", "stdio"), ("statefulsets", "stdio"), ("deployments", "shared")];
+        let set =
+            workloads.map(|(resource, name)| server.get(resource, name).expect("exists")["spec"]["replicas"].clone());
+        assert_eq!(set.to_vec(), expected.map(Value::from).to_vec(), "{counts:?}");
+        let capped = status_and_reason(&server, "declared", "StdioReplicaCapped");
+        assert_eq!(capped, pair("True", "StdioTransportCapAt1"), "{counts:?}: conditions are written in any case");
+        let live = status_and_reason(&server, "stdio", "LiveReplicasWarning");
+        assert_eq!(live, pair("True", "LiveReplicasAboveStdioCap"), "{counts:?}");
     }
 }

@@ -1,0 +1,26 @@
+//! The settings of the reconciler.
+
+use mcp_scaling_rules::SessionStorage;
+
+/// Which counts of workloads the reconciler sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// Those that the server declares, those of `stdio` workloads above 1, and those that an operator reset.
+    All,
+    /// Those of `stdio` workloads above 1.
+    Stdio,
+    /// None.
+    None,
+}
+
+/// The settings of the reconciler.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The storage of an `MCPServer` without `spec.sessionStorage`, for `LiveReplicasWarning`. ToolHive's own conditions
+    /// ignore it.
+    pub default_session_storage: SessionStorage,
+    /// Which counts it sets.
+    pub counts: Counts,
+    /// Log the writes instead of making them.
+    pub dry_run: bool,
+}
