@@ -83,8 +83,8 @@ pub(crate) fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstan
     }
 }
 
-/// The reason for which `LiveReplicasWarning` should be `True` now, if there is one. It reports live replicas that
-/// ToolHive's conditions do not: those are decided from `spec.replicas`.
+/// The reason for which `LiveReplicasWarning` should be `True` now, if there is one. It reports what ToolHive's conditions do
+/// not, since those are decided from `spec.replicas`: `spec.backendReplicas` above the stdio cap, and live replicas.
 pub(crate) fn live_warning(scaling: &Scaling, circumstances: Circumstances) -> Option<ConditionReason> {
     let live = circumstances.live;
     let exceeds = |count: Option<u32>| count.is_some_and(|count| exceeds_stdio_cap(scaling.transport, count));
@@ -93,7 +93,9 @@ pub(crate) fn live_warning(scaling: &Scaling, circumstances: Circumstances) -> O
     let is_storage_reported = spec_conditions(scaling)
         .iter()
         .any(|condition| condition.reason == ConditionReason::SessionStorageMissingForReplicas);
-    if is_scaled_above_cap {
+    if exceeds(scaling.backend_replicas) {
+        Some(ConditionReason::BackendReplicasAboveStdioCap)
+    } else if is_scaled_above_cap {
         Some(ConditionReason::LiveReplicasAboveStdioCap)
     } else if !is_storage_reported && unshared_replicas(scaling, circumstances).is_some() {
         Some(ConditionReason::LiveReplicasWithoutSessionStorage)
@@ -345,6 +347,8 @@ mod tests {
         own.map(|condition| (condition.status, condition.reason))
     }
 
+    const BACKEND_ABOVE_CAP: Option<(ConditionStatus, ConditionReason)> =
+        Some((ConditionStatus::True, ConditionReason::BackendReplicasAboveStdioCap));
     const ABOVE_CAP: Option<(ConditionStatus, ConditionReason)> =
         Some((ConditionStatus::True, ConditionReason::LiveReplicasAboveStdioCap));
     const UNSHARED: Option<(ConditionStatus, ConditionReason)> =
@@ -360,6 +364,10 @@ mod tests {
             (Stdio, None, None, MEMORY, live(3, 1), ABOVE_CAP),
             (Stdio, None, None, REDIS, live(1, 3), ABOVE_CAP),
             (Stdio, Some(1), None, REDIS, live(3, 1), ABOVE_CAP),
+            (Stdio, None, Some(3), REDIS, live(1, 1), BACKEND_ABOVE_CAP),
+            (Stdio, None, Some(3), REDIS, live(3, 3), BACKEND_ABOVE_CAP),
+            (Stdio, Some(3), Some(3), REDIS, live(1, 1), BACKEND_ABOVE_CAP),
+            (Stdio, None, Some(1), REDIS, live(1, 1), None),
             // StdioReplicaCapped reports the declared count.
             (Stdio, Some(3), None, REDIS, live(3, 1), None),
             (Sse, None, None, REDIS, live(3, 3), None),

@@ -15,8 +15,8 @@ pub enum ConditionType {
     StdioReplicaCapped,
     /// Whether `spec.replicas` asks for replicas that do not share their sessions. ToolHive's.
     SessionStorageWarning,
-    /// Whether the workloads are set to more replicas than the server supports, which `spec.replicas` does not tell. Ours:
-    /// no operator writes it.
+    /// Whether the workloads are set to more replicas than the server supports, or `spec.backendReplicas` requests them, which
+    /// ToolHive's conditions do not tell: they are decided from `spec.replicas`. Ours: no operator writes it.
     LiveReplicasWarning,
 }
 
@@ -76,6 +76,8 @@ pub enum ConditionReason {
     SessionStorageConfigured,
     /// `spec.replicas` is absent or at most one.
     SessionStorageWarningNotApplicable,
+    /// `spec.backendReplicas` is above one with transport `stdio`.
+    BackendReplicasAboveStdioCap,
     /// A workload of a `stdio` server was set to more than one replica, which the spec does not ask for.
     LiveReplicasAboveStdioCap,
     /// A workload is set to more than one replica without Redis, which `SessionStorageWarning` does not tell.
@@ -99,12 +101,13 @@ pub struct Condition {
 
 impl ConditionReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::StdioTransportCapAt1,
         Self::StdioReplicaCapNotActive,
         Self::SessionStorageMissingForReplicas,
         Self::SessionStorageConfigured,
         Self::SessionStorageWarningNotApplicable,
+        Self::BackendReplicasAboveStdioCap,
         Self::LiveReplicasAboveStdioCap,
         Self::LiveReplicasWithoutSessionStorage,
         Self::LiveReplicasFit,
@@ -118,6 +121,7 @@ impl ConditionReason {
             Self::SessionStorageMissingForReplicas => "SessionStorageMissingForReplicas",
             Self::SessionStorageConfigured => "SessionStorageConfigured",
             Self::SessionStorageWarningNotApplicable => "SessionStorageWarningNotApplicable",
+            Self::BackendReplicasAboveStdioCap => "BackendReplicasAboveStdioCap",
             Self::LiveReplicasAboveStdioCap => "LiveReplicasAboveStdioCap",
             Self::LiveReplicasWithoutSessionStorage => "LiveReplicasWithoutSessionStorage",
             Self::LiveReplicasFit => "LiveReplicasFit",
@@ -145,6 +149,9 @@ impl ConditionReason {
             ),
             Self::SessionStorageConfigured => (SessionStorageWarning, False, "replicas share their sessions in Redis"),
             Self::SessionStorageWarningNotApplicable => (SessionStorageWarning, False, "spec.replicas is not above 1"),
+            Self::BackendReplicasAboveStdioCap => {
+                (LiveReplicasWarning, True, "transport stdio supports 1 replica; spec.backendReplicas requests more")
+            }
             Self::LiveReplicasAboveStdioCap => {
                 (LiveReplicasWarning, True, "a workload was set to more than 1 replica; transport stdio supports 1")
             }

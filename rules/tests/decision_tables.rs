@@ -158,6 +158,7 @@ fn names_the_conditions_as_toolhive_does() {
             ("SessionStorageWarning", "True", "SessionStorageMissingForReplicas"),
             ("SessionStorageWarning", "False", "SessionStorageConfigured"),
             ("SessionStorageWarning", "False", "SessionStorageWarningNotApplicable"),
+            ("LiveReplicasWarning", "True", "BackendReplicasAboveStdioCap"),
             ("LiveReplicasWarning", "True", "LiveReplicasAboveStdioCap"),
             ("LiveReplicasWarning", "True", "LiveReplicasWithoutSessionStorage"),
             ("LiveReplicasWarning", "False", "LiveReplicasFit"),

@@ -370,3 +370,26 @@ async fn sets_only_the_counts_that_it_is_told_to() {
         assert_eq!(live, pair("True", "LiveReplicasAboveStdioCap"), "{counts:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn warns_of_a_stdio_server_that_declares_several_backends() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({"backendReplicas": 3})));
+    server.create("statefulsets", statefulset("a", 3));
+    let _running = start(&server).await;
+    sleep(A_WHILE).await;
+    assert_eq!(server.get("statefulsets", "a").expect("exists")["spec"]["replicas"], 1);
+    let own = || status_and_reason(&server, "a", "LiveReplicasWarning");
+    assert_eq!(own(), pair("True", "BackendReplicasAboveStdioCap"));
+    let of_toolhive = status_and_reason(&server, "a", "StdioReplicaCapped");
+    assert_eq!(of_toolhive, pair("False", "StdioReplicaCapNotActive"), "ToolHive's condition is about spec.replicas");
+    let note = "Warning BackendReplicasAboveStdioCap: LiveReplicasWarning: transport stdio supports 1 replica; spec.backendReplicas \
+                requests more";
+    assert!(notes(&server).contains(&note.to_owned()), "{:?}", notes(&server));
+
+    sleep(WINDOW * 3).await;
+    assert_eq!(own(), pair("True", "BackendReplicasAboveStdioCap"), "while the spec is like this");
+    server.change("mcpservers", "a", |object| object["spec"]["backendReplicas"] = 1.into());
+    sleep(A_WHILE).await;
+    assert_eq!(own(), pair("False", "LiveReplicasFit"));
+}
