@@ -92,9 +92,9 @@ pub enum LeaderElectionError {
     /// The task that renews the Lease panicked.
     #[error("the task that renews the Lease failed")]
     Task(#[from] tokio::task::JoinError),
-    /// The API server refused a change of the Lease.
-    #[error("cannot change the Lease")]
-    Lease(#[from] kube_lease_manager::LeaseManagerError),
+    /// The Lease could not be read or written.
+    #[error("cannot release the Lease")]
+    Lease(#[from] kube::Error),
 }
 
 /// Why a reconcile failed. It is retried.
@@ -113,10 +113,15 @@ pub(crate) enum ReconcileError {
     Json(#[from] serde_json::Error),
 }
 
+/// Whether the API server refused a write because the object has changed since it was read, or exists already.
+pub(crate) fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
 impl ReconcileError {
     /// Whether another writer changed the object after it was read.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Call { source: kube::Error::Api(status), .. } if status.code == 409)
+        matches!(self, Self::Call { source, .. } if is_conflict(source))
     }
 
     /// The time that the API server asked to wait before the next call.

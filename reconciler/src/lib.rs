@@ -25,11 +25,13 @@
 //! | [`reconcile`] | one reconcile of one server: plans, writes, reports |
 //! | [`cluster`], [`check`] | one pass over a cluster, and its findings |
 //! | [`controller`] | watches, the queue, and the reconciler behind them |
+//! | `candidate` | when a candidate of the leader election may write the Lease, and until when it leads; pure |
 //! | [`leader_election`] | leader election by a Lease |
 
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod candidate;
 pub mod check;
 pub mod client;
 pub mod cluster;

@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
 use kube::Client;
 use kube::api::ApiResource;
 use mcp_scaling_rules::SessionStorage;
@@ -228,23 +226,20 @@ async fn run(arguments: Run) -> Result<()> {
     } else {
         let namespace = lease_namespace.unwrap_or_else(|| client.default_namespace().to_owned());
         let identity = identity();
-        tokio::select! {
-            election = LeaderElection::start(&client, &namespace, &identity) => Some(election),
-            () = stopped(stop.clone()) => return Ok(()),
-        }
+        Some(LeaderElection::start(&client, &namespace, &identity))
     };
     while acquire_leadership(election.as_mut(), &stop, &ready).await {
         info!("leading");
         metrics.leader.set(1);
-        lead(
-            &client,
-            arguments.namespace.as_deref(),
-            options,
-            &metrics,
-            &ready,
-            leadership_ended(election.as_ref(), &stop),
-        )
-        .await;
+        let lead = lead(&client, arguments.namespace.as_deref(), options, &metrics, &ready, &stop);
+        match &election {
+            None => lead.await,
+            // A process that is no longer the leader drops its reconciles. One that is stopped finishes them.
+            Some(election) => tokio::select! {
+                () = lead => {}
+                () = election.lost() => {}
+            },
+        }
         metrics.leader.set(0);
         info!("no longer leading");
     }
@@ -273,23 +268,7 @@ async fn acquire_leadership(
     }
 }
 
-/// Completes when this process has to stop writing: it is stopped, or no longer the leader.
-fn leadership_ended(election: Option<&LeaderElection>, stop: &watch::Receiver<bool>) -> Shared<BoxFuture<'static, ()>> {
-    let stopped = stopped(stop.clone());
-    let lost = election.map(LeaderElection::lost);
-    let ended = async {
-        match lost {
-            None => stopped.await,
-            Some(lost) => tokio::select! {
-                () = stopped => {}
-                () = lost => {}
-            },
-        }
-    };
-    ended.boxed().shared()
-}
-
-/// Runs the controller until `ended` completes. Where the API server stops serving `MCPServer` at one version, it continues
+/// Runs the controller until the process is stopped. Where the API server stops serving `MCPServer` at one version, it continues
 /// with the version that is served then.
 async fn lead(
     client: &Client,
@@ -297,17 +276,17 @@ async fn lead(
     options: Options,
     metrics: &Arc<Metrics>,
     ready: &watch::Sender<bool>,
-    ended: Shared<BoxFuture<'static, ()>>,
+    stop: &watch::Receiver<bool>,
 ) {
     loop {
         ready.send_replace(false);
         let resource = tokio::select! {
             resource = served_resource(client) => resource,
-            () = ended.clone() => return,
+            () = stopped(stop.clone()) => return,
         };
         info!(version = resource.version, "watching MCPServers");
         let reconciler = Reconciler::new(client.clone(), resource, options, metrics.clone(), identity());
-        match controller::run(Arc::new(reconciler), namespace, ready, ended.clone()).await {
+        match controller::run(Arc::new(reconciler), namespace, ready, stopped(stop.clone())).await {
             End::Stopped => return,
             End::NotServed => warn!("the API server no longer serves MCPServers at this version"),
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use fake_api_server::{ApiServer, ListType, kubeconfig};
+use fake_api_server::{ApiServer, Fault, ListType, kubeconfig};
 use serde_json::{Value, json};
 
 /// A fake API server that runs for as long as the test, and a kubeconfig for it.
@@ -77,10 +77,10 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn start(kubeconfig: &str) -> Self {
-        let arguments = ["run", "--no-leader-election", "--listen", "127.0.0.1:0", "--log-format", "json"];
-        let mut command = command(&arguments);
-        let mut process = command.args(["--kubeconfig", kubeconfig]).stderr(Stdio::piped()).spawn().expect("runs");
+    fn start(kubeconfig: &str, arguments: &[&str]) -> Self {
+        let mut command = command(&["run", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+        command.args(["--kubeconfig", kubeconfig]).args(arguments).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("runs");
         let log = BufReader::new(process.stderr.take().expect("is piped")).lines();
         Self { process, log }
     }
@@ -110,7 +110,7 @@ fn get(address: &str, path: &str) -> String {
 fn runs_serves_its_endpoints_and_stops_at_sigterm() {
     let (server, kubeconfig, _runtime) = cluster();
     server.create("mcpservers", mcpserver("github", json!({"replicas": 3})));
-    let mut running = Running::start(kubeconfig.to_str().expect("is UTF-8"));
+    let mut running = Running::start(kubeconfig.to_str().expect("is UTF-8"), &["--no-leader-election"]);
     let started = running.logged("starting");
     assert_eq!(started["version"], env!("CARGO_PKG_VERSION"));
     let address =
@@ -132,4 +132,49 @@ fn runs_serves_its_endpoints_and_stops_at_sigterm() {
     running.logged("stopped");
     assert!(running.process.wait().expect("ends").success());
     assert!(signalled.elapsed() < Duration::from_secs(5), "{:?}", signalled.elapsed());
+}
+
+/// The process id of the holder of the Lease, once it is another one than before.
+fn next_leader(server: &ApiServer, before: Option<u32>, limit: Duration) -> u32 {
+    let start = Instant::now();
+    loop {
+        let lease = server.get("leases", "mcpserver-scaling-reconciler").unwrap_or_default();
+        // An identity ends with the process id.
+        let holder = lease["spec"]["holderIdentity"].as_str().and_then(|identity| identity.rsplit_once('_'));
+        let process = holder.map(|(_, process)| process.parse().expect("is a number"));
+        match process {
+            Some(process) if Some(process) != before => return process,
+            _ if start.elapsed() > limit => panic!("no other leader after {limit:?}: {lease}"),
+            _ => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+#[test]
+fn writes_from_one_of_two_processes_and_from_the_other_once_it_is_killed() {
+    let (server, kubeconfig, _runtime) = cluster();
+    let kubeconfig = kubeconfig.to_str().expect("is UTF-8");
+    let mut processes = [Running::start(kubeconfig, &[]), Running::start(kubeconfig, &[])];
+    let first = next_leader(&server, None, Duration::from_secs(20));
+    processes.sort_by_key(|running| running.process.id() != first);
+    let [leader, follower] = &mut processes;
+    assert_eq!(leader.process.id(), first);
+    leader.logged("leading");
+    server.create("mcpservers", mcpserver("github", json!({"replicas": 3})));
+    leader.logged("set the condition");
+
+    leader.process.kill().expect("is running");
+    let killed = Instant::now();
+    let second = next_leader(&server, Some(first), Duration::from_secs(60));
+    assert_eq!(second, follower.process.id());
+    assert!(killed.elapsed() > Duration::from_secs(10), "a leader that does not answer may still write");
+    follower.logged("leading");
+    server.change("mcpservers", "github", |object| object["spec"]["replicas"] = 1.into());
+    follower.logged("set the condition");
+
+    // Its renewals fail, as do its reconciles.
+    server.inject_faults(|call| call.path.contains("/leases").then_some(Fault::Code(503, None)));
+    follower.logged("no longer leading");
+    server.inject_faults(|_| None);
+    follower.logged("leading");
 }

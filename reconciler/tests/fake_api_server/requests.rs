@@ -103,6 +103,19 @@ impl ApiServer {
                 };
                 self.patch(call, group, version, &key(resource, namespace, name), apply, scale)
             }
+            ("PATCH", ["apis", group, version, "namespaces", namespace, "leases", name]) => {
+                let apply = |object: &mut Value, patch: &Value| merge(&mut object["spec"], &patch["spec"]);
+                self.patch(call, group, version, &key("leases", namespace, name), apply, Value::clone)
+            }
+            ("POST", ["apis", "coordination.k8s.io", "v1", "namespaces", namespace, "leases"]) => {
+                let name = call.body["metadata"]["name"].as_str().expect("has a name");
+                let key = key("leases", namespace, name);
+                if self.state().objects.contains_key(&key) {
+                    return failure(409, "already exists");
+                }
+                self.put(&key, call.body.clone());
+                json_body(&call.body)
+            }
             ("POST", ["apis", "events.k8s.io", "v1", "namespaces", namespace, "events"]) => {
                 let name = call.body["metadata"]["generateName"].as_str().expect("has generateName");
                 assert!(name.ends_with('-'), "the API server requires it to end like this: {name}");

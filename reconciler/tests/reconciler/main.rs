@@ -5,6 +5,7 @@
 mod fake_api_server;
 
 mod faults;
+mod leader_election;
 mod lifecycle;
 mod other_writers;
 mod support;

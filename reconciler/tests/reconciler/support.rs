@@ -27,7 +27,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// Longer than the debounce time and the writes that follow it.
 pub(crate) const A_WHILE: Duration = Duration::from_secs(20);
 
-fn client(server: &ApiServer) -> Client {
+pub(crate) fn client(server: &ApiServer) -> Client {
     let server = server.clone();
     let service = service_fn(move |request| {
         let server = server.clone();
