@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
@@ -17,12 +18,13 @@ use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::watcher::{self, Event, watcher};
 use mcp_scaling_rules::{ConditionReason, ConditionStatus, ConditionType, ServerKind, Workload, spec_conditions};
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{debug, warn};
 
 use crate::client::WATCH_SECONDS;
 use crate::cluster::{PAGE_SIZE, api, is_not_served};
 use crate::error::{ReconcileError, with_causes};
+use crate::metrics::Metrics;
 use crate::plan::live_warning;
 use crate::reconcile::Reconciler;
 use crate::server::Server;
@@ -36,8 +38,11 @@ const DEBOUNCE: Duration = Duration::from_secs(1);
 /// Servers that are reconciled at the same time.
 const CONCURRENCY: u16 = 8;
 
-/// How often gauges are updated and outdated entries are removed from memory.
-const HOUSEKEEPING: Duration = Duration::from_secs(15);
+/// How often gauges are updated, if something has changed.
+const GAUGES: Duration = Duration::from_millis(500);
+
+/// How often outdated entries are removed from memory.
+const PRUNING: Duration = Duration::from_secs(15);
 
 /// How long reconciles that are under way may take after a stop: less than the 30 s that Kubernetes gives a pod.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -95,12 +100,16 @@ pub async fn run(
     );
     // Errors are logged above. The other results need no action.
     let reconciles = reconciles.for_each(|_| ready(()));
+    let _gauges = ClearGauges(reconciler.metrics.clone());
     let housekeeping = async {
-        let mut ticks = tokio::time::interval(HOUSEKEEPING);
+        let (mut gauges, mut pruning) = (interval(GAUGES), interval(PRUNING));
         loop {
-            ticks.tick().await;
-            prune(&reconciler, &store);
-            set_gauges(&reconciler, &store);
+            tokio::select! {
+                _ = gauges.tick() => if reconciler.is_changed.swap(false, Ordering::Relaxed) {
+                    set_gauges(&reconciler, &store);
+                },
+                _ = pruning.tick() => prune(&reconciler, &store),
+            }
         }
     };
     // A watch of a resource that is no longer served fails like any other, so each failure is checked.
@@ -156,6 +165,8 @@ fn watch_servers(
                     reconciler.memory().forget(server.uid);
                 }
                 let changed = changes.apply(&event, &store, &resource);
+                let is_changed = !changed.is_empty() || matches!(event, Event::InitDone);
+                reconciler.is_changed.fetch_or(is_changed, Ordering::Relaxed);
                 writer.apply_watcher_event(&event);
                 if matches!(event, Event::InitDone) {
                     is_synced.send_replace(true);
@@ -219,6 +230,7 @@ fn watch_workloads(
             Ok(event) => {
                 let is_listed = matches!(event, Event::InitDone);
                 let changed = reconciler.live_replicas.apply(workload, event);
+                reconciler.is_changed.fetch_or(!changed.is_empty(), Ordering::Relaxed);
                 if is_listed && reconciler.live_replicas.is_complete() {
                     workloads_listed.notify_one();
                 }
@@ -239,6 +251,22 @@ fn watch_workloads(
 
 fn watch_config() -> watcher::Config {
     watcher::Config::default().page_size(PAGE_SIZE).timeout(WATCH_SECONDS)
+}
+
+/// Sets the gauges to zero when the controller ends, in whatever way: a process that does not lead knows nothing.
+struct ClearGauges(Arc<Metrics>);
+
+impl Drop for ClearGauges {
+    fn drop(&mut self) {
+        self.0.clear_gauges();
+    }
+}
+
+/// Ticks of this period. One that is late delays the next ones.
+fn interval(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 fn prune(reconciler: &Reconciler, store: &Store<Server>) {

@@ -20,6 +20,7 @@
 //! | [`stabilization`] | how long a `LiveReplicasWarning` is kept after its cause is gone; pure |
 //! | `retries` | how long to wait after a failure; pure |
 //! | `memory` | what is remembered of each server: all of the above; pure |
+//! | `write_rate` | how many writes a second the API server gets; pure |
 //! | `events` | the events that tell of the writes |
 //! | [`metrics`], [`endpoints`] | metrics, and the HTTP endpoints for them and for probes |
 //! | [`reconcile`] | one reconcile of one server: plans, writes, reports |
@@ -56,3 +57,4 @@ pub mod stabilization;
 mod status;
 mod uid;
 mod workload;
+mod write_rate;

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -90,6 +91,9 @@ struct Run {
     /// Counts of workloads to set
     #[arg(long, default_value = "all")]
     counts: CountsToSet,
+    /// Writes a second at most, events included; misleading conditions come first
+    #[arg(long, value_name = "WRITES", default_value = "20")]
+    writes_per_second: NonZeroU32,
     /// Address to serve /healthz, /readyz and /metrics on
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -207,10 +211,12 @@ async fn run_check(Check { cluster: arguments, output }: Check) -> Result<ExitCo
 /// Runs the controller, whenever this process is the leader, until it is stopped.
 async fn run(arguments: Run) -> Result<()> {
     start_log(&arguments);
-    let Run { cluster: arguments, counts, listen, lease_namespace, no_leader_election, .. } = arguments;
+    let Run { cluster: arguments, counts, writes_per_second, listen, lease_namespace, no_leader_election, .. } =
+        arguments;
     let options = Options {
         default_session_storage: arguments.default_session_storage.into(),
         counts: counts.into(),
+        writes_per_second,
         dry_run: arguments.dry_run,
     };
     info!(version = env!("CARGO_PKG_VERSION"), commit = COMMIT, dry_run = arguments.dry_run, "starting");

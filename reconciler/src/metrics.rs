@@ -107,9 +107,7 @@ impl Metrics {
         for kind in workloads.into_iter().chain([ServerKind::McpServer.name()]) {
             drop(self.watch_failures.get_or_create(&KindLabel { kind }));
         }
-        for condition in ConditionType::ALL {
-            self.set_warned(condition, 0);
-        }
+        self.clear_gauges();
     }
 
     /// Counts a reconcile by its result.
@@ -135,6 +133,15 @@ impl Metrics {
     /// Sets for how many servers a condition should be `True`.
     pub(crate) fn set_warned(&self, condition: ConditionType, servers: i64) {
         self.warned.get_or_create(&ConditionLabel { condition: condition.name() }).set(servers);
+    }
+
+    /// Sets the gauges about the cluster to zero.
+    pub(crate) fn clear_gauges(&self) {
+        self.servers.set(0);
+        self.unreadable_servers.set(0);
+        for condition in ConditionType::ALL {
+            self.set_warned(condition, 0);
+        }
     }
 
     /// The metrics in the OpenMetrics text format.

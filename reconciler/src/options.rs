@@ -1,5 +1,7 @@
 //! The settings of the reconciler.
 
+use std::num::NonZeroU32;
+
 use mcp_scaling_rules::SessionStorage;
 
 /// Which counts of workloads the reconciler sets.
@@ -21,6 +23,8 @@ pub struct Options {
     pub default_session_storage: SessionStorage,
     /// Which counts it sets.
     pub counts: Counts,
+    /// How many writes a second it makes at most, events included. The Lease for leader election is apart from it.
+    pub writes_per_second: NonZeroU32,
     /// Log the writes instead of making them.
     pub dry_run: bool,
 }

@@ -22,6 +22,9 @@ pub(crate) struct Plan {
     /// Whether a reader of the status would be misled: a condition of ToolHive's is different or stale, or a warning is
     /// missing. A missing condition that would say `False` misleads nobody; operators before v0.13 do not write it.
     pub(crate) is_status_misleading: bool,
+    /// Whether the writes cannot wait: a count is wrong, or a reader of the status would be misled, by our own condition too. A
+    /// missing condition that would say `False` can wait.
+    pub(crate) is_urgent: bool,
     /// The replicas that do not share their sessions, counted after the counts are corrected. Only an edit of the spec helps.
     pub(crate) unshared_replicas: Option<u32>,
 }
@@ -72,13 +75,19 @@ pub(crate) fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstan
         is_missing_or_different(condition) && (condition.status == ConditionStatus::True || is_present)
     });
     let cause = live_warning(scaling, circumstances);
-    let desired: Vec<Condition> =
-        of_spec.into_iter().chain(live_replicas_condition(server, cause, keep_live_warning)).collect();
+    let own = live_replicas_condition(server, cause, keep_live_warning);
+    let desired: Vec<Condition> = of_spec.into_iter().chain(own).collect();
+    let deployment = correction(Workload::Deployment, scaling, circumstances);
+    let statefulset = correction(Workload::StatefulSet, scaling, circumstances);
     Plan {
         conditions: if desired.iter().any(is_missing_or_different) { desired } else { Vec::new() },
-        deployment: correction(Workload::Deployment, scaling, circumstances),
-        statefulset: correction(Workload::StatefulSet, scaling, circumstances),
+        deployment,
+        statefulset,
         is_status_misleading,
+        is_urgent: is_status_misleading
+            || own.as_ref().is_some_and(is_missing_or_different)
+            || deployment.is_some()
+            || statefulset.is_some(),
         unshared_replicas: unshared_replicas(scaling, circumstances),
     }
 }
@@ -321,6 +330,19 @@ mod tests {
         assert!(!is_misleading(None, |server| server.conditions = [].into()), "nothing to warn of");
         let wrong_warning = |server: &mut Server| server.conditions[0].status = Some(ConditionStatus::True);
         assert!(is_misleading(None, wrong_warning), "a warning without a cause");
+    }
+
+    #[test]
+    fn finds_only_conditions_that_mislead_nobody_able_to_wait() {
+        let (mut missing, scaling) = server(Transport::Sse, None, None, MEMORY);
+        let plan_with = |server: &Server, live| super::plan(server, &scaling, circumstances(&scaling, live), false);
+        assert!(!plan_with(&missing, live(1, 1)).is_urgent, "nothing to write");
+        assert!(plan_with(&missing, live(3, 1)).is_urgent, "our own warning is missing");
+        missing.conditions = [].into();
+        let plan = plan_with(&missing, live(1, 1));
+        assert!(!plan.is_empty() && !plan.is_urgent, "two missing conditions that say False");
+        let (server, scaling) = server(Transport::Stdio, None, None, REDIS);
+        assert!(super::plan(&server, &scaling, circumstances(&scaling, live(3, 1)), false).is_urgent, "a wrong count");
     }
 
     #[test]

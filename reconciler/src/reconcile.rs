@@ -1,5 +1,6 @@
 //! One reconcile of one server: plans on the cached object, plans again on the object as it is now, writes, and reports.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::plan::{Circumstances, Plan, live_warning, plan};
 use crate::scale::{read_change, write_change};
 use crate::server::{FreshServer, Server};
 use crate::status::write_conditions;
+use crate::write_rate::WriteRate;
 
 /// Reconciles servers.
 pub struct Reconciler {
@@ -34,6 +36,9 @@ pub struct Reconciler {
     /// The reporting instance of events.
     instance: String,
     memory: Mutex<Memory>,
+    write_rate: Mutex<WriteRate>,
+    /// Whether something that the gauges tell of has changed since they were set.
+    pub(crate) is_changed: AtomicBool,
 }
 
 /// The result of the writes of one reconcile.
@@ -64,6 +69,8 @@ impl Reconciler {
             metrics,
             instance,
             memory: Mutex::default(),
+            write_rate: Mutex::new(WriteRate::new(options.writes_per_second, Instant::now())),
+            is_changed: AtomicBool::new(true),
         }
     }
 
@@ -100,6 +107,12 @@ impl Reconciler {
                 let is_count_lost = self.lost_count(cached, &scaling).is_some();
                 if plan.is_empty() && !is_count_lost {
                     return Ok(self.next_reconcile(cached));
+                }
+                if !plan.is_urgent && !is_count_lost {
+                    let delay = self.write_rate().put_off(Instant::now());
+                    if delay > Duration::ZERO {
+                        return Ok(Action::requeue(delay));
+                    }
                 }
             }
             Err(error) => {
@@ -225,6 +238,7 @@ impl Reconciler {
         let mut regarding = server.object_ref(&self.resource);
         regarding.uid = Some(fresh.uid.clone());
         regarding.resource_version = None;
+        self.wait_for_token().await;
         // A lost event needs no retry: the status or the log has the same information.
         if let Err(error) = events::publish(&self.client, &regarding, &self.instance, event).await {
             self.metrics.event_failures.inc();
@@ -251,6 +265,7 @@ impl Reconciler {
             info!(namespace, name, "dry run, not written: {}", event.note);
             return Ok(Vec::new());
         }
+        self.wait_for_token().await;
         write_change(&self.client, server, &change).await?;
         self.metrics.count_correction(workload);
         info!(namespace, name, "{}", event.note);
@@ -274,6 +289,7 @@ impl Reconciler {
             }
             return Ok(Vec::new());
         }
+        self.wait_for_token().await;
         let transitions = write_conditions(&self.client, &self.resource, fresh, desired).await?;
         self.metrics.status_writes.inc();
         for transition in &transitions {
@@ -284,6 +300,16 @@ impl Reconciler {
             events.push(events::backing_off(Target::Conditions));
         }
         Ok(events)
+    }
+
+    /// Waits until the next write may be made.
+    async fn wait_for_token(&self) {
+        let wait = self.write_rate().take(Instant::now());
+        tokio::time::sleep(wait).await;
+    }
+
+    fn write_rate(&self) -> MutexGuard<'_, WriteRate> {
+        self.write_rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn backoff_delay(&self, server: &Server, target: Target) -> Duration {

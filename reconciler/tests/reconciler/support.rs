@@ -1,5 +1,6 @@
 //! Starts the reconciler, and makes and reads the objects of the tests.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,8 +40,12 @@ pub(crate) fn client(server: &ApiServer) -> Client {
 }
 
 /// The options of most tests.
-pub(crate) const OPTIONS: Options =
-    Options { default_session_storage: SessionStorage::Memory, counts: Counts::All, dry_run: false };
+pub(crate) const OPTIONS: Options = Options {
+    default_session_storage: SessionStorage::Memory,
+    counts: Counts::All,
+    writes_per_second: NonZeroU32::new(20).expect("is not zero"),
+    dry_run: false,
+};
 
 /// A reconciler that runs. It is killed when this is dropped.
 pub(crate) struct Running {

@@ -1,5 +1,8 @@
 //! The writes of the reconciler, and their timing.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use mcp_scaling_rules::SessionStorage;
 use mcpserver_scaling_reconciler::controller::End;
 use mcpserver_scaling_reconciler::options::{Counts, Options};
@@ -283,16 +286,22 @@ async fn writes_within_two_seconds_of_a_change() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn writes_once_for_each_of_a_thousand_servers() {
+/// A cluster of this many servers without conditions. Those with an even number declare more replicas than stdio supports.
+fn large_cluster(servers: usize) -> ApiServer {
     let server = ApiServer::new(ListType::Atomic);
-    for index in 0..1000 {
+    for index in 0..servers {
         let spec = if index % 2 == 0 { json!({"replicas": 3}) } else { json!({"transport": "sse"}) };
         server.create("mcpservers", mcpserver(&format!("s{index}"), spec));
         server.create("deployments", deployment(&format!("s{index}"), 1));
     }
+    server
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_once_for_each_of_a_thousand_servers() {
+    let server = large_cluster(1000);
     let running = start(&server).await;
-    sleep(3 * A_WHILE).await;
+    sleep(10 * A_WHILE).await;
     let writes = server.take_writes();
     assert_eq!(writes.len(), 1000);
     assert!(writes.iter().all(|write| write.path.ends_with("/status")));
@@ -301,6 +310,85 @@ async fn writes_once_for_each_of_a_thousand_servers() {
     let _restarted = start(&server).await;
     sleep(3 * A_WHILE).await;
     assert!(server.take_writes().is_empty(), "after a restart everything is up to date");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_to_the_rate_of_writes_and_corrects_misleading_statuses_first() {
+    let server = large_cluster(1000);
+    let rate = 50;
+    let writes_per_second = NonZeroU32::new(rate).expect("is not zero");
+    let started = Instant::now();
+    let _running = start_with(&server, Options { writes_per_second, ..OPTIONS }).await;
+    sleep(3 * A_WHILE).await;
+    let calls = server.take_calls();
+    let writes: Vec<&Call> = calls.iter().filter(|call| call.is_write()).collect();
+    assert_eq!(writes.len(), 2000, "each status, and two events for each that warns");
+    let in_second = |second: u64| writes.iter().filter(|write| (write.at - started).as_secs() == second).count() as u32;
+    let most = (0..60).map(in_second).max();
+    assert!(most.is_some_and(|most| most <= 2 * rate), "a burst of one second, and the rate: {most:?}");
+    let last = writes.iter().map(|write| write.at - started).max().expect("has writes");
+    let at_rate = Duration::from_secs(2000 / u64::from(rate));
+    assert!(last >= at_rate - 2 * SECOND && last <= at_rate + 10 * SECOND, "{last:?}");
+
+    let is_misleading = |write: &Call| write.body["status"]["conditions"][0]["status"] == "True";
+    let statuses: Vec<bool> =
+        writes.iter().filter(|write| write.path.ends_with("/status")).map(|write| is_misleading(write)).collect();
+    let first = statuses[..500].iter().filter(|is_misleading| **is_misleading).count();
+    assert!(first >= 500 - rate as usize, "{first} of the first 500: the others were written with the first tokens");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tells_the_metrics_within_a_second_of_the_write() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({"transport": "sse"})));
+    server.create("deployments", deployment("a", 1));
+    let running = start(&server).await;
+    sleep(A_WHILE).await;
+    server.take_calls();
+    let warned = |condition: &str, count: u32| {
+        running.metrics.render().contains(&format!("servers_warned{{condition=\"{condition}\"}} {count}\n"))
+    };
+    assert!(warned("LiveReplicasWarning", 0));
+    server.change("deployments", "a", |object| object["spec"]["replicas"] = 3.into());
+    while server.take_writes().is_empty() {
+        sleep(SECOND / 20).await;
+    }
+    sleep(SECOND).await;
+    assert!(warned("LiveReplicasWarning", 1));
+    assert!(running.metrics.render().contains("mcpserver_scaling_status_writes_total 2\n"));
+    server.change("mcpservers", "a", |object| object["spec"]["replicas"] = 3.into());
+    while server.take_writes().is_empty() {
+        sleep(SECOND / 20).await;
+    }
+    sleep(SECOND).await;
+    assert!(warned("SessionStorageWarning", 1) && warned("LiveReplicasWarning", 0));
+    server.delete("mcpservers", "a");
+    sleep(SECOND).await;
+    assert!(running.metrics.render().contains("mcpserver_scaling_servers 0\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tells_nothing_of_the_cluster_once_it_has_ended() {
+    for is_stopped in [true, false] {
+        let server = cluster_with_problems(ListType::Map);
+        let running = start(&server).await;
+        sleep(A_WHILE).await;
+        let metrics = running.metrics.clone();
+        let gauges = || {
+            let text = metrics.render();
+            let lines = text.lines().filter(|line| line.starts_with("mcpserver_scaling_servers"));
+            lines.filter(|line| !line.ends_with(" 0")).count()
+        };
+        assert!(gauges() > 0);
+        if is_stopped {
+            running.stop().await;
+        } else {
+            // As a process that is no longer the leader drops it.
+            drop(running);
+            sleep(SECOND).await;
+        }
+        assert_eq!(gauges(), 0, "{}", metrics.render());
+    }
 }
 
 #[tokio::test(start_paused = true)]
