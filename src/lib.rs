@@ -95,8 +95,7 @@ pub fn validate(payload: &[u8], get: &GetResource<'_>) -> Result<Vec<u8>, Reques
     };
     let settings = || Settings::from_json(parsed.settings.json().unwrap_or("null")).map_err(RequestError::Settings);
     let verdict = validate_request(request, settings, get)?;
-    let response = verdict.into_response(|| request::object_text(payload));
-    response.map_err(|error| RequestError::Response(error.to_string()))
+    Ok(verdict.into_response(|| request::object_text(payload)))
 }
 
 /// Finds out what the request is about and validates it. `settings` are read only where it is about an object of ToolHive's

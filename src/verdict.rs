@@ -1,8 +1,6 @@
 //! The policy's answer to a request, and how it is written for the host.
 
-use serde::{Serialize, Serializer};
-
-use crate::json::{self, Edit};
+use crate::json::{self, Edit, quoted};
 
 /// Longest warning in characters. The API server may cut longer ones.
 const WARNING_LENGTH: usize = 120;
@@ -75,39 +73,24 @@ impl Verdict {
 
     /// The response to the host, as JSON. `object` gives the text of the request's object; it is called only where there are
     /// edits to make.
-    ///
-    /// # Errors
-    /// Where the response cannot be written as JSON.
-    pub(crate) fn into_response<'a>(self, object: impl FnOnce() -> Option<&'a str>) -> serde_json::Result<Vec<u8>> {
-        #[derive(Serialize)]
-        struct Response<'r> {
-            accepted: bool,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            message: Option<&'r str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            code: Option<u16>,
-            #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "as_map")]
-            audit_annotations: &'r [(&'static str, String)],
-            #[serde(skip_serializing_if = "<[String]>::is_empty")]
-            warnings: &'r [String],
+    pub(crate) fn into_response<'a>(self, object: impl FnOnce() -> Option<&'a str>) -> Vec<u8> {
+        let mut members = vec![("accepted", self.refusal.is_none().to_string())];
+        if let Some(refusal) = &self.refusal {
+            members.push(("message", quoted(&refusal.message)));
+            members.push(("code", refusal.code.to_string()));
         }
-
-        let mut response = serde_json::to_vec(&Response {
-            accepted: self.refusal.is_none(),
-            message: self.refusal.as_ref().map(|refusal| refusal.message.as_str()),
-            code: self.refusal.as_ref().map(|refusal| refusal.code),
-            audit_annotations: &self.audit_annotations,
-            warnings: &self.warnings,
-        })?;
+        if !self.audit_annotations.is_empty() {
+            let annotations = self.audit_annotations.iter().map(|(key, value)| (*key, quoted(value)));
+            members.push(("audit_annotations", json::object(annotations)));
+        }
+        if !self.warnings.is_empty() {
+            members.push(("warnings", json::list(&self.warnings)));
+        }
         let changes = self.refusal.is_none() && !self.edits.is_empty();
         if changes && let Some(object) = object().and_then(|object| json::apply(object, &self.edits)) {
-            // The object is JSON already, so it is appended as the last member.
-            response.pop();
-            response.extend_from_slice(b",\"mutated_object\":");
-            response.extend_from_slice(object.as_bytes());
-            response.push(b'}');
+            members.push(("mutated_object", object));
         }
-        Ok(response)
+        json::object(members).into_bytes()
     }
 }
 
@@ -121,17 +104,13 @@ pub(crate) fn shortened(name: &str) -> String {
     name
 }
 
-fn as_map<S: Serializer>(pairs: &&[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Verdict, shortened};
 
     fn response(verdict: Verdict) -> String {
         let object = Some(r#"{"spec":{"replicas":3}}"#);
-        String::from_utf8(verdict.into_response(|| object).expect("serializes")).expect("is UTF-8")
+        String::from_utf8(verdict.into_response(|| object)).expect("is UTF-8")
     }
 
     #[test]

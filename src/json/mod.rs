@@ -10,11 +10,14 @@
 //! | `read.rs` | reads the members that matter, in one pass |
 //! | `text.rs` | converts the text of one value |
 //! | `edit.rs` | sets values in the text of an object and leaves every other byte as it is |
+//! | `write.rs` | writes objects and lists |
 
 mod edit;
 mod read;
 mod text;
+mod write;
 
-pub(crate) use edit::{Edit, apply, joined, quoted};
+pub(crate) use edit::{Edit, apply};
 pub(crate) use read::{Destination, Members, View, read, view};
 pub(crate) use text::JsonText;
+pub(crate) use write::{joined, list, object, quoted};
