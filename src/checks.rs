@@ -17,6 +17,8 @@ pub(crate) struct RequestedReplicas<'a> {
     pub(crate) old: Option<u32>,
     /// Who makes the request.
     pub(crate) requester: Requester,
+    /// Whether the custom resource declares as many, so that the count was validated there.
+    pub(crate) is_declared: bool,
 }
 
 impl RequestedReplicas<'_> {
@@ -85,6 +87,7 @@ pub(crate) fn session_storage(
     let kind = kind.name();
     if settings.session_storage == UnsharedSessions::Reject
         && sessions_at_risk(storage, requested.count)
+        && !requested.is_declared
         && requested.can_be_refused(|old| sessions_at_risk(old_storage, old))
     {
         let described = requested.described();

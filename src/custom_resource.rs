@@ -59,7 +59,7 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
         };
         let field = workload.declared_in();
         let old_count = old.as_ref().and_then(|old| workload.declared(old));
-        let requested = RequestedReplicas { field, count: declared, old: old_count, requester };
+        let requested = RequestedReplicas { field, count: declared, old: old_count, requester, is_declared: false };
         let old_transport = old.map_or(new.transport, |old| old.transport);
         checks::stdio_cap(&mut verdict, settings.declared_replicas, new.transport, old_transport, requested);
 

@@ -5,7 +5,7 @@ use mcp_scaling_rules::scaling::{BACKEND_REPLICAS, FIELDS, REPLICAS, SESSION_STO
 use mcp_scaling_rules::{Field, Owner, Scaling, ServerKind};
 
 use crate::custom_resource;
-use crate::json::{self, quoted, read};
+use crate::json::{quoted, read};
 use crate::request::{Object, Request};
 
 /// The host's `get_resource`: the JSON text of the object as the API server gives it.
@@ -31,14 +31,25 @@ impl GetResourceRequest<'_> {
     /// The request as the host reads it. The host's cache is never used: an answer some seconds old would undo a change that
     /// the operator is just carrying out.
     pub fn to_json(&self) -> String {
-        json::object([
-            ("api_version", quoted(self.api_version)),
-            ("kind", quoted(self.kind)),
-            ("name", quoted(self.name)),
-            ("namespace", quoted(self.namespace)),
-            ("disable_cache", "true".to_owned()),
-            ("field_masks", json::list(self.field_masks)),
-        ])
+        let mut json = String::with_capacity(256);
+        for (name, value) in [
+            ("{\"api_version\":", self.api_version),
+            (",\"kind\":", self.kind),
+            (",\"name\":", self.name),
+            (",\"namespace\":", self.namespace),
+        ] {
+            json.push_str(name);
+            json.push_str(&quoted(value));
+        }
+        json.push_str(",\"disable_cache\":true,\"field_masks\":[");
+        for (index, mask) in self.field_masks.iter().enumerate() {
+            // Paths need no escapes.
+            json.push_str(if index == 0 { "\"" } else { ",\"" });
+            json.push_str(mask);
+            json.push('"');
+        }
+        json.push_str("]}");
+        json
     }
 }
 

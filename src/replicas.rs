@@ -3,7 +3,6 @@
 use mcp_scaling_rules::scaling::REPLICAS;
 use mcp_scaling_rules::{
     Malformed, Owner, Scaling, SessionStorage, Transport, Workload, admitted, exceeds_stdio_cap, labels,
-    sessions_at_risk,
 };
 
 use crate::checks::{self, RequestedReplicas};
@@ -12,7 +11,7 @@ use crate::lookup::{self, Found, GetResource, Lookup};
 use crate::request::{Request, Spec};
 use crate::requester::Requester;
 use crate::rollout;
-use crate::settings::{ExcessReplicas, LookupFailure, Settings};
+use crate::settings::{Corrections, ExcessReplicas, LookupFailure, Settings};
 use crate::verdict::{UNAVAILABLE, Verdict, shortened};
 
 /// The count that Kubernetes gives a workload without `spec.replicas`.
@@ -84,10 +83,17 @@ impl ReplicasRequest {
         self.requested > 1 || !(self.is_unchanged() || is_low_scale_of_nobody)
     }
 
-    /// Whether the count may violate a rule as long as the custom resource is not known, and the request may be refused for
-    /// it. ToolHive's own writes and a lower count never are.
-    fn can_be_refused_unchecked(&self) -> bool {
-        self.requester != Requester::ToolHive && self.requested > 1 && self.old.is_none_or(|old| self.requested > old)
+    /// Whether the request may be refused at all. ToolHive's own writes and a count that does not rise never are.
+    fn can_be_refused(&self) -> bool {
+        self.requester != Requester::ToolHive && self.old.is_none_or(|old| self.requested > old)
+    }
+
+    /// Whether the request may be refused because the custom resource could not be read, so that nothing is known of the
+    /// count. A count of 0 or 1 can only differ from a declared one, which matters where such a difference is refused too:
+    /// in an audit, that is, which sends requests to create what is there.
+    fn can_be_refused_unchecked(&self, settings: &Settings) -> bool {
+        let may_be_refused_at_any_count = settings.corrections == Corrections::Reject && !self.is_update;
+        self.can_be_refused() && (self.requested > 1 || may_be_refused_at_any_count)
     }
 }
 
@@ -176,30 +182,13 @@ fn apply_rules(
         admitted(transport, requested, declared.filter(|_| !replicas.is_scale), preserved)
     };
 
-    let request = RequestedReplicas { field: REPLICAS, count: requested, old, requester };
+    let is_declared = declared.is_some_and(|declared| requested <= declared);
+    let request = RequestedReplicas { field: REPLICAS, count: requested, old, requester, is_declared };
     checks::stdio_cap(verdict, settings.stdio_replicas, transport, transport, request);
-    // A count that the custom resource declares was accepted there.
-    let is_declared = declared.is_some_and(|declared| requested <= declared && sessions_at_risk(storage, declared));
-    let old = if is_declared { Some(requested) } else { old };
-    checks::session_storage(
-        verdict,
-        settings,
-        owner.kind,
-        storage,
-        storage,
-        RequestedReplicas { old, ..request },
-        count,
-    );
+    checks::session_storage(verdict, settings, owner.kind, storage, storage, request, count);
 
-    if let Some(declared) = declared.filter(|declared| *declared != requested && requester == Requester::Person) {
-        let overridden = if replicas.is_unchanged() { "current" } else { "requested" };
-        verdict.warn(&format!(
-            "{} of {} {} is {declared} and overrides the {overridden} {requested}",
-            replicas.workload.declared_in(),
-            owner.kind.name(),
-            shortened(&owner.name),
-        ));
-    }
+    let (field, kind, name) = (replicas.workload.declared_in(), owner.kind.name(), shortened(&owner.name));
+    let mut is_refused = false;
     if count != requested {
         // What decided first, before the cap: a declared count, a preserved one, or the cap itself.
         let reason = match (declared.filter(|_| !replicas.is_scale), preserved) {
@@ -207,8 +196,19 @@ fn apply_rules(
             (None, Some(preserved)) if preserved != requested => "preserved",
             _ => "stdio",
         };
-        verdict.edit(&["spec", "replicas"], count.to_string());
         verdict.annotate("replicas", format!("requested={requested} wanted={count} reason={reason}"));
+        // A request that can be refused differs from a declared count here: only ToolHive's own writes are capped or undone
+        // where no object may be changed.
+        let message = format!(
+            "{REPLICAS} requests {requested} and {field} of {kind} {name} wants {count}: request {count}, or change {field}"
+        );
+        is_refused =
+            verdict.correct(settings, &["spec", "replicas"], count.to_string(), replicas.can_be_refused(), &message);
+    }
+    let overrides = declared.filter(|declared| *declared != requested && requester == Requester::Person && !is_refused);
+    if let Some(declared) = overrides {
+        let overridden = if replicas.is_unchanged() { "current" } else { "requested" };
+        verdict.warn(&format!("{field} of {kind} {name} is {declared} and overrides the {overridden} {requested}"));
     }
 }
 
@@ -217,7 +217,8 @@ fn report_failed_lookup(verdict: &mut Verdict, owner: &Owner<'_>, replicas: &Rep
     // A label that names stdio is all that the cap needs.
     let is_capped = replicas.transport_label.is_some_and(|label| exceeds_stdio_cap(label, replicas.requested));
     verdict.annotate("lookup", "failed".to_owned());
-    if settings.on_lookup_failure == LookupFailure::Reject && replicas.can_be_refused_unchecked() && !is_capped {
+    if settings.on_lookup_failure == LookupFailure::Reject && replicas.can_be_refused_unchecked(settings) && !is_capped
+    {
         let message = format!("{kind} {name} could not be read, so that {REPLICAS} cannot be checked: try again");
         verdict.refuse(UNAVAILABLE, &message);
     } else if replicas.requester == Requester::Person && !is_capped {

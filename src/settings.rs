@@ -7,7 +7,7 @@ use crate::error::SettingsError;
 use crate::json::{JsonText, Members, joined, read};
 
 /// The names of all settings.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "stdioReplicas",
     "declaredReplicas",
     "sessionStorage",
@@ -17,6 +17,7 @@ const KEYS: [&str; 9] = [
     "operatorServiceAccounts",
     "controllerServiceAccounts",
     "onLookupFailure",
+    "corrections",
 ];
 
 /// How the policy behaves. Every setting is optional.
@@ -40,6 +41,8 @@ pub struct Settings {
     pub controller_service_accounts: Vec<String>,
     /// `onLookupFailure`: what happens when the custom resource cannot be read.
     pub on_lookup_failure: LookupFailure,
+    /// `corrections`: what happens to a request whose object needs a change.
+    pub corrections: Corrections,
 }
 
 /// What to do about more replicas than a stdio server can run.
@@ -73,6 +76,15 @@ pub enum LookupFailure {
     Reject,
 }
 
+/// What to do about an object that needs a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corrections {
+    /// Change it.
+    Apply,
+    /// Change nothing, and refuse the request. For a policy that Kubewarden does not let change objects (`mutating: false`).
+    Reject,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -85,6 +97,7 @@ impl Default for Settings {
             operator_service_accounts: vec![accounts::OPERATOR.to_owned()],
             controller_service_accounts: vec![accounts::KEDA_OPERATOR.to_owned()],
             on_lookup_failure: LookupFailure::Allow,
+            corrections: Corrections::Apply,
         }
     }
 }
@@ -102,7 +115,20 @@ impl Settings {
         for (key, value) in members.unwrap_or_default().0 {
             settings.set(&key, &value)?;
         }
+        if settings.corrections == Corrections::Reject {
+            settings.replace_changes();
+        }
         Ok(settings)
+    }
+
+    /// Turns off what only makes sense as a change: a cap becomes a refusal, and nothing is preserved.
+    fn replace_changes(&mut self) {
+        for action in [&mut self.stdio_replicas, &mut self.declared_replicas] {
+            if *action == ExcessReplicas::Cap {
+                *action = ExcessReplicas::Reject;
+            }
+        }
+        self.preserve_scaling = false;
     }
 
     fn set(&mut self, key: &str, value: &JsonText<'_>) -> Result<(), SettingsError> {
@@ -116,6 +142,7 @@ impl Settings {
         const STORAGE: [(&str, SessionStorage); 2] =
             [("memory", SessionStorage::Memory), ("redis", SessionStorage::Redis)];
         const LOOKUP: [(&str, LookupFailure); 2] = [("allow", LookupFailure::Allow), ("reject", LookupFailure::Reject)];
+        const CORRECTIONS: [(&str, Corrections); 2] = [("apply", Corrections::Apply), ("reject", Corrections::Reject)];
         match key {
             "stdioReplicas" => self.stdio_replicas = one_of(key, value, &EXCESS)?,
             "declaredReplicas" => self.declared_replicas = one_of(key, value, &EXCESS)?,
@@ -126,6 +153,7 @@ impl Settings {
             "operatorServiceAccounts" => self.operator_service_accounts = names(key, value)?,
             "controllerServiceAccounts" => self.controller_service_accounts = names(key, value)?,
             "onLookupFailure" => self.on_lookup_failure = one_of(key, value, &LOOKUP)?,
+            "corrections" => self.corrections = one_of(key, value, &CORRECTIONS)?,
             _ => return Err(SettingsError::Unknown { key: key.to_owned(), known: joined(&KEYS, ", ") }),
         }
         Ok(())
@@ -188,7 +216,7 @@ pub(crate) fn validate(payload: &[u8]) -> SettingsValidationResponse {
 mod tests {
     use mcp_scaling_rules::SessionStorage;
 
-    use super::{ExcessReplicas, KEYS, LookupFailure, Settings, UnsharedSessions};
+    use super::{Corrections, ExcessReplicas, KEYS, LookupFailure, Settings, UnsharedSessions};
 
     #[test]
     fn defaults_where_nothing_is_set() {
@@ -202,7 +230,7 @@ mod tests {
         let settings = Settings::from_json(
             r#"{"stdioReplicas": "reject", "declaredReplicas": "cap", "sessionStorage": "ignore",
                 "defaultSessionStorage": "redis", "terminationGracePeriodSeconds": 0, "preserveScaling": false,
-                "operatorServiceAccounts": ["me"], "controllerServiceAccounts": [], "onLookupFailure": "reject"}"#,
+                "operatorServiceAccounts": ["me"], "controllerServiceAccounts": [], "onLookupFailure": "reject", "corrections": "apply"}"#,
         );
         assert_eq!(
             settings.expect("are settings"),
@@ -216,8 +244,27 @@ mod tests {
                 operator_service_accounts: vec!["me".to_owned()],
                 controller_service_accounts: Vec::new(),
                 on_lookup_failure: LookupFailure::Reject,
+                corrections: Corrections::Apply,
             }
         );
+    }
+
+    #[test]
+    fn turns_changes_into_refusals_with_corrections_reject() {
+        let settings = Settings::from_json(r#"{"declaredReplicas": "cap", "corrections": "reject"}"#);
+        assert_eq!(
+            settings.expect("are settings"),
+            Settings {
+                stdio_replicas: ExcessReplicas::Reject,
+                declared_replicas: ExcessReplicas::Reject,
+                preserve_scaling: false,
+                corrections: Corrections::Reject,
+                ..Settings::default()
+            }
+        );
+        let settings =
+            Settings::from_json(r#"{"stdioReplicas": "warn", "declaredReplicas": "warn", "corrections": "reject"}"#);
+        assert_eq!(settings.expect("are settings").stdio_replicas, ExcessReplicas::Warn, "a warning changes nothing");
     }
 
     #[test]
@@ -238,6 +285,7 @@ mod tests {
             (r#"{"operatorServiceAccounts": [""]}"#, "operatorServiceAccounts"),
             (r#"{"controllerServiceAccounts": [7]}"#, "controllerServiceAccounts"),
             (r#"{"onLookupFailure": "warn"}"#, "onLookupFailure"),
+            (r#"{"corrections": "warn"}"#, "corrections"),
             ("[]", "settings"),
             ("7", "settings"),
             ("{", "settings"),

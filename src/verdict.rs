@@ -1,6 +1,7 @@
 //! The policy's answer to a request, and how it is written for the host.
 
 use crate::json::{self, Edit, quoted};
+use crate::settings::{Corrections, Settings};
 
 /// Longest warning in characters. The API server may cut longer ones.
 const WARNING_LENGTH: usize = 120;
@@ -37,6 +38,25 @@ impl Verdict {
     /// Changes the object: removes the member at `path`.
     pub(crate) fn remove(&mut self, path: &'static [&'static str]) {
         self.edits.push(Edit { path, json: None });
+    }
+
+    /// Changes the object as [`Self::edit`] does. With `corrections: reject` it refuses the request instead, with `reason`, or
+    /// leaves it as it is where it can never be refused. Whether it refuses the request.
+    pub(crate) fn correct(
+        &mut self,
+        settings: &Settings,
+        path: &'static [&'static str],
+        json: String,
+        can_be_refused: bool,
+        reason: &str,
+    ) -> bool {
+        let is_refused = settings.corrections == Corrections::Reject && can_be_refused;
+        if settings.corrections == Corrections::Apply {
+            self.edit(path, json);
+        } else if can_be_refused {
+            self.refuse(UNPROCESSABLE, reason);
+        }
+        is_refused
     }
 
     /// Warns the person who makes the request, in one line of at most 120 characters: the API server drops a warning with a
@@ -81,7 +101,7 @@ impl Verdict {
         }
         if !self.audit_annotations.is_empty() {
             let annotations = self.audit_annotations.iter().map(|(key, value)| (*key, quoted(value)));
-            members.push(("audit_annotations", json::object(annotations)));
+            members.push(("audit_annotations", json::object(&annotations.collect::<Vec<_>>())));
         }
         if !self.warnings.is_empty() {
             members.push(("warnings", json::list(&self.warnings)));
@@ -90,7 +110,7 @@ impl Verdict {
         if changes && let Some(object) = object().and_then(|object| json::apply(object, &self.edits)) {
             members.push(("mutated_object", object));
         }
-        json::object(members).into_bytes()
+        json::object(&members).into_bytes()
     }
 }
 

@@ -7,7 +7,7 @@ use mcp_scaling_rules::Field;
 
 use super::read::{Destination, Members, ReadValue, View, read};
 use super::text::JsonText;
-use super::write::{self, joined};
+use super::write::{joined, object, quoted};
 
 /// A change of one value in an object.
 #[derive(Clone, Debug)]
@@ -32,21 +32,23 @@ pub(crate) fn apply(object: &str, edits: &[Edit]) -> Option<String> {
 }
 
 /// The object without one member. The members beside it keep their text, and the white space between them is lost.
-fn remove(object: &str, path: &[&str]) -> Option<String> {
+fn remove(json: &str, path: &[&str]) -> Option<String> {
     let (name, rest) = path.split_first()?;
     if !rest.is_empty() {
         let mut member = Member::new(name);
-        read(object, &mut member).ok()?;
+        read(json, &mut member).ok()?;
         return match member.value.json() {
-            Some(value) => set(object, &[name], &remove(value, rest)?),
-            None => Some(object.to_owned()),
+            Some(value) => set(json, &[name], &remove(value, rest)?),
+            None => Some(json.to_owned()),
         };
     }
     let mut members = Field::<Members<'_>>::default();
-    read(object, &mut members).ok()?;
+    read(json, &mut members).ok()?;
     let members = members.value()?.0;
     let kept = members.iter().filter(|(other, _)| other != name);
-    Some(write::object(kept.map(|(name, value)| (name.as_str(), value.raw().unwrap_or("null")))))
+    let texts: Vec<String> =
+        kept.map(|(name, value)| Some(joined(&[&quoted(name), ":", value.raw()?], ""))).collect::<Option<_>>()?;
+    Some(joined(&["{", &joined(&texts, ","), "}"], ""))
 }
 
 /// The object with one value set.
@@ -116,7 +118,7 @@ fn offset_in(whole: &str, part: &str) -> Option<usize> {
 
 /// `json` inside an object for each name of the path.
 fn nested(path: &[&str], json: &str) -> String {
-    path.iter().rev().fold(json.to_owned(), |inner, name| write::object([(name, inner)]))
+    path.iter().rev().fold(json.to_owned(), |inner, name| object(&[(*name, inner)]))
 }
 
 #[cfg(test)]

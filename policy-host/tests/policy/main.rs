@@ -11,6 +11,8 @@ mod bad_input;
 mod budgets;
 /// Random sequences of writes by people, autoscalers and ToolHive: the replica counts settle.
 mod convergence;
+/// With `corrections: reject` nothing is changed, and what needs a change is refused.
+mod corrections;
 /// Requests to create or update a Deployment: replicas, grace period, owner and lookup.
 mod deployment;
 /// The command line of `evaluate`.

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 
 use mcp_scaling_rules::ServerKind;
 use mcp_scaling_rules::kind::{API_VERSIONS, GROUP};
+use policy_host::host::{GetResourceRequest, callback_failure};
 use serde_json::{Value, json};
 
 use crate::harness::{Case, DEPLOYMENT_SELECTOR, create, deployment, mcpserver, policy, repository, scale, update};
@@ -253,9 +255,9 @@ fn repeats_the_metadata_in_the_manifests() {
 fn rejects_with_the_guard_only_what_the_policy_would_change() {
     let guard = || manifest("mcpserver-scaling-guard")["spec"]["settings"].clone();
     let stdio = mcpserver(json!({}));
-    let deployment: fn() -> Case = || update(deployment(1), deployment(3));
-    let scale: fn() -> Case = || scale("deployments", DEPLOYMENT_SELECTOR, 1, 3);
-    for case in [deployment, scale] {
+    let update_deployment: fn() -> Case = || update(deployment(1), deployment(3));
+    let update_scale: fn() -> Case = || scale("deployments", DEPLOYMENT_SELECTOR, 1, 3);
+    for case in [update_deployment, update_scale] {
         let admitted = case().lookup_finds(&stdio).run();
         assert_eq!(admitted.changes(), ["/spec/replicas=1"]);
         let (code, _) = case().settings(guard()).lookup_finds(&stdio).run().refusal().expect("is refused");
@@ -263,6 +265,9 @@ fn rejects_with_the_guard_only_what_the_policy_would_change() {
         let corrected = case().with_member("object", admitted.object()).settings(guard()).lookup_finds(&stdio).run();
         assert_eq!((corrected.refusal(), corrected.changes().len()), (None, 0));
     }
+    let declaring = mcpserver(json!({"transport": "sse", "replicas": 2}));
+    let drift = update(deployment(2), deployment(3)).settings(guard()).lookup_finds(&declaring).run();
+    assert_eq!(drift.refusal().map(|(code, _)| code), Some(422), "another webhook raised the count after the policy");
     // The policy only warns about a declared count, so the guard accepts it.
     let declared = create(mcpserver(json!({"replicas": 3}))).settings(guard()).run();
     assert_eq!((declared.refusal(), declared.changes().len()), (None, 0));
@@ -277,6 +282,10 @@ fn reports_with_the_monitor_what_the_policy_would_change_or_warn_about() {
     assert!(create(mcpserver(json!({"replicas": 3}))).settings(monitor()).run().refusal().is_some());
     let unshared = mcpserver(json!({"transport": "sse", "replicas": 3}));
     assert!(create(unshared).settings(monitor()).run().refusal().is_some());
+    let declaring = mcpserver(json!({"transport": "sse", "replicas": 2, "sessionStorage": {"provider": "redis"}}));
+    assert!(create(deployment(1)).settings(monitor()).lookup_finds(&declaring).run().refusal().is_some(), "it drifted");
+    let unreachable = Arc::new(|_: &GetResourceRequest| Err(callback_failure("timeout")));
+    assert!(create(deployment(1)).settings(monitor()).host(unreachable).run().refusal().is_some(), "is unchecked");
     let fine = create(deployment(1)).settings(monitor()).lookup_finds(&stdio).run();
     assert_eq!((fine.refusal(), fine.changes().len()), (None, 0));
 }

@@ -205,6 +205,20 @@ proptest! {
     }
 
     #[test]
+    fn changes_nothing_with_corrections_reject(scenario in scenario()) {
+        let mut settings = scenario.settings.clone();
+        let changes = scenario.case().run();
+        settings["corrections"] = json!("reject");
+        let outcome = scenario.case().settings(settings).run();
+        prop_assert_eq!(outcome.changes(), Vec::<String>::new());
+        // An audit asks about every object as if a person created it, and reports each one that the policy would change.
+        let is_creation = scenario.case().payload().contains("\"operation\":\"CREATE\"");
+        if is_creation && scenario.user == PERSON && !changes.changes().is_empty() {
+            prop_assert!(outcome.refusal().is_some(), "{:?}", changes.changes());
+        }
+    }
+
+    #[test]
     fn raises_a_count_only_to_the_declared_or_the_old_one(scenario in scenario()) {
         let (old, requested, declared) = match &scenario.target {
             Target::Deployment { old, new, .. } => (*old, new.unwrap_or(1), "replicas"),

@@ -30,7 +30,7 @@ impl Setting {
 }
 
 /// Every setting of the policy.
-pub(crate) fn settings() -> [Setting; 9] {
+pub(crate) fn settings() -> [Setting; 10] {
     [
         Setting::choice("stdioReplicas", &["cap", "reject", "warn"]),
         Setting::choice("declaredReplicas", &["warn", "cap", "reject"]),
@@ -41,6 +41,7 @@ pub(crate) fn settings() -> [Setting; 9] {
         Setting::free("operatorServiceAccounts", &[json!([OPERATOR]), json!([]), json!(["a", "b"])]),
         Setting::free("controllerServiceAccounts", &[json!([KEDA_OPERATOR]), json!([]), json!(["a", "b"])]),
         Setting::choice("onLookupFailure", &["allow", "reject"]),
+        Setting::choice("corrections", &["apply", "reject"]),
     ]
 }
 

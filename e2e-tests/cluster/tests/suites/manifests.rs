@@ -100,16 +100,16 @@ async fn accepts_chart_and_rejects_wrong_values(cluster: &mut TestCluster) -> Re
             cluster.apply_as_dry_run(object).await.with_context(|| format!("the chart with {values:?}"))?;
         }
     }
-    // Kubewarden rejects a policy that is not mutating and whose settings ask for changes.
-    let changing = ["policy.settings.terminationGracePeriodSeconds=60", "policy.settings.preserveScaling=true"];
+    // Kubewarden rejects a request that a policy which is not mutating wants to change.
+    let changing = ["policy.settings.corrections=apply", "policy.settings.terminationGracePeriodSeconds=60"];
     let objects = render_chart(&[&["guard.enabled=true", "monitor.enabled=true"][..], &changing].concat())?;
     let not_mutating: Vec<&Value> = objects.iter().filter(|object| object["spec"]["mutating"] == false).collect();
     expect_equal("policies that are not mutating (guard and monitor)", not_mutating.len(), 2)?;
     for policy in not_mutating {
         let (name, settings) = (&policy["metadata"]["name"], &policy["spec"]["settings"]);
+        expect_equal(&format!("corrections of {name}"), &settings["corrections"], "reject")?;
         let period = &settings["terminationGracePeriodSeconds"];
-        expect_equal(&format!("terminationGracePeriodSeconds of {name}"), period, 0)?;
-        expect_equal(&format!("preserveScaling of {name}"), &settings["preserveScaling"], false)?;
+        expect_equal(&format!("terminationGracePeriodSeconds of {name}"), period, 60)?;
     }
     for wrong in [
         "policy.settings.stdioReplicas=no",
