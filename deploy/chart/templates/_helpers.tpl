@@ -18,13 +18,26 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if .digest }}{{ $name }}@{{ .digest }}{{ else }}{{ $name }}:{{ .tag }}{{ end }}
 {{- end }}
 
-{{/* The fields that policy, guard and monitor have in common. */}}
-{{- define "scaling.admission" -}}
+{{/* The fields that all policies have in common. */}}
+{{- define "scaling.module" -}}
 module: registry://{{ include "scaling.reference" (dict "root" . "name" .Values.policy.module "digest" .Values.policy.digest "tag" (.Values.policy.tag | default (printf "v%s" .Chart.AppVersion))) }}
 policyServer: {{ .Values.policy.policyServer }}
+contextAwareResources:
+  {{- range $kind := list "MCPServer" "VirtualMCPServer" "MCPRemoteProxy" }}
+  - {apiVersion: toolhive.stacklok.dev/v1beta1, kind: {{ $kind }}}
+  - {apiVersion: toolhive.stacklok.dev/v1alpha1, kind: {{ $kind }}}
+  {{- end }}
+{{- with .Values.policy.namespaceSelector }}
+namespaceSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The rules, match conditions and timeouts of policy, guard and monitor. Takes the version of ToolHive's kinds. */}}
+{{- define "scaling.counts" -}}
 rules:
   - apiGroups: [toolhive.stacklok.dev]
-    apiVersions: [v1alpha1, v1beta1]
+    apiVersions: [{{ . | quote }}]
     resources: [mcpservers, virtualmcpservers, mcpremoteproxies]
     operations: [CREATE, UPDATE]
   - apiGroups: [apps]
@@ -35,32 +48,34 @@ rules:
     apiVersions: [v1]
     resources: [deployments/scale, statefulsets/scale]
     operations: [UPDATE]
-  - apiGroups: [autoscaling]
-    apiVersions: [v1, v2]
-    resources: [horizontalpodautoscalers]
-    operations: [CREATE, UPDATE]
-  - apiGroups: [keda.sh]
-    apiVersions: [v1alpha1]
-    resources: [scaledobjects]
-    operations: [CREATE, UPDATE]
-contextAwareResources:
-  {{- range $kind := list "MCPServer" "VirtualMCPServer" "MCPRemoteProxy" }}
-  - {apiVersion: toolhive.stacklok.dev/v1beta1, kind: {{ $kind }}}
-  - {apiVersion: toolhive.stacklok.dev/v1alpha1, kind: {{ $kind }}}
-  {{- end }}
 matchConditions:
   - name: toolhive-workloads
     expression: >-
-      request.resource.group != 'apps' || has(request.subResource) ||
-      [object, oldObject].exists(o, o != null && (
-        (has(o.metadata.labels) && 'toolhive' in o.metadata.labels) ||
-        (has(o.metadata.ownerReferences) && o.metadata.ownerReferences.exists(r, r.apiVersion.startsWith('toolhive.stacklok.dev/')))))
+      request.resource.group != 'apps' ||
+      (has(request.subResource)
+        ? (request.resource.resource == 'statefulsets'
+          ? oldObject.?status.?selector.orValue('') == 'app=' + request.name
+          : oldObject.?status.?selector.orValue('').contains('toolhive=true'))
+        : [object, oldObject].exists(o, o != null && (
+          (has(o.metadata.labels) && 'toolhive' in o.metadata.labels) ||
+          (has(o.metadata.ownerReferences) && o.metadata.ownerReferences.exists(r, r.apiVersion.startsWith('toolhive.stacklok.dev/'))))))
 timeoutEvalSeconds: 3
 timeoutSeconds: 10
-{{- with .Values.policy.namespaceSelector }}
-namespaceSelector:
-  {{- toYaml . | nindent 2 }}
 {{- end }}
+
+{{/*
+The version of ToolHive's kinds in the rules of policies that the audit scanner evaluates. The scanner gives up on a policy if the
+cluster does not serve a version, and passes over rules with "*". So this is one version that the cluster serves, or "*" if that is
+not known: in `helm template` without --api-versions, or if ToolHive is not installed.
+*/}}
+{{- define "scaling.auditedVersion" -}}
+{{- if .Capabilities.APIVersions.Has "toolhive.stacklok.dev/v1beta1/MCPServer" -}}
+v1beta1
+{{- else if .Capabilities.APIVersions.Has "toolhive.stacklok.dev/v1alpha1/MCPServer" -}}
+v1alpha1
+{{- else -}}
+*
+{{- end -}}
 {{- end }}
 
 {{- define "scaling.annotations" -}}

@@ -222,7 +222,7 @@ fn repeats_the_metadata_for_artifact_hub() {
     let (name, email) = author.strip_suffix('>').and_then(|author| author.split_once(" <")).expect("is Name <mail>");
     assert_eq!((&maintainer["name"], &maintainer["email"]), (&json!(name), &json!(email)));
     assert_eq!(yaml("artifacthub-repo.yml")["owners"], package["maintainers"]);
-    for path in ["mcpserver-scaling", "mcpserver-scaling-guard", "mcpserver-scaling-monitor"] {
+    for (path, ..) in MANIFESTS {
         assert_eq!(manifest(path)["spec"]["module"], format!("registry://{image}"), "{path}");
     }
     let chart = yaml("deploy/chart/Chart.yaml");
@@ -234,20 +234,44 @@ fn manifest(name: &str) -> Value {
     yaml(&format!("deploy/kubewarden/{name}.yaml"))
 }
 
+/// The manifests of the policy: the name, whether it is mutating, and its mode.
+const MANIFESTS: [(&str, bool, &str); 4] = [
+    ("mcpserver-scaling", true, "protect"),
+    ("mcpserver-scaling-autoscalers", false, "protect"),
+    ("mcpserver-scaling-guard", false, "protect"),
+    ("mcpserver-scaling-monitor", false, "monitor"),
+];
+
 #[test]
 fn repeats_the_metadata_in_the_manifests() {
     let metadata = metadata();
-    for (name, is_mutating, mode) in [
-        ("mcpserver-scaling", true, "protect"),
-        ("mcpserver-scaling-guard", false, "protect"),
-        ("mcpserver-scaling-monitor", false, "monitor"),
-    ] {
+    for (name, is_mutating, mode) in MANIFESTS {
         let spec = &manifest(name)["spec"];
-        assert_eq!(spec["rules"], metadata["rules"], "{name}");
         assert_eq!(spec["contextAwareResources"], metadata["contextAwareResources"], "{name}");
         assert_eq!((&spec["mutating"], &spec["mode"]), (&json!(is_mutating), &json!(mode)), "{name}");
         assert!(is_valid(&spec["settings"]), "{name}");
         assert!(spec["timeoutEvalSeconds"].as_u64() < spec["timeoutSeconds"].as_u64(), "{name}");
+    }
+}
+
+#[test]
+fn divides_the_rules_of_the_metadata_among_the_manifests() {
+    let rules = |name: &str| manifest(name)["spec"]["rules"].as_array().expect("is a list").clone();
+    let divided = [rules("mcpserver-scaling"), rules("mcpserver-scaling-autoscalers")].concat();
+    assert_eq!(json!(divided), metadata()["rules"]);
+    let corrects_counts = &manifest("mcpserver-scaling")["spec"];
+    for name in ["mcpserver-scaling-guard", "mcpserver-scaling-monitor"] {
+        let spec = &manifest(name)["spec"];
+        assert_eq!(spec["rules"], corrects_counts["rules"], "{name}");
+        assert_eq!(spec["matchConditions"], corrects_counts["matchConditions"], "{name}");
+    }
+}
+
+#[test]
+fn blocks_requests_without_a_policy_server_only_where_counts_are_corrected() {
+    for (name, is_mutating, _) in MANIFESTS {
+        let expected = if is_mutating { "Fail" } else { "Ignore" };
+        assert_eq!(manifest(name)["spec"]["failurePolicy"], expected, "{name}");
     }
 }
 
