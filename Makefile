@@ -65,12 +65,16 @@ e2e-tests: policy.wasm evaluate
 		else echo "WARNING: kwctl is not installed; the tests use the evaluate command in its place" >&2; fi
 	EVALUATE=$(abspath $(EVALUATE)) bats e2e-tests/e2e.bats
 
-# Tests on a real API server. TESTS=word runs only the tests with this word in their names.
+# Tests on a real API server. TESTS=word runs only the tests with this word in their names. POLICY_SERVER=file runs the annotated
+# module in this policy-server; kwctl annotates it, unless ANNOTATED_POLICY names an annotated one.
 TESTS ?=
-cluster-tests: policy.wasm
+POLICY_SERVER ?=
+ANNOTATED_POLICY ?= annotated-policy.wasm
+cluster-tests: policy.wasm $(if $(POLICY_SERVER),$(ANNOTATED_POLICY))
 	scripts/reconciler $(RECONCILER)
 	assets=$$(scripts/control-plane) && helm=$$(scripts/helm) && \
 		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" HELM="$$helm" \
+		POLICY_SERVER="$(if $(POLICY_SERVER),$(abspath $(POLICY_SERVER)))" ANNOTATED_POLICY="$(abspath $(ANNOTATED_POLICY))" \
 		cargo test --locked --package cluster-tests -- $(TESTS)
 
 # The tests with ToolHive's own programs, of every release in e2e-tests/toolhive and in the folder $TOOLHIVE_RELEASES; then

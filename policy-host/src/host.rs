@@ -63,6 +63,16 @@ pub fn not_served(request: &GetResourceRequest) -> String {
     callback_failure(&format!("error finding resource {api_version} / {kind}: 404 page not found"))
 }
 
+/// The error text of Kubewarden's host for a kind that `contextAwareResources` does not name.
+///
+/// Source: `policy-evaluator`, `runtimes/callback.rs`.
+pub fn not_granted(request: &GetResourceRequest) -> String {
+    let GetResourceRequest { api_version, kind, .. } = request;
+    format!(
+        "Policy has not been granted access to Kubernetes {api_version}/{kind} resources. The violation has been reported."
+    )
+}
+
 /// The error text of Kubewarden's host for a failed callback. It is the `Debug` form of the error, which has many lines if
 /// backtraces are enabled. The text always has a backtrace here, so that every test covers that case.
 pub fn callback_failure(error: &str) -> String {

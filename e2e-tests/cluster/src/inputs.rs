@@ -7,10 +7,13 @@
 //! | `POLICY_WASM` | the policy module | `policy.wasm` |
 //! | `RECONCILER` | the reconciler's binary | `mcpserver-scaling-reconciler` in cargo's target directory |
 //! | `HELM` | Helm, which only the tests of the chart need | `helm` on the `PATH` |
+//! | `POLICY_SERVER` | Kubewarden's policy-server, which then runs the policy in place of the binary `policy-webhook` | none |
+//! | `ANNOTATED_POLICY` | the annotated policy module, which `POLICY_SERVER` needs in place of `POLICY_WASM` | `annotated-policy.wasm` |
 //! | `TOOLHIVE_TAGS` | the releases of ToolHive that the suite `toolhive` runs, by their tags | `v0.47.0,v0.10.0` |
 //! | `TOOLHIVE_RELEASES` | a folder with releases of ToolHive that somebody built; see `scripts/toolhive` | none |
 
 use std::env;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,14 +25,28 @@ const CONTROL_PLANE_ASSETS: &str = "CONTROL_PLANE_ASSETS";
 const POLICY_WASM: &str = "POLICY_WASM";
 const RECONCILER: &str = "RECONCILER";
 const HELM: &str = "HELM";
+const POLICY_SERVER: &str = "POLICY_SERVER";
+const ANNOTATED_POLICY: &str = "ANNOTATED_POLICY";
+
+/// Exit status of a script in `scripts/` for programs that cannot be had on this machine.
+const UNAVAILABLE: i32 = 3;
 
 /// What a test cluster runs.
 #[derive(Clone, Debug)]
 pub struct Inputs {
     pub(crate) control_plane_assets: PathBuf,
     pub(crate) policy: PathBuf,
-    pub(crate) policy_webhook: PathBuf,
+    pub(crate) policy_host: PolicyHost,
     pub(crate) reconciler: PathBuf,
+}
+
+/// The program that runs the policy as an admission webhook.
+#[derive(Clone, Debug)]
+pub(crate) enum PolicyHost {
+    /// This crate's binary `policy-webhook`.
+    Own(PathBuf),
+    /// Kubewarden's policy-server.
+    PolicyServer(PathBuf),
 }
 
 impl Inputs {
@@ -44,10 +61,23 @@ impl Inputs {
             "{} does not exist; `cargo build -p cluster-tests` builds it",
             policy_webhook.display()
         );
+        let root = workspace_root();
+        let (policy_host, policy) = match env::var_os(POLICY_SERVER).filter(|program| !program.is_empty()) {
+            None => (
+                PolicyHost::Own(policy_webhook.to_owned()),
+                file(POLICY_WASM, root.join("policy.wasm"), "make policy.wasm")?,
+            ),
+            Some(program) => {
+                let program = from_root(program);
+                ensure!(program.is_file(), "{POLICY_SERVER}: {} does not exist", program.display());
+                let policy = root.join("annotated-policy.wasm");
+                (PolicyHost::PolicyServer(program), file(ANNOTATED_POLICY, policy, "make annotated-policy.wasm")?)
+            }
+        };
         Ok(Self {
             control_plane_assets: control_plane_assets()?,
-            policy: file(POLICY_WASM, workspace_root().join("policy.wasm"), "make policy.wasm")?,
-            policy_webhook: policy_webhook.to_owned(),
+            policy,
+            policy_host,
             reconciler: file(RECONCILER, target.join("mcpserver-scaling-reconciler"), "scripts/reconciler FILE")?,
         })
     }
@@ -73,6 +103,31 @@ pub fn helm() -> Result<PathBuf> {
         )));
     }
     Ok("helm".into())
+}
+
+/// Runs a script in `scripts/` that prints a folder, and shows at once what it says. `what` names what is in the folder.
+///
+/// # Errors
+/// [`Ignored`] where that cannot be had on this machine; another error where the script fails.
+pub(crate) fn folder_from_script(what: &str, script: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let path = workspace_root().join("scripts").join(script);
+    let mut command = Command::new(&path);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot run {}", path.display()))?;
+    let mut reason = String::new();
+    for line in BufReader::new(child.stderr.take().context("no standard error")?).lines() {
+        let line = line?;
+        eprintln!("{line}");
+        if let Some((_, cause)) = line.split_once("cannot be had here: ") {
+            reason = cause.to_owned();
+        }
+    }
+    let output = child.wait_with_output()?;
+    if output.status.code() == Some(UNAVAILABLE) {
+        bail!(Ignored(format!("{what} cannot be had here: {reason}")));
+    }
+    ensure!(output.status.success(), "scripts/{script} failed with {}", output.status);
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
 }
 
 /// Whether a program exists and succeeds with these arguments.

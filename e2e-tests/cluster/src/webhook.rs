@@ -1,25 +1,37 @@
-//! The policy's webhook: its process (the binary `policy-webhook`) and its configuration in the API server.
+//! The policies' webhook: its process (the binary `policy-webhook`, or policy-server) and its configuration in the API
+//! server.
+
+use std::collections::BTreeMap;
+use std::fs;
 
 use anyhow::{Context, Result};
 use mcp_scaling_rules::kind::ServerKind;
 use serde_json::{Value, json};
 
+use crate::inputs::PolicyHost;
 use crate::kubeconfig::encode;
 use crate::manifests::read_manifest;
-use crate::objects::autoscaler;
+use crate::objects::{autoscaler, deployment};
 use crate::process::{Process, free_port, tied_to_this_thread};
-use crate::requests::Response;
+use crate::requests::{Response, text};
 use crate::test_cluster::TestCluster;
 use crate::toolhive_crds::resource_of;
 use crate::wait::wait_until;
 
-const CONFIGURATION: &str = "mcpserver-scaling-policy";
+/// The namespace of Kubewarden's chart.
+pub(crate) const KUBEWARDEN_NAMESPACE: &str = "kubewarden";
+
+/// The name of the webhook of the policy that corrects counts, which is the prefix of its audit annotations.
+pub const WEBHOOK_NAME: &str = "clusterwide-mcpserver-scaling.kubewarden.admission";
+
+/// The policies that most tests install: the one that corrects counts, and the one that warns about autoscalers.
+const POLICIES: [&str; 2] = ["mcpserver-scaling", "mcpserver-scaling-autoscalers"];
 
 /// The webhook of a test cluster.
 #[derive(Default)]
 pub(crate) struct Webhook {
     process: Option<Process>,
-    /// The settings of the policy, where the API server has the webhook's configuration.
+    /// The settings of the policies, where the API server has the webhook's configuration.
     configured: Option<Value>,
 }
 
@@ -30,37 +42,96 @@ impl Webhook {
     }
 }
 
+/// Reads the manifest of a policy in `deploy/kubewarden/`, by its name.
+///
+/// # Errors
+/// As [`read_manifest`].
+pub fn read_policy(name: &str) -> Result<Value> {
+    Ok(read_manifest(&format!("deploy/kubewarden/{name}.yaml"))?.remove(0))
+}
+
+/// The webhook configuration that Kubewarden's controller makes of a ClusterAdmissionPolicy, without `clientConfig`. The
+/// suite `kubewarden` compares it with what the controller makes.
+///
+/// Source: `internal/controller/policy_subreconciler_webhook.go` of Kubewarden's adm-controller.
+pub fn webhook_configuration(policy: &Value) -> Value {
+    let spec = &policy["spec"];
+    let name = unique_name(policy);
+    let is_mutating = spec["mutating"] == true;
+    let own_namespace =
+        json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [KUBEWARDEN_NAMESPACE]});
+    let mut namespaces = vec![own_namespace];
+    // Of the policy's selector only these are copied.
+    namespaces.extend(spec["namespaceSelector"]["matchExpressions"].as_array().cloned().unwrap_or_default());
+    let mut webhook = json!({
+        "name": format!("{name}.kubewarden.admission"), "rules": spec["rules"], "sideEffects": "None",
+        "admissionReviewVersions": ["v1"], "failurePolicy": spec["failurePolicy"],
+        "timeoutSeconds": spec["timeoutSeconds"], "namespaceSelector": {"matchExpressions": namespaces},
+    });
+    if spec["matchConditions"].is_array() {
+        webhook["matchConditions"] = spec["matchConditions"].clone();
+    }
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": if is_mutating { "MutatingWebhookConfiguration" } else { "ValidatingWebhookConfiguration" },
+        "metadata": {"name": name}, "webhooks": [webhook],
+    })
+}
+
+/// The path of a webhook configuration.
+pub fn configuration_path(configuration: &Value) -> String {
+    let resource = text(&configuration["kind"]).to_lowercase();
+    format!("/apis/admissionregistration.k8s.io/v1/{resource}s/{}", text(&configuration["metadata"]["name"]))
+}
+
+/// The name of a ClusterAdmissionPolicy in paths of the policy server.
+fn unique_name(policy: &Value) -> String {
+    format!("clusterwide-{}", text(&policy["metadata"]["name"]))
+}
+
+/// The configuration file that Kubewarden's controller writes for the policy server, with these policies.
+///
+/// Source: `internal/controller/policyserver_controller_configmap.go` of Kubewarden's adm-controller.
+fn policy_server_configuration(policies: &[Value]) -> BTreeMap<String, Value> {
+    let entry = |policy: &Value| {
+        let spec = &policy["spec"];
+        json!({
+            "namespacedName": {"Namespace": "", "Name": policy["metadata"]["name"]}, "policyMode": spec["mode"],
+            "allowedToMutate": spec["mutating"], "settings": spec["settings"],
+            "contextAwareResources": spec["contextAwareResources"], "timeoutEvalSeconds": spec["timeoutEvalSeconds"],
+            // Every policy of the cluster may use what the host offers.
+            "hostCapabilities": ["*"],
+        })
+    };
+    policies.iter().map(|policy| (unique_name(policy), entry(policy))).collect()
+}
+
 impl TestCluster {
-    /// Installs the policy with these settings, and waits until requests reach it. The configuration is the one that
-    /// Kubewarden's controller would create from `metadata.yml` and the manifest for Kubewarden.
+    /// Installs the policies with these settings, and waits until requests reach them. The configuration is the one that
+    /// Kubewarden's controller would create from their manifests.
     ///
     /// # Errors
     /// Where the webhook does not start or requests do not reach it.
     pub async fn install_webhook(&mut self, settings: &Value) -> Result<()> {
-        let port = self.start_webhook_process(settings).await?;
-        let mut rules = read_manifest("metadata.yml")?.remove(0)["rules"].take();
-        for rule in rules.as_array_mut().context("metadata.yml has no rules")? {
-            rule["scope"] = "*".into();
+        let mut policies = POLICIES.map(read_policy).into_iter().collect::<Result<Vec<_>>>()?;
+        for policy in &mut policies {
+            policy["spec"]["settings"] = settings.clone();
         }
-        let policy = read_manifest("deploy/kubewarden/mcpserver-scaling.yaml")?.remove(0)["spec"].take();
-        let configuration = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
-            "metadata": {"name": CONFIGURATION},
-            "webhooks": [{
-                "name": "mcpserver-scaling-policy.kubewarden.admission", "rules": rules,
-                "clientConfig": {
-                    "url": format!("https://127.0.0.1:{port}/validate/clusterwide-mcpserver-scaling-policy"),
-                    "caBundle": encode(&self.control_plane.authority.certificate),
-                },
-                "sideEffects": "None", "admissionReviewVersions": ["v1"], "matchPolicy": "Equivalent",
-                "failurePolicy": policy["failurePolicy"], "timeoutSeconds": policy["timeoutSeconds"],
-                "matchConditions": policy["matchConditions"],
-            }],
-        });
+        let port = self.serve_policies(policy_server_configuration(&policies)).await?;
         self.webhook.configured = Some(settings.clone());
-        self.apply(&configuration).await?;
-        let is_reached = || async { Ok(!self.send_probe().await?.warnings.is_empty()) };
-        wait_until("requests reach the webhook", is_reached).await
+        for policy in &policies {
+            let mut configuration = webhook_configuration(policy);
+            configuration["webhooks"][0]["clientConfig"] = json!({
+                "url": format!("https://127.0.0.1:{port}/validate/{}", unique_name(policy)),
+                "caBundle": encode(&self.control_plane.authority.certificate),
+            });
+            self.apply(&configuration).await?;
+        }
+        let reaches_all = || async {
+            let responses = self.send_probes().await?;
+            Ok(responses.iter().all(|response| response.code == 422 || !response.warnings.is_empty()))
+        };
+        wait_until("requests reach the webhook", reaches_all).await
     }
 
     /// Makes sure that the webhook is installed with the default settings.
@@ -92,12 +163,13 @@ impl TestCluster {
     /// Where requests still reach it.
     pub async fn remove_webhook(&mut self) -> Result<()> {
         if self.webhook.configured.is_some() {
-            let path = format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}");
-            self.admin.delete_path(&path).await?;
+            for name in POLICIES {
+                self.admin.delete_path(&configuration_path(&webhook_configuration(&read_policy(name)?))).await?;
+            }
             // The API server learns of it a moment later; until then the webhook has to answer.
             let is_removed = || async {
-                let response = self.send_probe().await?;
-                Ok(response.code < 300 && response.warnings.is_empty())
+                let responses = self.send_probes().await?;
+                Ok(responses.iter().all(|response| response.code < 300 && response.warnings.is_empty()))
             };
             wait_until("no request reaches the webhook", is_removed).await?;
             self.webhook.configured = None;
@@ -106,32 +178,53 @@ impl TestCluster {
         Ok(())
     }
 
-    /// Sends a dry run of an autoscaler that the policy warns about with any of the settings that the tests use.
-    async fn send_probe(&self) -> Result<Response> {
-        let server = self.mcp_server("webhook-probe", json!({}));
+    /// Sends a dry run of an autoscaler and one of a Deployment, which the policies refuse or warn about with any of the
+    /// settings that the tests use.
+    async fn send_probes(&self) -> Result<[Response; 2]> {
+        let (namespace, name) = ("toolhive-system", "webhook-probe");
         // The response does not matter: the server may exist already.
-        self.admin.create(resource_of(ServerKind::McpServer), "toolhive-system", &server).await?;
-        let path = format!("{}?dryRun=All", self.admin.path("horizontalpodautoscalers", "toolhive-system"));
-        self.admin.post_path(&path, &autoscaler("webhook-probe", "webhook-probe", 2)).await
+        let servers = resource_of(ServerKind::McpServer);
+        self.admin.create(servers, namespace, &self.mcp_server(name, json!({}))).await?;
+        let server = self.admin.get(servers, namespace, name).await?;
+        let dry_run = |resource: &str| format!("{}?dryRun=All", self.admin.path(resource, namespace));
+        Ok([
+            self.admin.post_path(&dry_run("horizontalpodautoscalers"), &autoscaler(name, name, 2)).await?,
+            self.admin.post_path(&dry_run("deployments"), &deployment(&server, 2)).await?,
+        ])
     }
 
-    /// Starts the webhook's process, in place of the one that runs, and returns its port.
-    async fn start_webhook_process(&mut self, settings: &Value) -> Result<u16> {
+    /// Starts the webhook's process with this configuration, whose module it replaces by the one that is tested, in place
+    /// of the process that runs. Returns its port.
+    pub(crate) async fn serve_policies(&mut self, mut configuration: BTreeMap<String, Value>) -> Result<u16> {
+        let module = fs::canonicalize(&self.inputs.policy).context("the module does not exist")?;
+        for policy in configuration.values_mut() {
+            policy["module"] = format!("file://{}", module.display()).into();
+        }
+        self.webhook.process = None;
         let port = free_port()?;
         let certificate = self.control_plane.authority.sign("webhook", "webhook")?;
-        let kubeconfig = self.service_account_kubeconfig("kubewarden", "policy-server").await?;
+        let kubeconfig = self.service_account_kubeconfig(KUBEWARDEN_NAMESPACE, "policy-server").await?;
         let folder = &self.control_plane.folder;
-        let mut command = tied_to_this_thread(&self.inputs.policy_webhook);
-        command.arg("--policy").arg(&self.inputs.policy);
+        let mut command = match &self.inputs.policy_host {
+            PolicyHost::Own(program) => tied_to_this_thread(program),
+            PolicyHost::PolicyServer(program) => {
+                let mut command = tied_to_this_thread(program);
+                command.arg("--policies-download-dir").arg(folder.path("policies"));
+                command.arg(format!("--readiness-probe-port={}", free_port()?));
+                command.current_dir(folder.path(""));
+                command
+            }
+        };
+        command.args(["--addr=127.0.0.1".to_owned(), format!("--port={port}")]);
         for (flag, name, content) in [
-            ("--settings", "webhook.settings", settings.to_string()),
-            ("--kubeconfig", "webhook.kubeconfig", kubeconfig.to_string()),
-            ("--certificate", "webhook.crt", certificate.certificate),
-            ("--key", "webhook.key", certificate.key),
+            ("--policies", "webhook.policies", serde_json::to_string(&configuration)?),
+            ("--cert-file", "webhook.crt", certificate.certificate),
+            ("--key-file", "webhook.key", certificate.key),
         ] {
             command.arg(flag).arg(folder.write(name, &content)?);
         }
-        command.arg(format!("--listen=127.0.0.1:{port}"));
+        command.env("KUBECONFIG", folder.write("webhook.kubeconfig", &kubeconfig.to_string())?);
+        command.env_remove("KUBERNETES_SERVICE_HOST");
         self.webhook.process = Some(Process::start(command, folder.open_log("webhook.log")?)?);
         let listens = || async { Ok(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()) };
         wait_until("the webhook listens", listens).await?;

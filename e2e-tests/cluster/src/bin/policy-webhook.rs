@@ -1,19 +1,20 @@
-//! An admission webhook that runs the policy module as policy-server does: with a fresh instance for each request, and
-//! with lookups under the webhook's own account. The test cluster starts it.
+//! An admission webhook that runs the policy module as policy-server does: with the same configuration file and paths, with
+//! a fresh instance for each request, and with lookups under the webhook's own account. The test cluster starts it, unless
+//! it is told to start policy-server.
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::fs;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use cluster_tests::kubeconfig::client;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -22,10 +23,11 @@ use hyper_util::server::conn::auto;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, discovery};
-use policy_host::admission::AdmissionRequest;
+use policy_host::admission::{AdmissionRequest, AdmissionResponse, Status};
 use policy_host::cluster::keep_masked;
 use policy_host::host::{self, GetResourceRequest, Host};
 use policy_host::policy::Policy;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -34,57 +36,96 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Serves the policy module as an admission webhook
+/// Serves policies as policy-server does. Reads the kubeconfig for lookups, in JSON, from the file in KUBECONFIG
 #[derive(Parser)]
 struct Arguments {
-    /// The policy module
+    /// The policies, in JSON, in the form that Kubewarden's controller gives policy-server
     #[arg(long)]
-    policy: PathBuf,
-    /// The settings of the policy, in JSON
-    #[arg(long)]
-    settings: PathBuf,
-    /// The kubeconfig for lookups, in JSON
-    #[arg(long)]
-    kubeconfig: PathBuf,
-    /// The certificate of this server, in PEM
-    #[arg(long)]
-    certificate: PathBuf,
-    /// The key of the certificate, in PEM
-    #[arg(long)]
-    key: PathBuf,
+    policies: PathBuf,
     /// The address to listen on
     #[arg(long)]
-    listen: SocketAddr,
+    addr: IpAddr,
+    /// The port to listen on
+    #[arg(long)]
+    port: u16,
+    /// The certificate of this server, in PEM
+    #[arg(long)]
+    cert_file: PathBuf,
+    /// The key of the certificate, in PEM
+    #[arg(long)]
+    key_file: PathBuf,
+}
+
+/// A policy in the configuration file.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Configuration {
+    /// `file://` and a path.
+    module: String,
+    policy_mode: Mode,
+    allowed_to_mutate: bool,
+    settings: Value,
+    context_aware_resources: Vec<Resource>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    Protect,
+    Monitor,
+}
+
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+struct Resource {
+    api_version: String,
+    kind: String,
+}
+
+/// The audit scanner sends it without `apiVersion` and `kind`.
+#[derive(Deserialize)]
+struct AdmissionReview {
+    request: AdmissionRequest,
+}
+
+/// A policy that is served.
+struct ServedPolicy {
+    id: String,
+    policy: Policy,
+    mode: Mode,
+    allowed_to_mutate: bool,
+    settings: Value,
+    lookups: Arc<Lookups>,
+}
+
+/// Who asks for an evaluation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    ApiServer,
+    AuditScanner,
 }
 
 struct Webhook {
-    policy: Policy,
-    settings: Value,
-    lookups: Arc<Lookups>,
+    policies: Vec<ServedPolicy>,
 }
 
 /// Serves until the process is killed.
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let settings: Value = serde_json::from_str(&fs::read_to_string(&arguments.settings)?)?;
-    let policy = Policy::from_file(&arguments.policy)?;
-    let validity = policy.validate_settings(&settings)?;
-    if !validity.valid {
-        return Err(anyhow!("the settings are not valid: {}", validity.message.unwrap_or_default()));
-    }
-    let kubeconfig: Value = serde_json::from_str(&fs::read_to_string(&arguments.kubeconfig)?)?;
-    let client = client(&kubeconfig).await?;
-    let lookups = Lookups { client, runtime: Handle::current(), resources: Mutex::default() };
-    let webhook = Arc::new(Webhook { policy, settings, lookups: Arc::new(lookups) });
+    let kubeconfig = std::env::var_os("KUBECONFIG").context("KUBECONFIG is not set")?;
+    let kubeconfig: Value = serde_json::from_str(&fs::read_to_string(kubeconfig)?)?;
+    let configurations: BTreeMap<String, Configuration> =
+        serde_json::from_str(&fs::read_to_string(&arguments.policies)?).context("the policies cannot be read")?;
+    let webhook = Arc::new(Webhook { policies: load(configurations, &client(&kubeconfig).await?)? });
 
-    let certificates = CertificateDer::pem_file_iter(&arguments.certificate)?.collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(&arguments.key)?;
+    let certificates = CertificateDer::pem_file_iter(&arguments.cert_file)?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(&arguments.key_file)?;
     let mut tls = ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key)?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(tls));
-    let listener = TcpListener::bind(arguments.listen).await.context("cannot listen")?;
-    println!("listening on {}", arguments.listen);
+    let listener = TcpListener::bind((arguments.addr, arguments.port)).await.context("cannot listen")?;
+    println!("listening on {}:{}", arguments.addr, arguments.port);
     loop {
         let (stream, _) = listener.accept().await?;
         let (acceptor, webhook) = (acceptor.clone(), webhook.clone());
@@ -97,40 +138,124 @@ async fn main() -> Result<()> {
     }
 }
 
+/// Compiles the modules and validates the settings.
+fn load(configurations: BTreeMap<String, Configuration>, client: &Client) -> Result<Vec<ServedPolicy>> {
+    let mut modules: HashMap<String, Policy> = HashMap::new();
+    let mut policies = Vec::new();
+    for (id, configuration) in configurations {
+        let path = configuration.module.strip_prefix("file://").context("the module is not a file")?;
+        let policy = match modules.get(path) {
+            Some(policy) => policy.clone(),
+            None => Policy::from_file(Path::new(path))?,
+        };
+        modules.insert(path.to_owned(), policy.clone());
+        let validity = policy.validate_settings(&configuration.settings)?;
+        if !validity.valid {
+            return Err(anyhow!("the settings of {id} are not valid: {}", validity.message.unwrap_or_default()));
+        }
+        let lookups = Lookups {
+            client: client.clone(),
+            runtime: Handle::current(),
+            allowed: configuration.context_aware_resources,
+            resources: Mutex::default(),
+        };
+        policies.push(ServedPolicy {
+            id,
+            policy,
+            mode: configuration.policy_mode,
+            allowed_to_mutate: configuration.allowed_to_mutate,
+            settings: configuration.settings,
+            lookups: Arc::new(lookups),
+        });
+    }
+    Ok(policies)
+}
+
 impl Webhook {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-        let review = match request.into_body().collect().await {
-            Ok(body) => tokio::task::spawn_blocking(move || self.review(&body.to_bytes())).await.map_err(Into::into),
-            Err(error) => Err(anyhow!(error)),
+        let path = request.uri().path().to_owned();
+        let body = request.into_body().collect().await.map(|body| body.to_bytes());
+        let evaluate = move || match self.find(&path) {
+            Some((policy, origin)) => match body.map_err(Into::into).and_then(|body| policy.review(&body, origin)) {
+                Ok(review) => response(StatusCode::OK, &review),
+                Err(error) => {
+                    eprintln!("the request is not an AdmissionReview: {error:#}");
+                    response(StatusCode::UNPROCESSABLE_ENTITY, &json!({"message": format!("{error:#}"), "status": 422}))
+                }
+            },
+            None => response(StatusCode::NOT_FOUND, &json!({"message": format!("no policy at {path}"), "status": 404})),
         };
-        Ok(match review.and_then(|review| review) {
-            Ok(review) => {
-                let mut response = Response::new(Full::from(review.to_string()));
-                let json = http::HeaderValue::from_static("application/json");
-                response.headers_mut().insert(http::header::CONTENT_TYPE, json);
-                response
-            }
-            Err(error) => {
-                eprintln!("the request is not an AdmissionReview: {error:#}");
-                let mut response = Response::new(Full::from(format!("{error:#}")));
-                *response.status_mut() = http::StatusCode::UNPROCESSABLE_ENTITY;
-                response
-            }
-        })
+        Ok(tokio::task::spawn_blocking(evaluate).await.unwrap_or_else(|error| {
+            response(StatusCode::INTERNAL_SERVER_ERROR, &json!({"message": error.to_string(), "status": 500}))
+        }))
     }
 
-    fn review(&self, body: &[u8]) -> Result<Value> {
-        let request = AdmissionRequest::from_json(std::str::from_utf8(body)?)?;
+    /// The policy that a path names, and who asks for it there.
+    fn find(&self, path: &str) -> Option<(&ServedPolicy, Origin)> {
+        let (origin, id) = match path.strip_prefix("/audit/") {
+            Some(id) => (Origin::AuditScanner, id),
+            None => (Origin::ApiServer, path.strip_prefix("/validate/")?),
+        };
+        Some((self.policies.iter().find(|policy| policy.id == id)?, origin))
+    }
+}
+
+fn response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body.to_string()));
+    *response.status_mut() = status;
+    let json = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
+}
+
+impl ServedPolicy {
+    /// Answers an AdmissionReview.
+    ///
+    /// Source: `policy-server`, `api/service.rs`.
+    fn review(&self, body: &[u8], origin: Origin) -> Result<Value> {
+        let AdmissionReview { request } = serde_json::from_slice(body)?;
         let response = match self.policy.validate(&request, &self.settings, self.lookups.clone()) {
-            Ok(response) => serde_json::to_value(response)?,
+            // An audit tells what the policy itself says.
+            Ok(response) if origin == Origin::AuditScanner => response,
+            Ok(response) => self.constrained(response),
             Err(error) => {
-                // The response of policy-server for a policy that fails.
                 eprintln!("the policy failed: {error:#}");
-                let status = json!({"message": format!("internal server error: {error}"), "code": 500});
-                json!({"uid": request.uid, "allowed": false, "status": status})
+                let status = Status { message: Some(format!("internal server error: {error}")), code: Some(500) };
+                AdmissionResponse { status: Some(status), ..rejection(request.uid) }
             }
         };
         Ok(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}))
+    }
+
+    /// The response as the mode of the policy and the right to mutate have it.
+    ///
+    /// Source: `policy-evaluator`, `admission_response_handler.rs`.
+    fn constrained(&self, response: AdmissionResponse) -> AdmissionResponse {
+        if self.mode == Mode::Monitor {
+            return AdmissionResponse { allowed: true, patch: None, patch_type: None, status: None, ..response };
+        }
+        if self.allowed_to_mutate || response.patch.is_none() {
+            return response;
+        }
+        let message = format!(
+            "Request rejected by policy {}. The policy attempted to mutate the request, but it is currently configured \
+             to not allow mutations.",
+            self.id
+        );
+        let status = Some(Status { message: Some(message), code: None });
+        AdmissionResponse { allowed: false, patch: None, patch_type: None, status, ..response }
+    }
+}
+
+fn rejection(uid: String) -> AdmissionResponse {
+    AdmissionResponse {
+        uid,
+        allowed: false,
+        patch_type: None,
+        patch: None,
+        status: None,
+        audit_annotations: None,
+        warnings: None,
     }
 }
 
@@ -138,6 +263,8 @@ impl Webhook {
 struct Lookups {
     client: Client,
     runtime: Handle,
+    /// What the policy may read.
+    allowed: Vec<Resource>,
     /// The resource of each API version and kind that was discovered.
     resources: Mutex<HashMap<(String, String), ApiResource>>,
 }
@@ -150,6 +277,10 @@ impl Host for Lookups {
 
 impl Lookups {
     async fn get(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
+        let resource = Resource { api_version: request.api_version.clone(), kind: request.kind.clone() };
+        if !self.allowed.contains(&resource) {
+            return Err(host::not_granted(request));
+        }
         let resource = self.resource(request).await.map_err(|_| host::not_served(request))?;
         let namespace = request.namespace.as_deref().unwrap_or("default");
         let objects: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);

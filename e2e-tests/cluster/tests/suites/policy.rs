@@ -7,6 +7,7 @@ use cluster_tests::objects::{autoscaler, custom_resource, deployment, redis_patc
 use cluster_tests::test_cluster::Setup;
 use cluster_tests::toolhive_crds::{NEWEST, resource_of};
 use cluster_tests::wait::wait_until;
+use cluster_tests::webhook::WEBHOOK_NAME;
 use mcp_scaling_rules::kind::{API_VERSIONS, ServerKind};
 use serde_json::{Value, json};
 
@@ -32,9 +33,9 @@ pub(crate) fn tests() -> Vec<Test> {
             caps_dry_run,
             caps_server_of_older_api_version,
             applies_declared_count_to_other_kinds,
-            leaves_foreign_deployment_unchanged,
+            leaves_foreign_workloads_unchanged,
             allows_edits_of_existing_violation_under_reject,
-            rejects_scale_while_webhook_is_down,
+            rejects_only_scales_of_toolhive_while_webhook_is_down,
         ]
     )
 }
@@ -88,7 +89,7 @@ async fn caps_kubectl_scale_of_stdio_server(cluster: &mut TestCluster) -> Result
     }
     let expected = "requested=3 wanted=1 reason=stdio";
     let is_annotated = cluster.audit_log()?.into_iter().any(|entry| {
-        let annotation = &entry["annotations"]["mcpserver-scaling-policy.kubewarden.admission/replicas"];
+        let annotation = &entry["annotations"][format!("{WEBHOOK_NAME}/replicas")];
         entry["objectRef"]["subresource"] == "scale" && *annotation == expected
     });
     ensure!(is_annotated, "expected a write of a Scale with the annotation {expected:?} in the audit log, got none");
@@ -229,17 +230,33 @@ async fn applies_declared_count_to_other_kinds(cluster: &mut TestCluster) -> Res
     Ok(())
 }
 
-async fn leaves_foreign_deployment_unchanged(cluster: &mut TestCluster) -> Result<()> {
-    let namespace = cluster.create_namespace("foreign").await?;
-    let mut foreign = deployment(&cluster.mcp_server("web", json!({})), 7);
-    foreign["metadata"]["labels"] = json!({"app": "web"});
-    foreign["metadata"]["ownerReferences"] = json!([]);
-    let created = cluster.admin.create("deployments", &namespace, &foreign).await?.success()?;
-    expect_no_warning(&created.warnings)?;
-    expect_equal("spec.replicas of the new Deployment", &created.body["spec"]["replicas"], 7)?;
-    let warnings = cluster.kubectl_scale("deployments", &namespace, "web", 9).await?;
-    expect_no_warning(&warnings)?;
-    expect_replicas(&cluster.admin, "deployments", &namespace, "web", 9).await
+/// Creates the Deployment and the StatefulSet "web", which are not ToolHive's, with one replica each.
+async fn create_foreign_workloads(cluster: &TestCluster, namespace: &str) -> Result<()> {
+    for (resource, mut foreign) in [
+        ("deployments", deployment(&cluster.mcp_server("web", json!({})), 1)),
+        ("statefulsets", statefulset("web", "stdio", 1)),
+    ] {
+        let labels = json!({"app.kubernetes.io/name": "web"});
+        foreign["metadata"]["labels"] = labels.clone();
+        foreign["metadata"]["ownerReferences"] = json!([]);
+        foreign["spec"]["selector"] = json!({"matchLabels": labels});
+        foreign["spec"]["template"]["metadata"]["labels"] = labels;
+        let created = cluster.admin.create(resource, namespace, &foreign).await?.success()?;
+        expect_no_warning(&created.warnings)?;
+    }
+    Ok(())
+}
+
+async fn leaves_foreign_workloads_unchanged(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "foreign";
+    cluster.create_namespace(namespace).await?;
+    create_foreign_workloads(cluster, namespace).await?;
+    for resource in ["deployments", "statefulsets"] {
+        let warnings = cluster.kubectl_scale(resource, namespace, "web", 9).await?;
+        expect_no_warning(&warnings)?;
+        expect_replicas(&cluster.admin, resource, namespace, "web", 9).await?;
+    }
+    Ok(())
 }
 
 async fn allows_edits_of_existing_violation_under_reject(cluster: &mut TestCluster) -> Result<()> {
@@ -276,14 +293,21 @@ async fn allows_edits_of_existing_violation_under_reject(cluster: &mut TestClust
     Ok(())
 }
 
-async fn rejects_scale_while_webhook_is_down(cluster: &mut TestCluster) -> Result<()> {
+/// While the policy server is down, the manifest's `failurePolicy: Fail` holds for ToolHive's workloads and for nothing else.
+async fn rejects_only_scales_of_toolhive_while_webhook_is_down(cluster: &mut TestCluster) -> Result<()> {
     let namespace = "down";
     create_server_with_workloads(cluster, namespace, json!({})).await?;
+    create_foreign_workloads(cluster, namespace).await?;
     cluster.kill_webhook();
-    let rejected = cluster.admin.scale("deployments", namespace, "github", 3).await?;
-    // The manifest sets failurePolicy to Fail.
-    expect_equal("the response code while the webhook is down", rejected.code, 500)?;
-    expect_replicas(&cluster.admin, "deployments", namespace, "github", 1).await?;
+    for resource in ["deployments", "statefulsets"] {
+        let rejected = cluster.admin.scale(resource, namespace, "github", 3).await?;
+        expect_equal(&format!("the response code for {resource} while the webhook is down"), rejected.code, 500)?;
+        expect_replicas(&cluster.admin, resource, namespace, "github", 1).await?;
+        cluster.admin.scale(resource, namespace, "web", 3).await?.success()?;
+    }
+    let autoscaler = autoscaler("github", "github", 5);
+    let created = cluster.admin.create("horizontalpodautoscalers", namespace, &autoscaler).await?.success()?;
+    expect_no_warning(&created.warnings)?;
     cluster.remove_webhook().await?;
     cluster.install_webhook(&json!({})).await?;
     cluster.admin.scale("deployments", namespace, "github", 3).await?.success()?;

@@ -14,6 +14,7 @@ use cluster_tests::objects::autoscaler;
 use cluster_tests::requests::text;
 use cluster_tests::test_cluster::Setup;
 use cluster_tests::wait::{wait_for_condition, wait_for_replicas, wait_for_value, wait_until};
+use cluster_tests::webhook::WEBHOOK_NAME;
 use cluster_tests::{Ignored, TestCluster, ToolHiveRelease};
 use futures::future::LocalBoxFuture;
 use mcp_scaling_rules::ConditionReason;
@@ -234,7 +235,7 @@ async fn keeps_the_count_while_nothing_is_pending(cluster: &mut TestCluster, rel
         expect_replicas_since(cluster, "deployments", &namespace, name, &version, 3).await?;
         let writes = writes(cluster, OPERATOR, &namespace)?.split_off(writes_before);
         let is_reset = |entry: &&Value| {
-            let annotation = &entry["annotations"]["mcpserver-scaling-policy.kubewarden.admission/replicas"];
+            let annotation = &entry["annotations"][format!("{WEBHOOK_NAME}/replicas")];
             entry["objectRef"]["name"] == name && *annotation == "requested=1 wanted=3 reason=preserved"
         };
         ensure!(
