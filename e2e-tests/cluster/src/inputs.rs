@@ -105,16 +105,17 @@ pub fn helm() -> Result<PathBuf> {
     Ok("helm".into())
 }
 
-/// Runs a script in `scripts/` that prints a folder, and shows at once what it says. `what` names what is in the folder.
+/// The folder that a script in `scripts/` prints with these arguments.
 ///
 /// # Errors
-/// [`Ignored`] where that cannot be had on this machine; another error where the script fails.
-pub(crate) fn folder_from_script(what: &str, script: &str, arguments: &[&str]) -> Result<PathBuf> {
+/// [`Ignored`] where its content cannot be had on this machine; another error where the script fails.
+pub(crate) fn folder_from_script(script: &str, arguments: &[&str]) -> Result<PathBuf> {
     let path = workspace_root().join("scripts").join(script);
     let mut command = Command::new(&path);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot run {}", path.display()))?;
     let mut reason = String::new();
+    // A build takes minutes, so that what the script says is shown at once.
     for line in BufReader::new(child.stderr.take().context("no standard error")?).lines() {
         let line = line?;
         eprintln!("{line}");
@@ -123,11 +124,12 @@ pub(crate) fn folder_from_script(what: &str, script: &str, arguments: &[&str]) -
         }
     }
     let output = child.wait_with_output()?;
+    let command = [&[script], arguments].concat().join(" ");
     if output.status.code() == Some(UNAVAILABLE) {
-        bail!(Ignored(format!("{what} cannot be had here: {reason}")));
+        bail!(Ignored(format!("scripts/{command}: it cannot be had here: {reason}")));
     }
-    ensure!(output.status.success(), "scripts/{script} failed with {}", output.status);
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
+    ensure!(output.status.success(), "scripts/{command} failed with {}", output.status);
+    Ok(String::from_utf8(output.stdout)?.trim_end().into())
 }
 
 /// Whether a program exists and succeeds with these arguments.

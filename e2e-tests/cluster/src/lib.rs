@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`inputs`] | the programs and files that are tested, from environment variables |
 //! | [`test_cluster`] | [`TestCluster`]: how it starts, its namespaces and ToolHive's CRDs |
-//! | [`webhook`] | the policy's webhook: installed, killed, removed |
+//! | [`webhook`] | the policies' webhook: installed, killed, removed |
+//! | [`kubewarden`] | Kubewarden's own controller and audit scanner |
 //! | [`reconcilers`] | the reconciler's processes |
 //! | [`accounts`] | users, service accounts and their permissions |
 //! | [`manifests`] | manifests of this repository: read and applied |
@@ -33,6 +34,7 @@ pub mod inputs;
 pub mod interrupt;
 pub mod kubeconfig;
 pub mod kubectl;
+pub mod kubewarden;
 pub mod manifests;
 pub mod objects;
 pub mod process;
@@ -47,6 +49,7 @@ pub mod webhook;
 
 pub use ignored::Ignored;
 pub use inputs::Inputs;
+pub use kubewarden::Kubewarden;
 pub use requests::{ApiClient, Response};
 pub use test_cluster::TestCluster;
 pub use toolhive::ToolHiveRelease;

@@ -11,6 +11,7 @@ use crate::accounts::{AUTOSCALER, OPERATOR};
 use crate::control_plane::ControlPlane;
 use crate::inputs::Inputs;
 use crate::kubeconfig::client;
+use crate::kubewarden::{CONTROLLER_LOG, Controller};
 use crate::manifests::read_manifest;
 use crate::objects::custom_resource;
 use crate::process::Process;
@@ -27,6 +28,7 @@ pub struct TestCluster {
     pub admin: ApiClient,
     // Dropped in this order: what uses the API server before the API server.
     pub(crate) operator: Option<Operator>,
+    pub(crate) kubewarden: Option<Controller>,
     pub(crate) reconcilers: Vec<Process>,
     pub(crate) webhook: Webhook,
     pub(crate) control_plane: ControlPlane,
@@ -68,6 +70,7 @@ impl TestCluster {
         let mut cluster = Self {
             admin: ApiClient::new(client(&kubeconfig).await?, crds.version()),
             operator: None,
+            kubewarden: None,
             reconcilers: Vec::new(),
             webhook: Webhook::default(),
             admin_kubeconfig: control_plane.folder.write("admin.kubeconfig", &kubeconfig.to_string())?,
@@ -102,6 +105,7 @@ impl TestCluster {
     /// Where something does not start or stop.
     pub async fn prepare(&mut self, setup: Setup) -> Result<()> {
         self.control_plane.start_api_server().await?;
+        self.remove_kubewarden().await?;
         if !setup.reconciler {
             self.stop_reconcilers().await?;
         }
@@ -166,7 +170,7 @@ impl TestCluster {
     ///
     /// # Errors
     /// Where the API server does not remove or serve them.
-    pub(crate) async fn require_crds(&mut self, crds: &ToolHiveCrds) -> Result<()> {
+    pub async fn require_crds(&mut self, crds: &ToolHiveCrds) -> Result<()> {
         if self.crds.name.as_deref() == Some(crds.name()) {
             return Ok(());
         }
@@ -283,9 +287,14 @@ impl TestCluster {
     pub fn log_tails(&self) -> String {
         let webhook = self.webhook.is_running().then(|| "webhook.log".to_owned());
         let operator = self.operator.as_ref().map(|operator| operator.log.clone());
+        let kubewarden = self.kubewarden.as_ref().map(|_| CONTROLLER_LOG.to_owned());
         let reconcilers = (0..self.reconcilers.len()).map(|index| format!("reconciler-{index}.log"));
-        let tails =
-            webhook.into_iter().chain(operator).chain(reconcilers).map(|log| self.control_plane.folder.log_tail(&log));
+        let tails = webhook
+            .into_iter()
+            .chain(operator)
+            .chain(kubewarden)
+            .chain(reconcilers)
+            .map(|log| self.control_plane.folder.log_tail(&log));
         tails.collect::<Vec<_>>().join("\n")
     }
 }

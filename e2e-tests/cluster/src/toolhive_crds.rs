@@ -1,16 +1,13 @@
 //! ToolHive's own custom resource definitions, of several releases.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use mcp_scaling_rules::kind::ServerKind;
 use serde_json::Value;
 
-use crate::ignored::Ignored;
-use crate::inputs::workspace_root;
+use crate::inputs::folder_from_script;
 use crate::manifests::read_objects;
 
 /// The newest release of which the definitions are pinned. It serves `v1beta1` and `v1alpha1`, and the list of conditions
@@ -19,9 +16,6 @@ pub const NEWEST: &str = "v0.62.0";
 
 /// A release in which no field declares a count and the list of conditions is atomic. It serves `v1alpha1` only.
 pub const WITHOUT_COUNTS: &str = "v0.10.0";
-
-/// Exit status of `scripts/toolhive` for a release that cannot be had on this machine.
-const UNAVAILABLE: i32 = 3;
 
 /// The definitions of a release.
 #[derive(Clone, Debug)]
@@ -34,7 +28,7 @@ impl ToolHiveCrds {
     /// The definitions of the release with this tag. `scripts/toolhive` downloads them where they are not in its cache.
     ///
     /// # Errors
-    /// [`Ignored`] where they cannot be had on this machine.
+    /// [`crate::Ignored`] where they cannot be had on this machine.
     pub fn find(tag: &str) -> Result<Self> {
         Self::read(tag, &release_folder(&["--crds", tag])?)
     }
@@ -98,26 +92,7 @@ pub fn resource_of(kind: ServerKind) -> &'static str {
 /// The folder that `scripts/toolhive` prints with these arguments, of which the last is a tag.
 ///
 /// # Errors
-/// [`Ignored`] where the release cannot be had on this machine.
+/// As [`folder_from_script`].
 pub(crate) fn release_folder(arguments: &[&str]) -> Result<PathBuf> {
-    let script = workspace_root().join("scripts/toolhive");
-    let mut command = Command::new(&script);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("cannot run {}", script.display()))?;
-    let mut reason = String::new();
-    // A build takes minutes, so that what the script says is shown at once.
-    for line in BufReader::new(child.stderr.take().context("no standard error")?).lines() {
-        let line = line?;
-        eprintln!("{line}");
-        if let Some((_, cause)) = line.split_once("cannot be had here: ") {
-            reason = cause.to_owned();
-        }
-    }
-    let output = child.wait_with_output()?;
-    let arguments = arguments.join(" ");
-    if output.status.code() == Some(UNAVAILABLE) {
-        bail!(Ignored(format!("scripts/toolhive {arguments}: the release cannot be had here: {reason}")));
-    }
-    ensure!(output.status.success(), "scripts/toolhive {arguments} failed with {}", output.status);
-    Ok(String::from_utf8(output.stdout)?.trim_end().into())
+    folder_from_script("toolhive", arguments)
 }

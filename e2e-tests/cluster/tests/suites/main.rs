@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 mod assertions;
+mod chart;
 mod harness;
 
 mod control_plane;
+mod kubewarden;
 mod load;
 mod manifests;
 mod permissions;
@@ -42,6 +44,7 @@ fn suites() -> Result<Vec<Test>> {
         policy::tests(),
         reconciler::tests(),
         releases::tests(),
+        kubewarden::tests(),
         load::tests(),
         manifests::tests(),
         permissions::tests(),

@@ -1,18 +1,18 @@
 //! The manifests in `deploy/` and what the chart renders: the API server accepts all of it with strict validation of
-//! fields, and the chart renders what the manifests have.
+//! fields, and the chart renders what the manifests have. The suite `kubewarden` does the first for Kubewarden's policies.
 
 use std::fs;
-use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use cluster_tests::TestCluster;
 use cluster_tests::crds::platform_definitions;
-use cluster_tests::inputs::{helm, workspace_root};
+use cluster_tests::inputs::workspace_root;
 use cluster_tests::manifests::read_manifest;
 use cluster_tests::test_cluster::Setup;
 use serde_json::{Value, json};
 
 use crate::assertions::expect_equal;
+use crate::chart::render_chart;
 use crate::harness::{Test, suite};
 
 const SETUP: Setup = Setup { webhook: false, reconciler: false, crds: None };
@@ -21,7 +21,7 @@ const SETUP: Setup = Setup { webhook: false, reconciler: false, crds: None };
 const ROOT: [&str; 3] = ["deploy/reconciler.yaml", "deploy/policy-server-rbac.yaml", "deploy/audit-scanner-rbac.yaml"];
 
 /// Values that enable everything the chart can render, with settings that differ from the defaults.
-const EVERYTHING: [&str; 10] = [
+const EVERYTHING: [&str; 11] = [
     "guard.enabled=true",
     "monitor.enabled=true",
     "serviceMonitor.enabled=true",
@@ -31,11 +31,12 @@ const EVERYTHING: [&str; 10] = [
     "reconciler.dryRun=true",
     "reconciler.priorityClassName=system-cluster-critical",
     "policy.settings.stdioReplicas=reject",
-    "policy.namespaceSelector.matchLabels.mcp-scaling=enforced",
+    "policy.namespaceSelector.matchExpressions[0].key=mcp-scaling",
+    "policy.namespaceSelector.matchExpressions[0].operator=Exists",
 ];
 
 /// What the chart and the manifests have in common.
-const COMMON_FIELDS: [&str; 16] = [
+const COMMON_FIELDS: [&str; 17] = [
     "/rules",
     "/spec/rules",
     "/spec/contextAwareResources",
@@ -46,6 +47,7 @@ const COMMON_FIELDS: [&str; 16] = [
     "/spec/failurePolicy",
     "/spec/backgroundAudit",
     "/spec/timeoutEvalSeconds",
+    "/spec/timeoutSeconds",
     "/spec/module",
     "/spec/template/spec/containers/0/image",
     "/spec/template/spec/securityContext",
@@ -71,14 +73,9 @@ pub(crate) fn tests() -> Vec<Test> {
 
 async fn accepts_plain_manifests(cluster: &mut TestCluster) -> Result<()> {
     install_platform_crds(cluster).await?;
-    let mut files = ROOT.map(str::to_owned).to_vec();
-    for entry in fs::read_dir(workspace_root().join("deploy/kubewarden"))? {
-        files.push(format!("deploy/kubewarden/{}", entry?.file_name().to_string_lossy()));
-    }
-    ensure!(files.len() == 6, "expected 6 manifests in deploy/, got {files:?}");
-    for file in files {
-        for object in read_manifest(&file)? {
-            cluster.apply_as_dry_run(&object).await.with_context(|| file.clone())?;
+    for file in ROOT {
+        for object in read_manifest(file)? {
+            cluster.apply_as_dry_run(&object).await.with_context(|| file)?;
         }
     }
     Ok(())
@@ -88,24 +85,24 @@ async fn accepts_chart_and_rejects_wrong_values(cluster: &mut TestCluster) -> Re
     install_platform_crds(cluster).await?;
     let digest = format!("policy.digest=sha256:{}", "0".repeat(64));
     for (values, expected) in [
-        (&[][..], 11),
-        (&EVERYTHING, 19),
-        (&["reconciler.watchNamespace=toolhive-system", "networkPolicy.enabled=false", digest.as_str()], 10),
-        (&["reconciler.enabled=false"], 3),
+        (&[][..], 12),
+        (&EVERYTHING, 20),
+        (&["reconciler.watchNamespace=toolhive-system", "networkPolicy.enabled=false", digest.as_str()], 11),
+        (&["reconciler.enabled=false"], 4),
+        (&["reconciler.enabled=false", "policy.autoscalerWarnings=false"], 3),
         (&["policy.enabled=false"], 8),
     ] {
         let objects = render_chart(values)?;
         expect_equal(&format!("objects that the chart renders with {values:?}"), objects.len(), expected)?;
-        for object in &objects {
+        for object in objects.iter().filter(|object| object["kind"] != "ClusterAdmissionPolicy") {
             cluster.apply_as_dry_run(object).await.with_context(|| format!("the chart with {values:?}"))?;
         }
     }
     // Kubewarden rejects a request that a policy which is not mutating wants to change.
     let changing = ["policy.settings.corrections=apply", "policy.settings.terminationGracePeriodSeconds=60"];
     let objects = render_chart(&[&["guard.enabled=true", "monitor.enabled=true"][..], &changing].concat())?;
-    let not_mutating: Vec<&Value> = objects.iter().filter(|object| object["spec"]["mutating"] == false).collect();
-    expect_equal("policies that are not mutating (guard and monitor)", not_mutating.len(), 2)?;
-    for policy in not_mutating {
+    let names = ["mcpserver-scaling-guard", "mcpserver-scaling-monitor"];
+    for policy in objects.iter().filter(|object| names.iter().any(|name| object["metadata"]["name"] == *name)) {
         let (name, settings) = (&policy["metadata"]["name"], &policy["spec"]["settings"]);
         expect_equal(&format!("corrections of {name}"), &settings["corrections"], "reject")?;
         let period = &settings["terminationGracePeriodSeconds"];
@@ -116,6 +113,7 @@ async fn accepts_chart_and_rejects_wrong_values(cluster: &mut TestCluster) -> Re
         "policy.settings.unknown=1",
         "reconciler.replicas=-1",
         "policy.digest=latest",
+        "policy.namespaceSelector.matchExpressions[0].key=mcp-scaling",
         "unknown=1",
     ] {
         ensure!(
@@ -123,15 +121,22 @@ async fn accepts_chart_and_rejects_wrong_values(cluster: &mut TestCluster) -> Re
             "expected the chart's values schema to reject {wrong}, it accepted it"
         );
     }
+    let labels = "policy.namespaceSelector.matchLabels.mcp-scaling=enforced";
+    let error = render_chart(&[labels]).err().with_context(|| format!("the chart accepts {labels}"))?;
+    let (message, reason) = (format!("{error:#}"), "controller ignores matchLabels");
+    ensure!(message.contains(reason), "expected the chart to say of {labels}: {reason:?}, got {message}");
     Ok(())
 }
 
 async fn renders_chart_like_plain_manifests(_: &mut TestCluster) -> Result<()> {
     let rendered = render_chart(&["guard.enabled=true", "monitor.enabled=true"])?;
     let mut compared = 0;
-    let files = ["mcpserver-scaling", "mcpserver-scaling-guard", "mcpserver-scaling-monitor"];
-    let files = files.map(|name| format!("deploy/kubewarden/{name}.yaml"));
-    for file in files.iter().map(String::as_str).chain(ROOT) {
+    let mut files = ROOT.map(str::to_owned).to_vec();
+    for entry in fs::read_dir(workspace_root().join("deploy/kubewarden"))? {
+        files.push(format!("deploy/kubewarden/{}", entry?.file_name().to_string_lossy()));
+    }
+    ensure!(files.len() == 7, "expected 7 manifests in deploy/, got {files:?}");
+    for file in files.iter().map(String::as_str) {
         for plain in read_manifest(file)? {
             let (kind, name) = (&plain["kind"], &plain["metadata"]["name"]);
             let is_same = |object: &&Value| {
@@ -219,21 +224,4 @@ async fn install_platform_crds(cluster: &TestCluster) -> Result<()> {
         cluster.install_crd(&definition).await?;
     }
     Ok(())
-}
-
-/// The objects that Helm renders from the chart with these values.
-fn render_chart(values: &[&str]) -> Result<Vec<Value>> {
-    let helm = helm()?;
-    let mut command = Command::new(&helm);
-    let chart = workspace_root().join("deploy/chart");
-    command.args(["template", "mcpserver-scaling"]).arg(chart).args(["--namespace", "toolhive-system"]);
-    for value in values {
-        command.args(["--set", value]);
-    }
-    let output = command.output().with_context(|| format!("cannot run {}", helm.display()))?;
-    if !output.status.success() {
-        bail!("helm template with {values:?} failed: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let objects: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?;
-    Ok(objects.into_iter().filter(|object| !object.is_null()).collect())
 }
