@@ -1,13 +1,16 @@
 //! The findings of one pass over a cluster: the problems of its MCP servers, and a remedy for each.
 
+use kube::Client;
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
-use mcp_scaling_rules::{InvalidField, Scaling, SessionStorage, Workload, exceeds_stdio_cap};
+use mcp_scaling_rules::{InvalidField, Scaling, SessionStorage, Transport, Workload, exceeds_stdio_cap};
 use serde::Serialize;
 
-use crate::cluster::Inventory;
+use crate::cluster::{self, Inventory};
+use crate::count_owner::{CountOwner, WorkloadName};
+use crate::error::ClusterError;
 use crate::live_replicas::LiveReplicas;
 use crate::options::Counts;
-use crate::plan::{Circumstances, plan};
+use crate::plan::{Circumstances, Plan, plan};
 use crate::server::Server;
 
 /// One problem of one server.
@@ -33,14 +36,62 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// The problems of all servers, sorted by namespace and name. `default_storage` is the storage of a server
-/// without `spec.sessionStorage`; ToolHive's own conditions ignore it.
-pub fn findings(inventory: &Inventory, default_storage: SessionStorage) -> Vec<Finding> {
+/// The result of one pass over a cluster.
+#[derive(Debug)]
+pub struct Report {
+    /// The problems, sorted by namespace and name.
+    pub findings: Vec<Finding>,
+    /// The number of servers, without those that are being deleted.
+    pub servers: usize,
+}
+
+/// Reads a namespace, or the whole cluster, and finds the problems of its servers. `default_storage` is the storage of a server
+/// without `spec.sessionStorage`; ToolHive's own conditions ignore it. `progress` is called after each page that was read with
+/// the number of objects so far.
+///
+/// # Errors
+/// [`ClusterError`] where the API server does not answer, does not permit a list of servers or workloads, or does not serve
+/// `MCPServer`, or where the namespace does not exist.
+pub async fn run(
+    client: &Client,
+    namespace: Option<&str>,
+    default_storage: SessionStorage,
+    progress: impl FnMut(usize),
+) -> Result<Report, ClusterError> {
+    let mut inventory = cluster::read(client, namespace, progress).await?;
+    let wrong = wrong_counts(&inventory, default_storage);
+    cluster::read_field_managers(client, &mut inventory, wrong).await;
+    Ok(Report { findings: findings(&inventory, default_storage), servers: inventory.servers.len() })
+}
+
+/// The workloads whose count a finding is about.
+fn wrong_counts(inventory: &Inventory, default_storage: SessionStorage) -> Vec<WorkloadName> {
+    let mut workloads = Vec::new();
+    for server in &inventory.servers {
+        let Ok(scaling) = &server.scaling else { continue };
+        let live = inventory.live_replicas.get(server.namespace(), server.name());
+        let plan = plan_of(server, scaling, default_storage, live);
+        let is_wrong = |workload: &Workload| plan.replicas(*workload).is_some() || is_unshared(&plan, live, *workload);
+        let of_server = Workload::ALL.into_iter().filter(is_wrong);
+        workloads.extend(of_server.map(|workload| (workload, server.namespace().to_owned(), server.name().to_owned())));
+    }
+    workloads
+}
+
+fn plan_of(server: &Server, scaling: &Scaling, default_storage: SessionStorage, live: LiveReplicas) -> Plan {
+    let storage = scaling.session_storage_or(default_storage);
+    plan(server, scaling, Circumstances { live, storage, counts: Counts::All }, false)
+}
+
+/// Whether this workload has the most replicas that do not share their sessions.
+fn is_unshared(plan: &Plan, live: LiveReplicas, workload: Workload) -> bool {
+    plan.unshared_replicas.is_some() && plan.unshared_replicas == live.of(workload)
+}
+
+/// The problems of all servers.
+fn findings(inventory: &Inventory, default_storage: SessionStorage) -> Vec<Finding> {
     let of_server = |server: &Server| match &server.scaling {
-        Ok(scaling) => {
-            let live = inventory.live_replicas.get(server.namespace(), server.name());
-            of_valid_server(server, scaling, default_storage, live)
-        }
+        Ok(scaling) => of_valid_server(server, scaling, default_storage, inventory),
         Err(error) => vec![of_invalid_server(server, *error)],
     };
     inventory.servers.iter().flat_map(of_server).collect()
@@ -63,10 +114,12 @@ fn of_valid_server(
     server: &Server,
     scaling: &Scaling,
     default_storage: SessionStorage,
-    live: LiveReplicas,
+    inventory: &Inventory,
 ) -> Vec<Finding> {
-    let storage = scaling.session_storage_or(default_storage);
-    let plan = plan(server, scaling, Circumstances { live, storage, counts: Counts::All }, false);
+    let (namespace, name) = (server.namespace(), server.name());
+    let live = inventory.live_replicas.get(namespace, name);
+    let owner = |workload| inventory.count_owners.get(workload, namespace, name);
+    let plan = plan_of(server, scaling, default_storage, live);
     let mut problems: Vec<(String, String)> = Vec::new();
 
     for workload in Workload::ALL {
@@ -81,15 +134,29 @@ fn of_valid_server(
     for workload in Workload::ALL {
         if let (Some(live), Some(desired)) = (live.of(workload), plan.replicas(workload)) {
             let kind = workload.kind();
-            problems.push((
-                format!("{kind} is set to {live} replicas instead of {desired}"),
-                format!("kubectl scale {} {} --replicas={desired}", kind.to_lowercase(), server.name()),
-            ));
+            let owner = owner(workload);
+            let remedy = match owner {
+                Some(CountOwner::Autoscaler(autoscaler, scaler)) => {
+                    let delete =
+                        format!("kubectl delete {} {scaler} --namespace {namespace}", autoscaler.name().to_lowercase());
+                    match workload.declared(scaling) {
+                        Some(_) if scaling.transport != Transport::Stdio => {
+                            format!("{delete}, or remove {}", workload.declared_in())
+                        }
+                        _ => delete,
+                    }
+                }
+                Some(CountOwner::FieldManager(_)) | None => {
+                    format!("kubectl scale {} {name} --namespace {namespace} --replicas={desired}", kind.to_lowercase())
+                }
+            };
+            problems.push((format!("{kind} is set to {live} replicas instead of {desired}{}", set_by(owner)), remedy));
         }
     }
     if let Some(count) = plan.unshared_replicas {
+        let owner = Workload::ALL.into_iter().find(|workload| is_unshared(&plan, live, *workload)).and_then(owner);
         problems.push((
-            format!("{count} replicas do not share sessions"),
+            format!("{count} replicas do not share sessions{}", set_by(owner)),
             "set spec.sessionStorage.provider to redis".to_owned(),
         ));
     }
@@ -103,16 +170,25 @@ fn of_valid_server(
     problems
         .into_iter()
         .map(|(finding, remedy)| Finding {
-            namespace: server.namespace().to_owned(),
-            name: server.name().to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
             transport: scaling.transport.name().to_owned(),
             declared: counts(|workload| workload.declared(scaling)),
             live: counts(|workload| live.of(workload)),
-            storage: storage.name().to_owned(),
+            storage: scaling.session_storage_or(default_storage).name().to_owned(),
             finding,
             remedy,
         })
         .collect()
+}
+
+/// The end of a finding about a count: who owns it.
+fn set_by(owner: Option<&CountOwner>) -> String {
+    match owner {
+        Some(CountOwner::Autoscaler(kind, name)) => format!(", set by {} {name}", kind.name()),
+        Some(CountOwner::FieldManager(manager)) => format!(", set by field manager {manager}"),
+        None => String::new(),
+    }
 }
 
 /// The counts of both workloads, as `3/-`.

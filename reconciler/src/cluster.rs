@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use kube::api::{ApiResource, ListParams};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, discovery};
@@ -11,6 +12,7 @@ use mcp_scaling_rules::kind::GROUP;
 use mcp_scaling_rules::{ServerKind, Workload};
 use serde::de::DeserializeOwned;
 
+use crate::count_owner::{AutoscalerKind, CountOwners, WorkloadName};
 use crate::error::ClusterError;
 use crate::live_replicas::LiveReplicasCache;
 use crate::server::Server;
@@ -19,49 +21,86 @@ use crate::workload::{WorkloadObject, selector};
 /// Objects in a page of a list: few enough to keep the memory small, many enough that a cluster has few pages.
 pub(crate) const PAGE_SIZE: u32 = 100;
 
+/// How often a list is begun anew because its continue token has expired.
+const RESTARTS: usize = 5;
+
 /// The servers of a cluster and their workloads.
 #[derive(Debug, Default)]
-pub struct Inventory {
-    /// The servers, sorted by namespace and name.
+pub(crate) struct Inventory {
+    /// The servers, sorted by namespace and name, without those that are being deleted.
     pub(crate) servers: Vec<Server>,
     /// The replicas that their workloads are set to.
     pub(crate) live_replicas: LiveReplicasCache,
+    /// The owners of counts: autoscalers, and the field managers that were [asked for](read_field_managers).
+    pub(crate) count_owners: CountOwners,
 }
 
-impl Inventory {
-    /// The number of servers.
-    pub fn server_count(&self) -> usize {
-        self.servers.len()
-    }
-}
-
-/// Reads every `MCPServer`, of one namespace or of all, and the replicas of their Deployments and StatefulSets. `progress` is
-/// called after each page with the number of objects read so far.
+/// Reads every `MCPServer`, of one namespace or of all, the replicas of their Deployments and StatefulSets, and autoscalers.
+/// `progress` is called after each page with the number of objects read so far.
 ///
 /// # Errors
-/// [`ClusterError`] where the API server does not answer, does not permit a list, or does not serve `MCPServer`.
-pub async fn read(
+/// [`ClusterError`] where the API server does not answer, does not permit a list of servers or workloads, or does not serve
+/// `MCPServer`, or where the namespace does not exist.
+pub(crate) async fn read(
     client: &Client,
     namespace: Option<&str>,
     mut progress: impl FnMut(usize),
 ) -> Result<Inventory, ClusterError> {
     let resource = Arc::new(served_resource(client).await?);
+    if let Some(namespace) = namespace {
+        check_namespace(client, namespace).await?;
+    }
     let mut inventory = Inventory::default();
     let mut read = 0;
-    let mut count_page = |objects: usize| {
-        read += objects;
-        progress(read);
-    };
     let servers = api::<Server>(client, namespace, &resource);
-    let add = |server| inventory.servers.push(server);
-    list(servers, &resource.plural, None, &mut count_page, add).await?;
+    let servers = list(servers, &resource.plural, None, &mut progress).await?;
+    read += servers.len();
     for workload in Workload::ALL {
         let objects = api::<WorkloadObject>(client, namespace, &workload);
-        let add = |object| drop(inventory.live_replicas.apply(workload, Event::Apply(object)));
-        list(objects, workload.resource(), Some(selector(workload)), &mut count_page, add).await?;
+        let objects =
+            list(objects, workload.resource(), Some(selector(workload)), |page| progress(read + page)).await?;
+        read += objects.len();
+        for object in objects {
+            inventory.live_replicas.apply(workload, Event::Apply(object));
+        }
     }
+    for kind in AutoscalerKind::ALL {
+        let resource = kind.resource();
+        let objects = api::<DynamicObject>(client, namespace, &resource);
+        // Without KEDA there is no ScaledObject, and who may not read autoscalers gets the other findings.
+        let Ok(objects) = list(objects, &resource.plural, None, |page| progress(read + page)).await else { continue };
+        read += objects.len();
+        for object in &objects {
+            inventory.count_owners.add_autoscaler(kind, object);
+        }
+    }
+    inventory.servers = servers.into_iter().filter(|server| !server.is_being_deleted).collect();
     inventory.servers.sort_by(|one, other| (one.namespace(), one.name()).cmp(&(other.namespace(), other.name())));
     Ok(inventory)
+}
+
+/// Reads the field managers that last wrote the counts of these workloads. Where that fails, there is none.
+pub(crate) async fn read_field_managers(
+    client: &Client,
+    inventory: &mut Inventory,
+    workloads: impl IntoIterator<Item = WorkloadName>,
+) {
+    for (workload, namespace, name) in workloads {
+        let objects = api::<WorkloadObject>(client, Some(&namespace), &workload);
+        if let Ok(object) = objects.get_metadata(&name).await {
+            inventory.count_owners.add_field_manager((workload, namespace, name), &object.metadata);
+        }
+    }
+}
+
+async fn check_namespace(client: &Client, namespace: &str) -> Result<(), ClusterError> {
+    match Api::<Namespace>::all(client.clone()).get_metadata(namespace).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            Err(ClusterError::NamespaceNotFound { namespace: namespace.to_owned() })
+        }
+        // Who may not read the namespace may still list what is in it.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// `MCPServer` at the version that the API server prefers.
@@ -100,22 +139,29 @@ where
     }
 }
 
+/// Lists all objects. `progress` is called after each page with the number of objects read so far.
 async fn list<K: Resource + Clone + Debug + DeserializeOwned>(
     api: Api<K>,
     resource: &str,
     label_selector: Option<String>,
-    count_page: &mut impl FnMut(usize),
-    mut add: impl FnMut(K),
-) -> Result<(), ClusterError> {
-    let mut parameters = ListParams { label_selector, ..ListParams::default().limit(PAGE_SIZE) };
+    mut progress: impl FnMut(usize),
+) -> Result<Vec<K>, ClusterError> {
+    let first_page = ListParams { label_selector, ..ListParams::default().limit(PAGE_SIZE) };
+    let (mut objects, mut parameters, mut restarts) = (Vec::new(), first_page.clone(), 0);
     loop {
-        let failed = |source| ClusterError::List { resource: resource.to_owned(), source };
-        let page = api.list(&parameters).await.map_err(failed)?;
-        count_page(page.items.len());
-        page.items.into_iter().for_each(&mut add);
+        let page = match api.list(&parameters).await {
+            Ok(page) => page,
+            Err(kube::Error::Api(status)) if status.code == 410 && restarts < RESTARTS => {
+                (objects, parameters, restarts) = (Vec::new(), first_page.clone(), restarts + 1);
+                continue;
+            }
+            Err(source) => return Err(ClusterError::List { resource: resource.to_owned(), source }),
+        };
+        objects.extend(page.items);
+        progress(objects.len());
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters = parameters.continue_token(&token),
-            None => return Ok(()),
+            None => return Ok(objects),
         }
     }
 }

@@ -60,6 +60,12 @@ pub enum ClusterError {
     /// The API server does not tell which resources it serves.
     #[error("cannot read which resources the API server serves")]
     Discovery(#[source] kube::Error),
+    /// The namespace does not exist.
+    #[error("the namespace {namespace} does not exist")]
+    NamespaceNotFound {
+        /// The namespace.
+        namespace: String,
+    },
     /// A list failed.
     #[error("cannot list {resource}")]
     List {

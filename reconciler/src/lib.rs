@@ -24,6 +24,7 @@
 //! | `events` | the events that tell of the writes |
 //! | [`metrics`], [`endpoints`] | metrics, and the HTTP endpoints for them and for probes |
 //! | [`reconcile`] | one reconcile of one server: plans, writes, reports |
+//! | `count_owner` | who owns the count of a workload: an autoscaler or a field manager |
 //! | [`cluster`], [`check`] | one pass over a cluster, and its findings |
 //! | [`controller`] | watches, the queue, and the reconciler behind them |
 //! | `candidate` | when a candidate of the leader election may write the Lease, and until when it leads; pure |
@@ -37,6 +38,7 @@ pub mod check;
 pub mod client;
 pub mod cluster;
 pub mod controller;
+mod count_owner;
 pub mod endpoints;
 pub mod error;
 mod events;

@@ -3,16 +3,17 @@
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use kube::Client;
 use kube::api::ApiResource;
 use mcp_scaling_rules::SessionStorage;
+use mcpserver_scaling_reconciler::check::{self, Report};
 use mcpserver_scaling_reconciler::controller::{self, End};
 use mcpserver_scaling_reconciler::endpoints::Endpoints;
 use mcpserver_scaling_reconciler::error::with_causes;
@@ -20,7 +21,7 @@ use mcpserver_scaling_reconciler::leader_election::LeaderElection;
 use mcpserver_scaling_reconciler::metrics::{COMMIT, Metrics};
 use mcpserver_scaling_reconciler::options::{Counts, Options};
 use mcpserver_scaling_reconciler::reconcile::Reconciler;
-use mcpserver_scaling_reconciler::{check, client, cluster};
+use mcpserver_scaling_reconciler::{client, cluster};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -42,6 +43,13 @@ const FAILED: u8 = 2;
 
 /// The exit code after a second SIGTERM or SIGINT, as shells report an interrupted command.
 const INTERRUPTED: i32 = 130;
+
+/// The name of this program's file where it is installed as a kubectl plugin. kubectl finds plugins by this prefix, and makes a
+/// dash of an underscore.
+const PLUGIN_FILE: &str = "kubectl-mcp_scaling";
+
+/// The command that kubectl then has.
+const PLUGIN_COMMAND: &str = "kubectl mcp-scaling";
 
 /// Corrects the scaling of ToolHive's MCP servers where the admission policy missed it.
 #[derive(Parser)]
@@ -173,7 +181,7 @@ impl From<Storage> for SessionStorage {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match cli().command {
         Command::Run(arguments) => run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => run_check(arguments).await,
     };
@@ -181,6 +189,14 @@ async fn main() -> ExitCode {
         eprintln!("error: {}", with_causes(error.as_ref()));
         ExitCode::from(FAILED)
     })
+}
+
+/// The arguments. As a kubectl plugin the help names the command that the user typed.
+fn cli() -> Cli {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let is_plugin = program.as_deref().and_then(Path::file_name).is_some_and(|name| name == PLUGIN_FILE);
+    let command = if is_plugin { Cli::command().bin_name(PLUGIN_COMMAND) } else { Cli::command() };
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 /// Prints the findings.
@@ -194,14 +210,14 @@ async fn run_check(Check { cluster: arguments, output }: Check) -> Result<ExitCo
             eprint!("\r{read} objects read");
         }
     };
-    let inventory = cluster::read(&client, arguments.namespace.as_deref(), progress).await?;
+    let storage = arguments.default_session_storage.into();
+    let Report { findings, servers } = check::run(&client, arguments.namespace.as_deref(), storage, progress).await?;
     if reports_progress() {
         eprintln!();
     }
 
-    let findings = check::findings(&inventory, arguments.default_session_storage.into());
     let text = match output {
-        Output::Table => check::table(&findings, inventory.server_count()),
+        Output::Table => check::table(&findings, servers),
         Output::Json => serde_json::to_string_pretty(&findings)?,
     };
     writeln!(io::stdout(), "{text}").context("cannot print the findings")?;

@@ -7,8 +7,7 @@ use http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
 use mcp_scaling_rules::SessionStorage;
-use mcpserver_scaling_reconciler::check::{Finding, findings, table};
-use mcpserver_scaling_reconciler::cluster::{self, Inventory};
+use mcpserver_scaling_reconciler::check::{self, Finding, Report, table};
 use mcpserver_scaling_reconciler::error::with_causes;
 use serde_json::{Value, json};
 
@@ -115,12 +114,31 @@ fn respond(target: &str) -> StatusAndBody {
             workload("Deployment", "without-server", 9),
         ]);
     }
-    list(&[workload("StatefulSet", "fine", 1), workload("StatefulSet", "drifted", 2)])
+    if target.contains("/statefulsets?") {
+        return list(&[workload("StatefulSet", "fine", 1), workload("StatefulSet", "drifted", 2)]);
+    }
+    rest(target)
 }
 
-async fn read(client: &Client, namespace: Option<&str>) -> Result<Inventory, String> {
-    let inventory = cluster::read(client, namespace, |_| {}).await;
-    inventory.map_err(|error| with_causes(&error))
+/// The responses of an API server without autoscalers, to a caller who may read everything else.
+fn rest(target: &str) -> StatusAndBody {
+    match target.split_once('?').map_or(target, |(path, _)| path).rsplit('/').next() {
+        Some("scaledobjects") => (404, json!("404 page not found")),
+        Some("horizontalpodautoscalers") => failure(403, "Forbidden"),
+        Some("deployments" | "statefulsets" | "mcpservers") => list(&[]),
+        Some("default") => (200, json!({"metadata": {"name": "default"}})),
+        Some(_) => (200, json!({"metadata": {"managedFields": []}})),
+        None => failure(404, "NotFound"),
+    }
+}
+
+async fn run(client: &Client, namespace: Option<&str>, storage: SessionStorage) -> Result<Report, String> {
+    check::run(client, namespace, storage, |_| {}).await.map_err(|error| with_causes(&error))
+}
+
+/// The findings for the whole cluster.
+async fn findings(client: &Client) -> Vec<Finding> {
+    run(client, None, SessionStorage::Memory).await.expect("can be read").findings
 }
 
 /// Name, finding and remedy of each finding.
@@ -131,8 +149,7 @@ fn texts(findings: &[Finding]) -> Vec<(&str, &str, &str)> {
 #[tokio::test]
 async fn finds_each_kind_of_problem() {
     let (client, _) = client(respond);
-    let inventory = read(&client, None).await.expect("can be read");
-    let findings = findings(&inventory, SessionStorage::Memory);
+    let findings = findings(&client).await;
     assert_eq!(
         texts(&findings),
         [
@@ -149,7 +166,7 @@ async fn finds_each_kind_of_problem() {
             (
                 "drifted",
                 "Deployment is set to 5 replicas instead of 1",
-                "kubectl scale deployment drifted --replicas=1"
+                "kubectl scale deployment drifted --namespace default --replicas=1"
             ),
             ("invalid", "spec.transport has a value that ToolHive's CRD does not allow", "correct the field"),
             ("large", "spec.replicas has a value that ToolHive's CRD does not allow", "correct the field"),
@@ -175,11 +192,14 @@ async fn applies_the_default_storage_to_findings_but_not_to_conditions_of_toolhi
             ]);
             return list(&[mcpserver("default", json!({"transport": "sse", "replicas": 3}), conditions)]);
         }
-        list(&[workload("Deployment", "default", 3)])
+        if target.contains("/deployments?") {
+            return list(&[workload("Deployment", "default", 3)]);
+        }
+        rest(target)
     });
-    let inventory = read(&client, None).await.expect("can be read");
-    assert_eq!(findings(&inventory, SessionStorage::Redis), [], "the conditions are those that operators write");
-    let with_memory = findings(&inventory, SessionStorage::Memory);
+    let with_redis = run(&client, None, SessionStorage::Redis).await.expect("can be read");
+    assert_eq!(with_redis.findings, [], "the conditions are those that operators write");
+    let with_memory = findings(&client).await;
     let remedy = "set spec.sessionStorage.provider to redis";
     assert_eq!(texts(&with_memory), [("default", "3 replicas do not share sessions", remedy)]);
     assert_eq!(with_memory[0].storage, "memory");
@@ -188,7 +208,7 @@ async fn applies_the_default_storage_to_findings_but_not_to_conditions_of_toolhi
 #[tokio::test]
 async fn reads_only_what_it_needs_and_writes_nothing() {
     let (client, requests) = client(respond);
-    read(&client, Some("default")).await.expect("can be read");
+    run(&client, Some("default"), SessionStorage::Memory).await.expect("can be read");
     let requests = requests.lock().expect("no thread panicked while it held the lock").clone();
     let reads: Vec<&str> = requests.iter().map(String::as_str).filter(|request| request.contains('?')).collect();
     assert_eq!(
@@ -197,7 +217,23 @@ async fn reads_only_what_it_needs_and_writes_nothing() {
             "GET /apis/toolhive.stacklok.dev/v1beta1/namespaces/default/mcpservers?&limit=100",
             "GET /apis/apps/v1/namespaces/default/deployments?&labelSelector=app.kubernetes.io%2Fname%3Dmcpserver%2Ctoolhive%3Dtrue&limit=100",
             "GET /apis/apps/v1/namespaces/default/statefulsets?&labelSelector=toolhive%3Dtrue&limit=100",
+            "GET /apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers?&limit=100",
+            "GET /apis/keda.sh/v1alpha1/namespaces/default/scaledobjects?&limit=100",
         ]
+    );
+    let others: Vec<&str> = requests
+        .iter()
+        .map(String::as_str)
+        .filter(|target| target.starts_with("GET /api/") || !target.contains('?'))
+        .collect();
+    assert_eq!(
+        others[3..],
+        [
+            "GET /api/v1/namespaces/default",
+            "GET /apis/apps/v1/namespaces/default/deployments/drifted",
+            "GET /apis/apps/v1/namespaces/default/deployments/unshared",
+        ],
+        "after discovery, the namespace and the workloads with a wrong count"
     );
     assert!(requests.iter().all(|request| request.starts_with("GET ")), "{requests:?}");
 }
@@ -209,7 +245,7 @@ async fn reads_all_pages_of_a_cluster() {
             return response;
         }
         if !target.contains("/mcpservers?") {
-            return list(&[]);
+            return rest(target);
         }
         let page: usize = target.split_once("continue=p").map_or(0, |(_, page)| page.parse().expect("is a number"));
         let items: Vec<Value> = (0..100)
@@ -219,8 +255,8 @@ async fn reads_all_pages_of_a_cluster() {
         (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {"continue": next}, "items": items}))
     });
     let mut progress = Vec::new();
-    let inventory = cluster::read(&client, None, |read| progress.push(read)).await;
-    assert_eq!(inventory.expect("can be read").server_count(), 300);
+    let report = check::run(&client, None, SessionStorage::Memory, |read| progress.push(read)).await;
+    assert_eq!(report.expect("can be read").servers, 300);
     assert_eq!(progress, [100, 200, 300, 300, 300]);
     assert_eq!(
         requests
@@ -237,7 +273,7 @@ async fn reads_all_pages_of_a_cluster() {
 async fn names_the_cause_where_the_cluster_cannot_be_read() {
     let (client_without_toolhive, _) =
         client(|_| (200, json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})));
-    let error = read(&client_without_toolhive, None).await.expect_err("has no ToolHive");
+    let error = run(&client_without_toolhive, None, SessionStorage::Memory).await.expect_err("has no ToolHive");
     assert!(error.contains("is ToolHive installed?"), "{error}");
 
     let (forbidden, _) = client(|target| match discovery(target) {
@@ -245,8 +281,137 @@ async fn names_the_cause_where_the_cluster_cannot_be_read() {
         None if target.contains("/mcpservers?") => list(&[]),
         None => failure(403, "Forbidden"),
     });
-    let error = read(&forbidden, None).await.expect_err("may not be read");
+    let error = run(&forbidden, None, SessionStorage::Memory).await.expect_err("may not be read");
     assert!(error.contains("cannot list deployments") && error.contains("Forbidden"), "{error}");
+}
+
+#[tokio::test]
+async fn refuses_a_namespace_that_does_not_exist() {
+    let (client, _) = client(|target| match discovery(target) {
+        Some(response) => response,
+        None if target == "GET /api/v1/namespaces/typo" => failure(404, "NotFound"),
+        None if target.starts_with("GET /api/v1/namespaces/") => failure(403, "Forbidden"),
+        None => rest(target),
+    });
+    let error = run(&client, Some("typo"), SessionStorage::Memory).await.expect_err("does not exist");
+    assert_eq!(error, "the namespace typo does not exist");
+    let report = run(&client, Some("forbidden"), SessionStorage::Memory).await;
+    assert_eq!(report.expect("may be listed").servers, 0);
+}
+
+#[tokio::test]
+async fn leaves_out_servers_that_are_being_deleted() {
+    let (client, _) = client(|target| match discovery(target) {
+        Some(response) => response,
+        None if target.contains("/mcpservers?") => {
+            let mut deleted = mcpserver("deleted", json!({"replicas": 3}), json!([]));
+            deleted["metadata"]["deletionTimestamp"] = "2026-11-20T00:00:00Z".into();
+            list(&[deleted, mcpserver("kept", json!({"replicas": 1}), json!([]))])
+        }
+        None => rest(target),
+    });
+    let report = run(&client, None, SessionStorage::Memory).await.expect("can be read");
+    assert_eq!((report.findings, report.servers), (Vec::new(), 1));
+}
+
+#[tokio::test]
+async fn begins_a_list_anew_when_its_continue_token_has_expired() {
+    for (expired_answers, is_ok) in [(1, true), (5, true), (6, false)] {
+        let answers = Mutex::new(0);
+        let (client, _) = client(move |target| match discovery(target) {
+            Some(response) => response,
+            None if target.contains("/mcpservers?") && target.contains("continue=") => {
+                let mut answers = answers.lock().expect("no thread panicked while it held the lock");
+                *answers += 1;
+                match *answers <= expired_answers {
+                    true => failure(410, "Expired"),
+                    false => list(&[mcpserver("second", json!({"replicas": 1}), json!([]))]),
+                }
+            }
+            None if target.contains("/mcpservers?") => {
+                let items = [mcpserver("first", json!({"replicas": 1}), json!([]))];
+                (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {"continue": "token"}, "items": items}))
+            }
+            None => rest(target),
+        });
+        let report = run(&client, None, SessionStorage::Memory).await;
+        assert_eq!(report.map(|report| report.servers).ok(), is_ok.then_some(2), "{expired_answers} expired answers");
+    }
+}
+
+#[tokio::test]
+async fn names_the_owner_of_a_wrong_count() {
+    let (client, _) = client(|target| {
+        if let Some(response) = discovery(target) {
+            return response;
+        }
+        let redis = json!({"provider": "redis"});
+        let scaler = |name: &str, target: &str| {
+            let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": target});
+            json!({"metadata": {"namespace": "default", "name": name}, "spec": {"scaleTargetRef": target}})
+        };
+        let names = ["by-person", "by-hpa", "by-keda", "stdio-by-hpa", "unshared-by-hpa"];
+        if target.contains("/mcpservers?") {
+            let declared = json!({"transport": "sse", "replicas": 1, "sessionStorage": redis});
+            let [person, hpa, keda] =
+                ["by-person", "by-hpa", "by-keda"].map(|name| mcpserver(name, declared.clone(), json!([])));
+            let stdio = mcpserver("stdio-by-hpa", json!({}), json!([]));
+            return list(&[
+                person,
+                hpa,
+                keda,
+                stdio,
+                mcpserver("unshared-by-hpa", json!({"transport": "sse"}), json!([])),
+            ]);
+        }
+        if target.contains("/deployments?") {
+            return list(&names.map(|name| workload("Deployment", name, 3)));
+        }
+        if target.contains("/horizontalpodautoscalers?") {
+            let targets = ["by-hpa", "keda-hpa", "stdio-by-hpa", "unshared-by-hpa"];
+            return list(&targets.map(|target| scaler(target, if target == "keda-hpa" { "by-keda" } else { target })));
+        }
+        if target.contains("/scaledobjects?") {
+            return list(&[scaler("keda", "by-keda")]);
+        }
+        if target.contains("/deployments/") {
+            let entry = json!({"manager": "kubectl", "operation": "Update", "subresource": "scale", "time": "2026-11-20T10:00:00Z",
+                               "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}});
+            return (200, json!({"metadata": {"managedFields": [entry]}}));
+        }
+        rest(target)
+    });
+    let findings = findings(&client).await;
+    assert_eq!(
+        texts(&findings),
+        [
+            (
+                "by-hpa",
+                "Deployment is set to 3 replicas instead of 1, set by HorizontalPodAutoscaler by-hpa",
+                "kubectl delete horizontalpodautoscaler by-hpa --namespace default, or remove spec.replicas"
+            ),
+            (
+                "by-keda",
+                "Deployment is set to 3 replicas instead of 1, set by ScaledObject keda",
+                "kubectl delete scaledobject keda --namespace default, or remove spec.replicas"
+            ),
+            (
+                "by-person",
+                "Deployment is set to 3 replicas instead of 1, set by field manager kubectl",
+                "kubectl scale deployment by-person --namespace default --replicas=1"
+            ),
+            (
+                "stdio-by-hpa",
+                "Deployment is set to 3 replicas instead of 1, set by HorizontalPodAutoscaler stdio-by-hpa",
+                "kubectl delete horizontalpodautoscaler stdio-by-hpa --namespace default"
+            ),
+            (
+                "unshared-by-hpa",
+                "3 replicas do not share sessions, set by HorizontalPodAutoscaler unshared-by-hpa",
+                "set spec.sessionStorage.provider to redis"
+            ),
+        ]
+    );
 }
 
 #[test]

@@ -3,9 +3,11 @@
 mod fake_api_server;
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fake_api_server::{ApiServer, Fault, ListType, kubeconfig};
@@ -53,6 +55,8 @@ fn exits_with_the_code_that_check_documents() {
     assert_eq!((code, &findings[0]["name"], &findings[0]["declared"]), (Some(1), &json!("github"), &json!("3/-")));
     assert!(server.take_writes().is_empty(), "check never writes");
 
+    let (code, _, error) = check(&["check", "--kubeconfig", kubeconfig, "--namespace", "typo"]);
+    assert_eq!((code, error.as_str()), (Some(2), "error: the namespace typo does not exist\n"));
     server.set_served_versions(&[]);
     let (code, _, error) = check(&["check", "--kubeconfig", kubeconfig]);
     assert_eq!(code, Some(2));
@@ -177,4 +181,64 @@ fn writes_from_one_of_two_processes_and_from_the_other_once_it_is_killed() {
     follower.logged("no longer leading");
     server.inject_faults(|_| None);
     follower.logged("leading");
+}
+
+/// An HTTP proxy for CONNECT requests, and the number of connections that it made.
+fn proxy() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("has an address").port();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = connections.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.expect("can accept");
+            counter.fetch_add(1, Ordering::Relaxed);
+            std::thread::spawn(move || {
+                let mut head = BufReader::new(client.try_clone().expect("can be cloned")).lines();
+                let request = head.next().expect("has a first line").expect("is UTF-8");
+                let target = request.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
+                let server = TcpStream::connect(target.expect("is a CONNECT request")).expect("listens");
+                while head.next().expect("has an end").expect("is UTF-8") != "" {}
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("is sent");
+                let mut both = [(client.try_clone(), server.try_clone()), (server.try_clone(), client.try_clone())]
+                    .map(|(from, to)| (from.expect("can be cloned"), to.expect("can be cloned")));
+                std::thread::scope(|scope| {
+                    for (from, to) in &mut both {
+                        scope.spawn(|| std::io::copy(from, to));
+                    }
+                });
+            });
+        }
+    });
+    (port, connections)
+}
+
+#[test]
+fn connects_through_the_proxy_of_the_kubeconfig() {
+    let (_server, kubeconfig, _runtime) = cluster();
+    let (port, connections) = proxy();
+    let text = std::fs::read_to_string(&kubeconfig).expect("can be read");
+    let mut config: Value = serde_json::from_str(&text).expect("is JSON");
+    config["clusters"][0]["cluster"]["proxy-url"] = format!("http://127.0.0.1:{port}").into();
+    std::fs::write(&kubeconfig, config.to_string()).expect("can be written");
+    let (code, output, error) = check(&["check", "--kubeconfig", kubeconfig.to_str().expect("is UTF-8")]);
+    assert_eq!((code, output.as_str(), error.as_str()), (Some(0), "No problems found in 0 MCPServers.\n", ""));
+    assert!(connections.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn runs_as_a_kubectl_plugin() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("plugin");
+    std::fs::create_dir_all(&folder).expect("can be made");
+    let plugin = folder.join("kubectl-mcp_scaling");
+    // The link stays from one run of the tests to the next.
+    let _ = std::fs::remove_file(&plugin);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mcpserver-scaling-reconciler"), &plugin).expect("can be made");
+    let Output { stdout, .. } = Command::new(&plugin).args(["check", "--help"]).output().expect("runs");
+    let help = String::from_utf8(stdout).expect("is UTF-8");
+    assert!(help.contains("Usage: kubectl mcp-scaling check [OPTIONS]"), "{help}");
+
+    let (_server, kubeconfig, _runtime) = cluster();
+    let status = Command::new(&plugin).args(["check", "--kubeconfig"]).arg(kubeconfig).status().expect("runs");
+    assert_eq!(status.code(), Some(0));
 }
