@@ -102,10 +102,11 @@ NO_DIGEST := sha256:000000000000000000000000000000000000000000000000000000000000
 release-dry-run:
 	@command -v jq >/dev/null || scripts/install jq
 	scripts/release files
+	scripts/reconciler dist/$(ARCHITECTURE)/mcpserver-scaling-reconciler
+	scripts/release plugin
 	scripts/release chart $(NO_DIGEST) $(NO_DIGEST)
 	scripts/release check $(NO_DIGEST) $(NO_DIGEST)
 	rm -rf dist/artifacthub && scripts/release artifacthub dist/artifacthub
-	scripts/reconciler dist/$(ARCHITECTURE)/mcpserver-scaling-reconciler
 	@if docker info >/dev/null 2>&1; then scripts/release image $(ARCHITECTURE) mcpserver-scaling-reconciler:dry-run; \
 		else echo "WARNING: no Docker here; the image of the reconciler is not built" >&2; fi
 	@echo "dist/ has the files of the release; nothing is published"

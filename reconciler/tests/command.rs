@@ -198,7 +198,7 @@ fn proxy() -> (u16, Arc<AtomicUsize>) {
                 let request = head.next().expect("has a first line").expect("is UTF-8");
                 let target = request.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
                 let server = TcpStream::connect(target.expect("is a CONNECT request")).expect("listens");
-                while head.next().expect("has an end").expect("is UTF-8") != "" {}
+                while !head.next().expect("has an end").expect("is UTF-8").is_empty() {}
                 client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("is sent");
                 let mut both = [(client.try_clone(), server.try_clone()), (server.try_clone(), client.try_clone())]
                     .map(|(from, to)| (from.expect("can be cloned"), to.expect("can be cloned")));
