@@ -36,11 +36,14 @@ const EVERYTHING: [&str; 11] = [
 ];
 
 /// What the chart and the manifests have in common.
-const COMMON_FIELDS: [&str; 17] = [
+const COMMON_FIELDS: [&str; 20] = [
     "/rules",
     "/spec/rules",
     "/spec/contextAwareResources",
     "/spec/matchConditions",
+    "/spec/matchConstraints",
+    "/spec/variables",
+    "/spec/validations",
     "/spec/settings",
     "/spec/mode",
     "/spec/mutating",
@@ -85,12 +88,13 @@ async fn accepts_chart_and_rejects_wrong_values(cluster: &mut TestCluster) -> Re
     install_platform_crds(cluster).await?;
     let digest = format!("policy.digest=sha256:{}", "0".repeat(64));
     for (values, expected) in [
-        (&[][..], 12),
-        (&EVERYTHING, 20),
-        (&["reconciler.watchNamespace=toolhive-system", "networkPolicy.enabled=false", digest.as_str()], 11),
+        (&[][..], 14),
+        (&EVERYTHING, 22),
+        (&["reconciler.watchNamespace=toolhive-system", "networkPolicy.enabled=false", digest.as_str()], 13),
         (&["reconciler.enabled=false"], 4),
         (&["reconciler.enabled=false", "policy.autoscalerWarnings=false"], 3),
-        (&["policy.enabled=false"], 8),
+        (&["policy.enabled=false"], 10),
+        (&["policy.enabled=false", "reconciler.admissionPolicy=false"], 8),
     ] {
         let objects = render_chart(values)?;
         expect_equal(&format!("objects that the chart renders with {values:?}"), objects.len(), expected)?;
