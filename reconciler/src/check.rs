@@ -9,7 +9,7 @@ use crate::cluster::{self, Inventory};
 use crate::count_owner::{CountOwner, WorkloadName};
 use crate::error::ClusterError;
 use crate::live_replicas::LiveReplicas;
-use crate::options::Counts;
+use crate::options::{Counts, StorageSource};
 use crate::plan::{Circumstances, Plan, plan};
 use crate::server::Server;
 
@@ -28,7 +28,7 @@ pub struct Finding {
     /// The replicas that Deployment and StatefulSet are set to, `-` for one that does not exist; empty where the spec is
     /// invalid.
     pub live: String,
-    /// `spec.sessionStorage.provider`, or the default storage; empty where the spec is invalid.
+    /// The session storage, `-` where it is not known; empty where the spec is invalid.
     pub storage: String,
     /// The problem.
     pub finding: String,
@@ -45,8 +45,8 @@ pub struct Report {
     pub servers: usize,
 }
 
-/// Reads a namespace, or the whole cluster, and finds the problems of its servers. `default_storage` is the storage of a server
-/// without `spec.sessionStorage`; ToolHive's own conditions ignore it. `progress` is called after each page that was read with
+/// Reads a namespace, or the whole cluster, and finds the problems of its servers. `storage` says where the session storage of
+/// a server is read from; ToolHive's own conditions are decided from the spec. `progress` is called after each page that was read with
 /// the number of objects so far.
 ///
 /// # Errors
@@ -55,22 +55,23 @@ pub struct Report {
 pub async fn run(
     client: &Client,
     namespace: Option<&str>,
-    default_storage: SessionStorage,
+    storage: StorageSource,
     progress: impl FnMut(usize),
 ) -> Result<Report, ClusterError> {
-    let mut inventory = cluster::read(client, namespace, progress).await?;
-    let wrong = wrong_counts(&inventory, default_storage);
+    let mut inventory = cluster::read(client, namespace, storage, progress).await?;
+    let wrong = wrong_counts(&inventory, storage);
     cluster::read_field_managers(client, &mut inventory, wrong).await;
-    Ok(Report { findings: findings(&inventory, default_storage), servers: inventory.servers.len() })
+    Ok(Report { findings: findings(&inventory, storage), servers: inventory.servers.len() })
 }
 
 /// The workloads whose count a finding is about.
-fn wrong_counts(inventory: &Inventory, default_storage: SessionStorage) -> Vec<WorkloadName> {
+fn wrong_counts(inventory: &Inventory, source: StorageSource) -> Vec<WorkloadName> {
     let mut workloads = Vec::new();
     for server in &inventory.servers {
         let Ok(scaling) = &server.scaling else { continue };
         let live = inventory.live_replicas.get(server.namespace(), server.name());
-        let plan = plan_of(server, scaling, default_storage, live);
+        let storage = inventory.session_storages.storage(server, scaling, source);
+        let plan = plan_of(server, scaling, storage, live);
         let is_wrong = |workload: &Workload| plan.replicas(*workload).is_some() || is_unshared(&plan, live, *workload);
         let of_server = Workload::ALL.into_iter().filter(is_wrong);
         workloads.extend(of_server.map(|workload| (workload, server.namespace().to_owned(), server.name().to_owned())));
@@ -78,8 +79,7 @@ fn wrong_counts(inventory: &Inventory, default_storage: SessionStorage) -> Vec<W
     workloads
 }
 
-fn plan_of(server: &Server, scaling: &Scaling, default_storage: SessionStorage, live: LiveReplicas) -> Plan {
-    let storage = scaling.session_storage_or(default_storage);
+fn plan_of(server: &Server, scaling: &Scaling, storage: Option<SessionStorage>, live: LiveReplicas) -> Plan {
     plan(server, scaling, Circumstances { live, storage, counts: Counts::All }, false)
 }
 
@@ -89,9 +89,9 @@ fn is_unshared(plan: &Plan, live: LiveReplicas, workload: Workload) -> bool {
 }
 
 /// The problems of all servers.
-fn findings(inventory: &Inventory, default_storage: SessionStorage) -> Vec<Finding> {
+fn findings(inventory: &Inventory, source: StorageSource) -> Vec<Finding> {
     let of_server = |server: &Server| match &server.scaling {
-        Ok(scaling) => of_valid_server(server, scaling, default_storage, inventory),
+        Ok(scaling) => of_valid_server(server, scaling, source, inventory),
         Err(error) => vec![of_invalid_server(server, *error)],
     };
     inventory.servers.iter().flat_map(of_server).collect()
@@ -110,16 +110,12 @@ fn of_invalid_server(server: &Server, error: InvalidField) -> Finding {
     }
 }
 
-fn of_valid_server(
-    server: &Server,
-    scaling: &Scaling,
-    default_storage: SessionStorage,
-    inventory: &Inventory,
-) -> Vec<Finding> {
+fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, inventory: &Inventory) -> Vec<Finding> {
     let (namespace, name) = (server.namespace(), server.name());
     let live = inventory.live_replicas.get(namespace, name);
     let owner = |workload| inventory.count_owners.get(workload, namespace, name);
-    let plan = plan_of(server, scaling, default_storage, live);
+    let storage = inventory.session_storages.storage(server, scaling, source);
+    let plan = plan_of(server, scaling, storage, live);
     let mut problems: Vec<(String, String)> = Vec::new();
 
     for workload in Workload::ALL {
@@ -175,7 +171,7 @@ fn of_valid_server(
             transport: scaling.transport.name().to_owned(),
             declared: counts(|workload| workload.declared(scaling)),
             live: counts(|workload| live.of(workload)),
-            storage: scaling.session_storage_or(default_storage).name().to_owned(),
+            storage: storage.map_or("-", SessionStorage::name).to_owned(),
             finding,
             remedy,
         })

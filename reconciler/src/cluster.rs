@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use crate::count_owner::{AutoscalerKind, CountOwners, WorkloadName};
 use crate::error::ClusterError;
 use crate::live_replicas::LiveReplicasCache;
+use crate::options::StorageSource;
+use crate::run_config::{self, RunConfig, SessionStorages};
 use crate::server::Server;
 use crate::workload::{WorkloadObject, selector};
 
@@ -31,6 +33,8 @@ pub(crate) struct Inventory {
     pub(crate) servers: Vec<Server>,
     /// The replicas that their workloads are set to.
     pub(crate) live_replicas: LiveReplicasCache,
+    /// The storages that servers really use, where they are read from run configurations.
+    pub(crate) session_storages: SessionStorages,
     /// The owners of counts: autoscalers, and the field managers that were [asked for](read_field_managers).
     pub(crate) count_owners: CountOwners,
 }
@@ -44,6 +48,7 @@ pub(crate) struct Inventory {
 pub(crate) async fn read(
     client: &Client,
     namespace: Option<&str>,
+    storage: StorageSource,
     mut progress: impl FnMut(usize),
 ) -> Result<Inventory, ClusterError> {
     let resource = Arc::new(served_resource(client).await?);
@@ -62,6 +67,15 @@ pub(crate) async fn read(
         read += objects.len();
         for object in objects {
             inventory.live_replicas.apply(workload, Event::Apply(object));
+        }
+    }
+    if storage == StorageSource::RunConfig {
+        let objects = api::<RunConfig>(client, namespace, &());
+        let selector = run_config::selector();
+        let objects = list(objects, "configmaps", Some(selector), |page| progress(read + page)).await?;
+        read += objects.len();
+        for object in objects {
+            inventory.session_storages.apply(Event::Apply(object));
         }
     }
     for kind in AutoscalerKind::ALL {

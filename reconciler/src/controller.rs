@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::future::{Future, ready};
 use std::mem;
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use kube::runtime::controller::{Config, applier};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Resource};
 use mcp_scaling_rules::{ConditionReason, ConditionStatus, ConditionType, ServerKind, Workload, spec_conditions};
+use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{debug, warn};
@@ -24,9 +27,12 @@ use tracing::{debug, warn};
 use crate::client::WATCH_SECONDS;
 use crate::cluster::{PAGE_SIZE, api, is_not_served};
 use crate::error::{ReconcileError, with_causes};
+use crate::listed::ServerName;
 use crate::metrics::Metrics;
+use crate::options::StorageSource;
 use crate::plan::live_warning;
 use crate::reconcile::Reconciler;
+use crate::run_config::{self, RunConfig};
 use crate::server::Server;
 use crate::uid::Uid;
 use crate::workload::{WorkloadObject, selector};
@@ -71,14 +77,24 @@ pub async fn run(
     let writer = Writer::new(reconciler.resource.clone());
     let store = writer.as_reader();
     let watch_failed = Arc::new(Notify::new());
-    let workloads_listed = Arc::new(Notify::new());
+    let all_listed = Arc::new(Notify::new());
 
-    let [deployments, statefulsets] =
-        Workload::ALL.map(|workload| watch_workloads(&reconciler, workload, namespace, workloads_listed.clone()));
+    let mut queue: Vec<BoxStream<'static, ObjectRef<Server>>> = Vec::new();
+    for workload in Workload::ALL {
+        let objects = api::<WorkloadObject>(&reconciler.client, namespace, &workload);
+        let apply = move |reconciler: &Reconciler, event| reconciler.live_replicas.apply(workload, event);
+        let selector = selector(workload);
+        queue.push(watch_dependents(&reconciler, workload.kind(), objects, selector, all_listed.clone(), apply));
+    }
+    if reconciler.options.session_storage == StorageSource::RunConfig {
+        let objects = api::<RunConfig>(&reconciler.client, namespace, &());
+        let apply = |reconciler: &Reconciler, event| reconciler.session_storages.apply(event);
+        let selector = run_config::selector();
+        queue.push(watch_dependents(&reconciler, run_config::KIND, objects, selector, all_listed.clone(), apply));
+    }
     let servers = watch_servers(reconciler.clone(), namespace, writer, is_synced.clone(), watch_failed.clone());
-    let servers = after_workloads_are_listed(workloads_listed, servers);
-    let queue =
-        stream::select_all([servers, deployments, statefulsets]).map(Ok::<_, Infallible>).take_until(stop.clone());
+    queue.push(after_all_others_are_listed(all_listed, servers));
+    let queue = stream::select_all(queue).map(Ok::<_, Infallible>).take_until(stop.clone());
 
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
     let reconciles = applier(
@@ -136,13 +152,13 @@ pub async fn run(
     }
 }
 
-/// The barrier between the listings: the watch of servers starts after Deployments and StatefulSets are listed. A server
-/// that is reconciled without the counts of its workloads would lose a warning that still applies.
-fn after_workloads_are_listed(
-    workloads_listed: Arc<Notify>,
+/// The barrier between the listings: the watch of servers starts after everything else is listed. A server that is reconciled
+/// without the counts of its workloads would lose a warning that still applies.
+fn after_all_others_are_listed(
+    all_listed: Arc<Notify>,
     servers: impl Stream<Item = ObjectRef<Server>> + Send + 'static,
 ) -> BoxStream<'static, ObjectRef<Server>> {
-    stream::once(async move { workloads_listed.notified().await }).filter_map(|()| ready(None)).chain(servers).boxed()
+    stream::once(async move { all_listed.notified().await }).filter_map(|()| ready(None)).chain(servers).boxed()
 }
 
 /// Watches servers. The stream has those whose slim type changed, and those that were deleted.
@@ -215,30 +231,34 @@ impl Changes {
     }
 }
 
-/// Watches Deployments or StatefulSets. The stream has the servers whose count changed.
-fn watch_workloads(
+/// Watches objects that servers are planned on, and applies each event. The stream has the servers that this changed.
+fn watch_dependents<K>(
     reconciler: &Arc<Reconciler>,
-    workload: Workload,
-    namespace: Option<&str>,
-    workloads_listed: Arc<Notify>,
-) -> BoxStream<'static, ObjectRef<Server>> {
+    kind: &'static str,
+    objects: Api<K>,
+    selector: String,
+    all_listed: Arc<Notify>,
+    apply: impl Fn(&Reconciler, Event<K>) -> Vec<ServerName> + Send + 'static,
+) -> BoxStream<'static, ObjectRef<Server>>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
     let reconciler = reconciler.clone();
-    let objects = api::<WorkloadObject>(&reconciler.client, namespace, &workload);
-    let events = watcher(objects, watch_config().labels(&selector(workload))).default_backoff();
+    let events = watcher(objects, watch_config().labels(&selector)).default_backoff();
     let changed = events.flat_map(move |event| {
         let changed = match event {
             Ok(event) => {
                 let is_listed = matches!(event, Event::InitDone);
-                let changed = reconciler.live_replicas.apply(workload, event);
+                let changed = apply(&reconciler, event);
                 reconciler.is_changed.fetch_or(!changed.is_empty(), Ordering::Relaxed);
-                if is_listed && reconciler.live_replicas.is_complete() {
-                    workloads_listed.notify_one();
+                if is_listed && reconciler.is_complete() {
+                    all_listed.notify_one();
                 }
                 changed
             }
             Err(error) => {
-                reconciler.metrics.count_watch_failure(workload.kind());
-                warn!("cannot watch {}: {}", workload.resource(), with_causes(&error));
+                reconciler.metrics.count_watch_failure(kind);
+                warn!("cannot watch {kind}s: {}", with_causes(&error));
                 Vec::new()
             }
         };

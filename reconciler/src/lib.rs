@@ -11,7 +11,9 @@
 //! | `field` | reading a field that may be malformed |
 //! | `uid` | the identity of an object |
 //! | `server`, `workload` | the slim types that an `MCPServer`, a Deployment and a StatefulSet are read into |
+//! | `listed` | the part of watched objects that is kept |
 //! | `live_replicas` | the replicas that the workloads of each server are set to |
+//! | `run_config` | the session storage that each server really uses |
 //! | `plan` | the changes that one server needs, by the rules of `mcp-scaling-rules`; pure |
 //! | `scale`, `status` | the writes: the scale of a workload, the conditions of a server |
 //! | `backoff` | how long to back off from a target that another writer keeps reverting; pure |
@@ -44,6 +46,7 @@ pub mod error;
 mod events;
 mod field;
 pub mod leader_election;
+mod listed;
 mod live_replicas;
 mod memory;
 pub mod metrics;
@@ -53,6 +56,7 @@ mod plan;
 pub mod reconcile;
 mod recreated;
 mod retries;
+mod run_config;
 mod scale;
 mod server;
 pub mod stabilization;

@@ -1,12 +1,11 @@
-//! The replicas that the workloads of each server are set to (`spec.replicas` of the Deployment and the StatefulSet). Only
-//! the counts are kept: the whole objects would take fifty times the memory.
+//! The replicas that the workloads of each server are set to (`spec.replicas` of the Deployment and the StatefulSet).
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::runtime::watcher::Event;
 use mcp_scaling_rules::Workload;
 
+use crate::listed::{Listed, ServerName};
 use crate::uid::Uid;
 use crate::workload::WorkloadObject;
 
@@ -45,23 +44,8 @@ impl LiveReplicas {
 /// The live replicas of all servers, updated by the events of two watches.
 #[derive(Debug, Default)]
 pub(crate) struct LiveReplicasCache {
-    deployments: Mutex<Counts>,
-    statefulsets: Mutex<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    counts: HashMap<Box<str>, Count>,
-    /// Number of the current listing.
-    listing: u32,
-    is_listed: bool,
-}
-
-#[derive(Debug)]
-struct Count {
-    workload: SeenWorkload,
-    /// The listing that this count was last seen in or after.
-    listing: u32,
+    deployments: Mutex<Listed<SeenWorkload>>,
+    statefulsets: Mutex<Listed<SeenWorkload>>,
 }
 
 /// The part of a workload that is kept.
@@ -72,32 +56,15 @@ struct SeenWorkload {
     before_reset: Option<u32>,
 }
 
-/// The namespace and name of a server.
-pub(crate) type ServerName = (Box<str>, Box<str>);
-
 impl LiveReplicasCache {
     /// Applies an event of a watch and returns the servers whose count changed or whose workload is another object.
     pub(crate) fn apply(&self, workload: Workload, event: Event<WorkloadObject>) -> Vec<ServerName> {
-        let mut counts = self.counts(workload);
-        match event {
-            Event::Init => {
-                counts.listing = counts.listing.wrapping_add(1);
-                Vec::new()
-            }
-            Event::InitApply(object) | Event::Apply(object) => counts.insert(&object).into_iter().collect(),
-            Event::Delete(object) => counts.remove(&object).into_iter().collect(),
-            Event::InitDone => {
-                counts.is_listed = true;
-                counts.remove_unlisted()
-            }
-        }
+        self.listed(workload).apply(event, |object| (server_name(object), seen(object)))
     }
 
     /// The live replicas of one server.
     pub(crate) fn get(&self, namespace: &str, name: &str) -> LiveReplicas {
-        let key = key(namespace, name);
-        let seen = |workload| self.counts(workload).counts.get(&key).map(|count| count.workload);
-        let (deployment, statefulset) = (seen(Workload::Deployment), seen(Workload::StatefulSet));
+        let [deployment, statefulset] = Workload::ALL.map(|workload| self.listed(workload).get(namespace, name));
         LiveReplicas {
             deployment: deployment.map(|seen| seen.replicas),
             statefulset: statefulset.map(|seen| seen.replicas),
@@ -108,48 +75,21 @@ impl LiveReplicasCache {
 
     /// Whether Deployments and StatefulSets have both been listed.
     pub(crate) fn is_complete(&self) -> bool {
-        Workload::ALL.into_iter().all(|workload| self.counts(workload).is_listed)
+        Workload::ALL.into_iter().all(|workload| self.listed(workload).is_complete())
     }
 
-    fn counts(&self, workload: Workload) -> MutexGuard<'_, Counts> {
-        let counts = match workload {
+    fn listed(&self, workload: Workload) -> MutexGuard<'_, Listed<SeenWorkload>> {
+        let listed = match workload {
             Workload::Deployment => &self.deployments,
             Workload::StatefulSet => &self.statefulsets,
         };
-        counts.lock().unwrap_or_else(PoisonError::into_inner)
+        listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Counts {
-    fn insert(&mut self, object: &WorkloadObject) -> Option<ServerName> {
-        let Some(replicas) = object.replicas.filter(|_| object.is_owned_by_server) else {
-            return self.remove(object);
-        };
-        let (namespace, name) = server_name(object);
-        let workload = SeenWorkload { uid: object.uid, replicas, before_reset: object.replicas_before_reset };
-        let previous = self.counts.insert(key(&namespace, &name), Count { workload, listing: self.listing });
-        previous.is_none_or(|previous| previous.workload != workload).then_some((namespace, name))
-    }
-
-    fn remove(&mut self, object: &WorkloadObject) -> Option<ServerName> {
-        let (namespace, name) = server_name(object);
-        self.counts.remove(&key(&namespace, &name)).map(|_| (namespace, name))
-    }
-
-    fn remove_unlisted(&mut self) -> Vec<ServerName> {
-        let listing = self.listing;
-        let unlisted = self.counts.extract_if(|_, count| count.listing != listing);
-        let names = unlisted.filter_map(|(key, _)| {
-            let (namespace, name) = key.split_once('/')?;
-            Some((namespace.into(), name.into()))
-        });
-        names.collect()
-    }
-}
-
-/// The key of a server in the map of counts: `<namespace>/<name>`.
-fn key(namespace: &str, name: &str) -> Box<str> {
-    format!("{namespace}/{name}").into()
+fn seen(object: &WorkloadObject) -> Option<SeenWorkload> {
+    let replicas = object.replicas.filter(|_| object.is_owned_by_server)?;
+    Some(SeenWorkload { uid: object.uid, replicas, before_reset: object.replicas_before_reset })
 }
 
 /// The server that a workload of this name would belong to.
@@ -204,17 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn drops_workloads_that_a_new_listing_does_not_have() {
+    fn is_complete_once_both_kinds_are_listed() {
         let cache = LiveReplicasCache::default();
-        for name in ["a", "b", "c"] {
-            changed(&cache, Event::Apply(workload(name, 1)));
-        }
-        assert!(!cache.is_complete());
-        changed(&cache, Event::Init);
-        assert!(changed(&cache, Event::InitApply(workload("a", 1))).is_empty());
-        assert_eq!(changed(&cache, Event::InitApply(workload("b", 2))), ["b"]);
-        assert_eq!(changed(&cache, Event::InitDone), ["c"]);
-        assert_eq!(cache.get("default", "b").deployment, Some(2));
+        cache.apply(Workload::Deployment, Event::InitDone);
         assert!(!cache.is_complete(), "StatefulSets are not listed yet");
         cache.apply(Workload::StatefulSet, Event::InitDone);
         assert!(cache.is_complete());

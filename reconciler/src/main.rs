@@ -19,7 +19,7 @@ use mcpserver_scaling_reconciler::endpoints::Endpoints;
 use mcpserver_scaling_reconciler::error::with_causes;
 use mcpserver_scaling_reconciler::leader_election::LeaderElection;
 use mcpserver_scaling_reconciler::metrics::{COMMIT, Metrics};
-use mcpserver_scaling_reconciler::options::{Counts, Options};
+use mcpserver_scaling_reconciler::options::{Counts, Options, StorageSource};
 use mcpserver_scaling_reconciler::reconcile::Reconciler;
 use mcpserver_scaling_reconciler::{client, cluster};
 use tokio::signal::unix::{SignalKind, signal};
@@ -84,6 +84,12 @@ struct Cluster {
     /// Session storage of an MCPServer without spec.sessionStorage, for LiveReplicasWarning and the findings of check
     #[arg(long, value_name = "STORAGE", default_value = "memory")]
     default_session_storage: Storage,
+    /// Read the session storage of each MCPServer from ToolHive's ConfigMap <name>-runconfig, in place of the spec and the default
+    ///
+    /// It tells the storage that is really used: an operator may have a default Redis, which overrides even an explicit memory. It
+    /// needs the right to list and watch ConfigMaps.
+    #[arg(long, conflicts_with = "default_session_storage")]
+    read_run_config: bool,
     /// Kubeconfig file [default: $KUBECONFIG, ~/.kube/config or the pod's service account]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -170,6 +176,15 @@ enum Storage {
     Redis,
 }
 
+impl Cluster {
+    fn storage_source(&self) -> StorageSource {
+        match self.read_run_config {
+            true => StorageSource::RunConfig,
+            false => StorageSource::Spec { default: self.default_session_storage.into() },
+        }
+    }
+}
+
 impl From<Storage> for SessionStorage {
     fn from(storage: Storage) -> Self {
         match storage {
@@ -201,6 +216,7 @@ fn cli() -> Cli {
 
 /// Prints the findings.
 async fn run_check(Check { cluster: arguments, output }: Check) -> Result<ExitCode> {
+    let storage = arguments.storage_source();
     let client = client::connect(arguments.kubeconfig.as_deref(), arguments.context).await?;
     let start = Instant::now();
     let is_terminal = io::stderr().is_terminal();
@@ -210,7 +226,6 @@ async fn run_check(Check { cluster: arguments, output }: Check) -> Result<ExitCo
             eprint!("\r{read} objects read");
         }
     };
-    let storage = arguments.default_session_storage.into();
     let Report { findings, servers } = check::run(&client, arguments.namespace.as_deref(), storage, progress).await?;
     if reports_progress() {
         eprintln!();
@@ -230,7 +245,7 @@ async fn run(arguments: Run) -> Result<()> {
     let Run { cluster: arguments, counts, writes_per_second, listen, lease_namespace, no_leader_election, .. } =
         arguments;
     let options = Options {
-        default_session_storage: arguments.default_session_storage.into(),
+        session_storage: arguments.storage_source(),
         counts: counts.into(),
         writes_per_second,
         dry_run: arguments.dry_run,

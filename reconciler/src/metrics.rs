@@ -9,6 +9,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::error::ReconcileError;
+use crate::run_config;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ResultLabel {
@@ -104,7 +105,7 @@ impl Metrics {
         for kind in workloads {
             drop(self.corrections.get_or_create(&KindLabel { kind }));
         }
-        for kind in workloads.into_iter().chain([ServerKind::McpServer.name()]) {
+        for kind in workloads.into_iter().chain([ServerKind::McpServer.name(), run_config::KIND]) {
             drop(self.watch_failures.get_or_create(&KindLabel { kind }));
         }
         self.clear_gauges();

@@ -15,12 +15,25 @@ pub enum Counts {
     None,
 }
 
+/// Where the session storage of a server is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageSource {
+    /// From `spec.sessionStorage`.
+    Spec {
+        /// The storage of a server without it.
+        default: SessionStorage,
+    },
+    /// From the ConfigMap with the server's run configuration, which tells the storage that is really used. A server without such a
+    /// ConfigMap is not warned of.
+    RunConfig,
+}
+
 /// The settings of the reconciler.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// The storage of an `MCPServer` without `spec.sessionStorage`, for `LiveReplicasWarning`. ToolHive's own conditions
-    /// ignore it.
-    pub default_session_storage: SessionStorage,
+    /// Where it reads the session storage of a server from, for `LiveReplicasWarning`. ToolHive's own conditions are decided from the
+    /// spec.
+    pub session_storage: StorageSource,
     /// Which counts it sets.
     pub counts: Counts,
     /// How many writes a second it makes at most, events included. The Lease for leader election is apart from it.

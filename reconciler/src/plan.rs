@@ -49,8 +49,8 @@ impl Plan {
 pub(crate) struct Circumstances {
     /// The replicas that its workloads are set to.
     pub(crate) live: LiveReplicas,
-    /// The storage of its sessions. ToolHive's own conditions are decided from the spec alone.
-    pub(crate) storage: SessionStorage,
+    /// The storage of its sessions, `None` where it is not known. ToolHive's own conditions are decided from the spec alone.
+    pub(crate) storage: Option<SessionStorage>,
     /// Which counts are corrected.
     pub(crate) counts: Counts,
 }
@@ -134,7 +134,7 @@ fn unshared_replicas(scaling: &Scaling, circumstances: Circumstances) -> Option<
     // Replicas that a correction removes lose their sessions whatever the storage is.
     let corrected = |workload| correction(workload, scaling, circumstances).or(circumstances.live.of(workload));
     let most = Workload::ALL.into_iter().filter_map(corrected).max()?;
-    sessions_at_risk(circumstances.storage, most).then_some(most)
+    sessions_at_risk(circumstances.storage?, most).then_some(most)
 }
 
 /// Our own condition, if the status should have it. It is not written to a server that never had the warning.
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn circumstances(scaling: &Scaling, live: LiveReplicas) -> Circumstances {
-        Circumstances { live, storage: scaling.session_storage_or(SessionStorage::Memory), counts: Counts::All }
+        Circumstances { live, storage: Some(scaling.session_storage_or(SessionStorage::Memory)), counts: Counts::All }
     }
 
     fn live(deployment: u32, statefulset: u32) -> LiveReplicas {
@@ -274,6 +274,16 @@ mod tests {
                 let plan = super::plan(&server, &scaling, circumstances, false);
                 assert_eq!(plan.deployment, expected, "{counts:?}, {transport:?} {declared:?} {live:?}");
             }
+        }
+    }
+
+    #[test]
+    fn warns_of_no_session_where_the_storage_is_not_known() {
+        let (server, scaling) = server(Transport::Sse, None, None, MEMORY);
+        for (storage, warning) in [(MEMORY, UNSHARED), (REDIS, None), (None, None)] {
+            let circumstances = Circumstances { storage, ..circumstances(&scaling, live(3, 1)) };
+            let plan = super::plan(&server, &scaling, circumstances, false);
+            assert_eq!(live_condition(&plan), warning, "{storage:?}");
         }
     }
 
@@ -416,7 +426,7 @@ mod tests {
         ] {
             let case = format!("{replicas:?} declared, {default_storage:?} by default");
             let (mut server, scaling) = server(Transport::Sse, replicas, None, None);
-            let circumstances = Circumstances { live, storage: default_storage, counts: Counts::All };
+            let circumstances = Circumstances { live, storage: Some(default_storage), counts: Counts::All };
             let plan = super::plan(&server, &scaling, circumstances, false);
             assert_eq!((live_condition(&plan), plan.unshared_replicas), (warning, unshared), "{case}");
             assert!(!plan.is_status_misleading, "{case}");

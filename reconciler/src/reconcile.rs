@@ -18,8 +18,9 @@ use crate::events::{self, EventContent};
 use crate::live_replicas::{LiveReplicas, LiveReplicasCache};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::options::{Options, StorageSource};
 use crate::plan::{Circumstances, Plan, live_warning, plan};
+use crate::run_config::SessionStorages;
 use crate::scale::{read_change, write_change};
 use crate::server::{FreshServer, Server};
 use crate::status::write_conditions;
@@ -32,6 +33,8 @@ pub struct Reconciler {
     pub(crate) resource: Arc<ApiResource>,
     pub(crate) options: Options,
     pub(crate) live_replicas: LiveReplicasCache,
+    /// The storages that servers really use, where they are read from run configurations.
+    pub(crate) session_storages: SessionStorages,
     pub(crate) metrics: Arc<Metrics>,
     /// The reporting instance of events.
     instance: String,
@@ -66,6 +69,7 @@ impl Reconciler {
             resource: Arc::new(resource),
             options,
             live_replicas: LiveReplicasCache::default(),
+            session_storages: SessionStorages::default(),
             metrics,
             instance,
             memory: Mutex::default(),
@@ -151,7 +155,7 @@ impl Reconciler {
     pub(crate) fn circumstances(&self, server: &Server, scaling: &Scaling) -> Circumstances {
         Circumstances {
             live: self.live_replicas(server),
-            storage: scaling.session_storage_or(self.options.default_session_storage),
+            storage: self.session_storages.storage(server, scaling, self.options.session_storage),
             counts: self.options.counts,
         }
     }
@@ -310,6 +314,13 @@ impl Reconciler {
 
     fn write_rate(&self) -> MutexGuard<'_, WriteRate> {
         self.write_rate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether everything that servers are planned on is listed.
+    pub(crate) fn is_complete(&self) -> bool {
+        let has_storages =
+            self.options.session_storage != StorageSource::RunConfig || self.session_storages.is_complete();
+        has_storages && self.live_replicas.is_complete()
     }
 
     fn backoff_delay(&self, server: &Server, target: Target) -> Duration {

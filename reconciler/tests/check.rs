@@ -9,6 +9,7 @@ use kube::client::Body;
 use mcp_scaling_rules::SessionStorage;
 use mcpserver_scaling_reconciler::check::{self, Finding, Report, table};
 use mcpserver_scaling_reconciler::error::with_causes;
+use mcpserver_scaling_reconciler::options::StorageSource;
 use serde_json::{Value, json};
 
 type StatusAndBody = (u16, Value);
@@ -133,7 +134,9 @@ fn rest(target: &str) -> StatusAndBody {
 }
 
 async fn run(client: &Client, namespace: Option<&str>, storage: SessionStorage) -> Result<Report, String> {
-    check::run(client, namespace, storage, |_| {}).await.map_err(|error| with_causes(&error))
+    check::run(client, namespace, StorageSource::Spec { default: storage }, |_| {})
+        .await
+        .map_err(|error| with_causes(&error))
 }
 
 /// The findings for the whole cluster.
@@ -254,8 +257,9 @@ async fn reads_all_pages_of_a_cluster() {
         let next = if page < 2 { format!("p{}", page + 1) } else { String::new() };
         (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {"continue": next}, "items": items}))
     });
+    let source = StorageSource::Spec { default: SessionStorage::Memory };
     let mut progress = Vec::new();
-    let report = check::run(&client, None, SessionStorage::Memory, |read| progress.push(read)).await;
+    let report = check::run(&client, None, source, |read| progress.push(read)).await;
     assert_eq!(report.expect("can be read").servers, 300);
     assert_eq!(progress, [100, 200, 300, 300, 300]);
     assert_eq!(
@@ -337,6 +341,29 @@ async fn begins_a_list_anew_when_its_continue_token_has_expired() {
         let report = run(&client, None, SessionStorage::Memory).await;
         assert_eq!(report.map(|report| report.servers).ok(), is_ok.then_some(2), "{expired_answers} expired answers");
     }
+}
+
+#[tokio::test]
+async fn finds_unshared_sessions_by_the_storage_that_is_really_used() {
+    let (client, _) = client(|target| match discovery(target) {
+        Some(response) => response,
+        None if target.contains("/mcpservers?") => {
+            let spec = json!({"transport": "sse", "sessionStorage": {"provider": "memory"}});
+            list(&["memory", "redis", "unknown"].map(|name| mcpserver(name, spec.clone(), json!([]))))
+        }
+        None if target.contains("/deployments?") => {
+            list(&["memory", "redis", "unknown"].map(|name| workload("Deployment", name, 3)))
+        }
+        None if target.contains("/configmaps?") => {
+            let config_map = |name: &str, content: &str| json!({"metadata": {"namespace": "default", "name": name}, "data": {"runconfig.json": content}});
+            let redis = r#"{"scaling_config": {"session_redis": {}}}"#;
+            list(&[config_map("memory-runconfig", "{}"), config_map("redis-runconfig", redis)])
+        }
+        None => rest(target),
+    });
+    let report = check::run(&client, None, StorageSource::RunConfig, |_| {}).await.expect("can be read");
+    let found: Vec<&str> = report.findings.iter().map(|finding| finding.name.as_str()).collect();
+    assert_eq!(found, ["memory"]);
 }
 
 #[tokio::test]

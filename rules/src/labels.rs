@@ -15,6 +15,14 @@ pub const TOOLHIVE_VALUE: &str = "true";
 pub const TOOLHIVE_NAME: &str = "toolhive-name";
 /// On StatefulSets: the transport. Up to ToolHive v0.7.2 it is the proxy's mode on `stdio` servers.
 pub const TOOLHIVE_TRANSPORT: &str = "toolhive-transport";
+/// On ConfigMaps of the operator, with the value [`COMPONENT_RUN_CONFIG`] on those with a run configuration.
+pub const COMPONENT: &str = "toolhive.stacklok.io/component";
+/// The value of [`COMPONENT`].
+pub const COMPONENT_RUN_CONFIG: &str = "run-config";
+/// On the ConfigMap with the run configuration of an `MCPServer`: the server's name.
+pub const MCP_SERVER: &str = "toolhive.stacklok.io/mcp-server";
+/// The end of the name of such a ConfigMap; before it comes the server's name.
+pub const RUN_CONFIG_SUFFIX: &str = "-runconfig";
 
 /// Our annotation on the Deployment of an operator that resets counts: what the operator last rolled out.
 pub const ROLLED_OUT: &str = "mcpserver-scaling-policy/rolled-out";

@@ -85,6 +85,7 @@ impl ApiServer {
         match (call.method.as_str(), parts.as_slice()) {
             ("GET", ["api", "v1", "namespaces", "default"]) => json_body(&json!({"metadata": {"name": "default"}})),
             ("GET", ["api", "v1", "namespaces", _]) => failure(404, "not found"),
+            ("GET", ["api", version, resource]) => self.list(call, "", version, resource),
             ("GET", ["apis"]) => self.groups(),
             ("GET", ["apis", group, version]) if *group == GROUP => self.resources(version),
             ("GET", ["apis", group, version, resource]) => self.list(call, group, version, resource),

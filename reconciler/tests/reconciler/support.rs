@@ -12,7 +12,7 @@ use mcpserver_scaling_reconciler::client::with_timeouts;
 use mcpserver_scaling_reconciler::cluster::served_resource;
 use mcpserver_scaling_reconciler::controller::{self, End};
 use mcpserver_scaling_reconciler::metrics::Metrics;
-use mcpserver_scaling_reconciler::options::{Counts, Options};
+use mcpserver_scaling_reconciler::options::{Counts, Options, StorageSource};
 use mcpserver_scaling_reconciler::reconcile::Reconciler;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
@@ -41,7 +41,7 @@ pub(crate) fn client(server: &ApiServer) -> Client {
 
 /// The options of most tests.
 pub(crate) const OPTIONS: Options = Options {
-    default_session_storage: SessionStorage::Memory,
+    session_storage: StorageSource::Spec { default: SessionStorage::Memory },
     counts: Counts::All,
     writes_per_second: NonZeroU32::new(20).expect("is not zero"),
     dry_run: false,

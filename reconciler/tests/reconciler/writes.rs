@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mcp_scaling_rules::SessionStorage;
 use mcpserver_scaling_reconciler::controller::End;
-use mcpserver_scaling_reconciler::options::{Counts, Options};
+use mcpserver_scaling_reconciler::options::{Counts, Options, StorageSource};
 use mcpserver_scaling_reconciler::stabilization::WINDOW;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -427,7 +427,11 @@ async fn ignores_the_default_storage_in_the_conditions_of_toolhive() {
     server.create("mcpservers", mcpserver("scaled", json!({"transport": "sse"})));
     server.create("deployments", deployment("declared", 3));
     server.create("deployments", deployment("scaled", 3));
-    let running = start_with(&server, Options { default_session_storage: SessionStorage::Redis, ..OPTIONS }).await;
+    let running = start_with(
+        &server,
+        Options { session_storage: StorageSource::Spec { default: SessionStorage::Redis }, ..OPTIONS },
+    )
+    .await;
     sleep(A_WHILE).await;
     let of = |name: &str, type_: &str| status_and_reason(&server, name, type_);
     assert_eq!(of("declared", "SessionStorageWarning"), pair("True", "SessionStorageMissingForReplicas"));
@@ -480,4 +484,55 @@ async fn warns_of_a_stdio_server_that_declares_several_backends() {
     server.change("mcpservers", "a", |object| object["spec"]["backendReplicas"] = 1.into());
     sleep(A_WHILE).await;
     assert_eq!(own(), pair("False", "LiveReplicasFit"));
+}
+
+/// The ConfigMap that ToolHive's operator writes for the proxy runner of a server.
+fn run_config(server: &str, scaling_config: &Value) -> Value {
+    let content = json!({"image": "x", "scaling_config": scaling_config}).to_string();
+    let labels = json!({"toolhive.stacklok.io/component": "run-config", "toolhive.stacklok.io/mcp-server": server});
+    json!({"metadata": {"name": format!("{server}-runconfig"), "labels": labels}, "data": {"runconfig.json": content}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn warns_by_the_storage_that_is_really_used() {
+    let server = ApiServer::new(ListType::Map);
+    let explicit_memory = json!({"transport": "sse", "sessionStorage": {"provider": "memory"}});
+    for name in ["default-redis", "memory", "no-config-map"] {
+        server.create("mcpservers", mcpserver(name, explicit_memory.clone()));
+        server.create("deployments", deployment(name, 3));
+    }
+    server.create("configmaps", run_config("default-redis", &json!({"session_redis": {"address": "redis:6379"}})));
+    server.create("configmaps", run_config("memory", &json!({"backend_replicas": 1})));
+    let _running = start_with(&server, Options { session_storage: StorageSource::RunConfig, ..OPTIONS }).await;
+    sleep(A_WHILE).await;
+    let warning = |name| status_and_reason(&server, name, "LiveReplicasWarning");
+    let warned = pair("True", "LiveReplicasWithoutSessionStorage");
+    assert_eq!(warning("memory"), warned);
+    for name in ["default-redis", "no-config-map"] {
+        assert_eq!(condition(&server, name, "LiveReplicasWarning"), None, "{name}");
+    }
+    // One server gets a Redis, and the other loses it.
+    let change = |name: &str, scaling_config: Value| {
+        let data = run_config("x", &scaling_config)["data"].clone();
+        server.change("configmaps", name, |object| object["data"] = data);
+    };
+    change("memory-runconfig", json!({"session_redis": {}}));
+    change("default-redis-runconfig", json!({}));
+    sleep(WINDOW * 2).await;
+    assert_eq!(warning("memory"), pair("False", "LiveReplicasFit"));
+    assert_eq!(warning("default-redis"), warned);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_config_maps_only_if_it_is_told_to() {
+    for (session_storage, is_read) in [(OPTIONS.session_storage, false), (StorageSource::RunConfig, true)] {
+        let server = cluster_with_problems(ListType::Map);
+        let _running = start_with(&server, Options { session_storage, ..OPTIONS }).await;
+        sleep(A_WHILE).await;
+        let calls = server.take_calls();
+        let reads: Vec<&Call> = calls.iter().filter(|call| call.path == "/api/v1/configmaps").collect();
+        assert_eq!(!reads.is_empty(), is_read, "{session_storage:?}");
+        let selector = "toolhive.stacklok.io/component=run-config,toolhive.stacklok.io/mcp-server";
+        assert!(reads.iter().all(|call| call.query["labelSelector"] == selector), "{reads:?}");
+    }
 }

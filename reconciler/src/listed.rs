@@ -1,0 +1,147 @@
+//! The part of watched objects that is kept, by the server that they belong to. The whole objects would take fifty times the
+//! memory.
+
+use std::collections::HashMap;
+
+use kube::runtime::watcher::Event;
+
+/// The namespace and name of a server.
+pub(crate) type ServerName = (Box<str>, Box<str>);
+
+/// Something of one kind for each server, updated by the events of a watch.
+#[derive(Debug)]
+pub(crate) struct Listed<T> {
+    values: HashMap<Box<str>, Value<T>>,
+    /// Number of the current listing.
+    listing: u32,
+    is_complete: bool,
+}
+
+#[derive(Debug)]
+struct Value<T> {
+    value: T,
+    /// The listing that this value was last seen in or after.
+    listing: u32,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self { values: HashMap::new(), listing: 0, is_complete: false }
+    }
+}
+
+impl<T: Copy + PartialEq> Listed<T> {
+    /// Applies an event, and returns the servers whose value changed. `read` tells the server that an object belongs to, and the
+    /// value, if the object counts.
+    pub(crate) fn apply<K>(
+        &mut self,
+        event: Event<K>,
+        read: impl Fn(&K) -> (ServerName, Option<T>),
+    ) -> Vec<ServerName> {
+        match event {
+            Event::Init => {
+                self.listing = self.listing.wrapping_add(1);
+                Vec::new()
+            }
+            Event::InitApply(object) | Event::Apply(object) => {
+                let (server, value) = read(&object);
+                self.set(server, value).into_iter().collect()
+            }
+            Event::Delete(object) => self.set(read(&object).0, None).into_iter().collect(),
+            Event::InitDone => {
+                self.is_complete = true;
+                self.remove_unlisted()
+            }
+        }
+    }
+
+    /// The value of one server.
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<T> {
+        self.values.get(&key(namespace, name)).map(|value| value.value)
+    }
+
+    /// Whether the objects have been listed.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    fn set(&mut self, server: ServerName, value: Option<T>) -> Option<ServerName> {
+        let key = key(&server.0, &server.1);
+        let previous = match value {
+            Some(value) => self.values.insert(key, Value { value, listing: self.listing }),
+            None => self.values.remove(&key),
+        };
+        (previous.map(|previous| previous.value) != value).then_some(server)
+    }
+
+    fn remove_unlisted(&mut self) -> Vec<ServerName> {
+        let listing = self.listing;
+        let unlisted = self.values.extract_if(|_, value| value.listing != listing);
+        let names = unlisted.filter_map(|(key, _)| {
+            let (namespace, name) = key.split_once('/')?;
+            Some((namespace.into(), name.into()))
+        });
+        names.collect()
+    }
+}
+
+/// The key of a server: `<namespace>/<name>`.
+fn key(namespace: &str, name: &str) -> Box<str> {
+    format!("{namespace}/{name}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+
+    use super::{Listed, ServerName};
+
+    /// An object is a name and a value.
+    type Object = (&'static str, Option<u32>);
+
+    fn read(object: &Object) -> (ServerName, Option<u32>) {
+        (("default".into(), object.0.into()), object.1)
+    }
+
+    /// The names of the servers whose value an event changed.
+    fn changed(listed: &mut Listed<u32>, event: Event<Object>) -> Vec<String> {
+        listed.apply(event, read).into_iter().map(|(_, name)| name.into()).collect()
+    }
+
+    #[test]
+    fn returns_only_servers_whose_value_changed() {
+        let mut listed = Listed::default();
+        assert_eq!(changed(&mut listed, Event::Apply(("a", Some(1)))), ["a"]);
+        assert!(changed(&mut listed, Event::Apply(("a", Some(1)))).is_empty(), "a status update, or a duplicate");
+        assert_eq!(changed(&mut listed, Event::Apply(("a", Some(2)))), ["a"]);
+        assert_eq!(listed.get("default", "a"), Some(2));
+        assert_eq!(changed(&mut listed, Event::Apply(("a", None))), ["a"], "it counts no more");
+        assert!(changed(&mut listed, Event::Delete(("a", Some(2)))).is_empty());
+        assert_eq!(listed.get("default", "a"), None);
+    }
+
+    #[test]
+    fn drops_what_a_new_listing_does_not_have() {
+        let mut listed = Listed::default();
+        for name in ["a", "b", "c"] {
+            changed(&mut listed, Event::Apply((name, Some(1))));
+        }
+        assert!(!listed.is_complete());
+        changed(&mut listed, Event::Init);
+        assert!(changed(&mut listed, Event::InitApply(("a", Some(1)))).is_empty());
+        assert_eq!(changed(&mut listed, Event::InitApply(("b", Some(2)))), ["b"]);
+        assert_eq!(changed(&mut listed, Event::InitDone), ["c"]);
+        assert_eq!((listed.get("default", "b"), listed.is_complete()), (Some(2), true));
+    }
+
+    #[test]
+    fn does_not_grow_with_servers_that_are_created_and_deleted() {
+        let mut listed = Listed::default();
+        for index in 0..100_000 {
+            let server = || ("default".into(), format!("server-{index}").into());
+            listed.apply(Event::Apply(()), |()| (server(), Some(3_u32)));
+            listed.apply(Event::Delete(()), |()| (server(), Some(3_u32)));
+        }
+        assert!(listed.values.is_empty() && listed.values.capacity() < 16, "{}", listed.values.capacity());
+    }
+}
