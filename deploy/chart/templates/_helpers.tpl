@@ -59,6 +59,16 @@ matchConditions:
         : [object, oldObject].exists(o, o != null && (
           (has(o.metadata.labels) && 'toolhive' in o.metadata.labels) ||
           (has(o.metadata.ownerReferences) && o.metadata.ownerReferences.exists(r, r.apiVersion.startsWith('toolhive.stacklok.dev/'))))))
+  - name: not-being-deleted
+    expression: oldObject == null || !has(oldObject.metadata.deletionTimestamp)
+  - name: rules-apply
+    expression: >-
+      request.resource.group != 'apps' || request.operation != 'UPDATE' ||
+      (has(request.subResource)
+        ? object.?spec.?replicas.orValue(0) > 1 || !(request.userInfo.username in [
+          'system:kube-controller-manager', 'system:serviceaccount:kube-system:horizontal-pod-autoscaler'])
+        : request.resource.resource != 'statefulsets' || object.?spec.?replicas.orValue(1) > 1 ||
+          object.?spec != oldObject.?spec)
 timeoutEvalSeconds: 3
 timeoutSeconds: 10
 {{- end }}

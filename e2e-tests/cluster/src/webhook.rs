@@ -31,7 +31,7 @@ const POLICIES: [&str; 2] = ["mcpserver-scaling", "mcpserver-scaling-autoscalers
 #[derive(Default)]
 pub(crate) struct Webhook {
     process: Option<Process>,
-    /// The settings of the policies, where the API server has the webhook's configuration.
+    /// The settings and the match conditions of the policies, where the API server has the webhook's configuration.
     configured: Option<Value>,
 }
 
@@ -113,12 +113,23 @@ impl TestCluster {
     /// # Errors
     /// Where the webhook does not start or requests do not reach it.
     pub async fn install_webhook(&mut self, settings: &Value) -> Result<()> {
+        self.install_webhook_with(settings, &Value::Null).await
+    }
+
+    /// Installs the policies with other match conditions than those of the manifest for the policy that corrects counts.
+    ///
+    /// # Errors
+    /// As [`TestCluster::install_webhook`].
+    pub async fn install_webhook_with(&mut self, settings: &Value, match_conditions: &Value) -> Result<()> {
         let mut policies = POLICIES.map(read_policy).into_iter().collect::<Result<Vec<_>>>()?;
         for policy in &mut policies {
             policy["spec"]["settings"] = settings.clone();
         }
+        if !match_conditions.is_null() {
+            policies[0]["spec"]["matchConditions"] = match_conditions.clone();
+        }
         let port = self.serve_policies(policy_server_configuration(&policies)).await?;
-        self.webhook.configured = Some(settings.clone());
+        self.webhook.configured = Some(json!({"settings": settings, "matchConditions": match_conditions}));
         for policy in &policies {
             let mut configuration = webhook_configuration(policy);
             configuration["webhooks"][0]["clientConfig"] = json!({
@@ -139,12 +150,27 @@ impl TestCluster {
     /// # Errors
     /// As [`TestCluster::install_webhook`].
     pub(crate) async fn require_default_webhook(&mut self) -> Result<()> {
-        let defaults = json!({});
+        let defaults = json!({"settings": {}, "matchConditions": null});
         if self.webhook.is_running() && self.webhook.configured.as_ref() == Some(&defaults) {
             return Ok(());
         }
         self.remove_webhook().await?;
-        self.install_webhook(&defaults).await
+        self.install_webhook(&json!({})).await
+    }
+
+    /// How many requests the API server has sent to the policy that corrects counts since it started.
+    ///
+    /// # Errors
+    /// Where the API server does not tell.
+    pub async fn requests_to_policy(&self) -> Result<u64> {
+        let metrics = self.admin.get_path("/metrics").await?.success()?.body;
+        let counts = text(&metrics["message"]);
+        let of_policy = |line: &&str| {
+            line.starts_with("apiserver_admission_webhook_request_total{")
+                && line.contains(&format!("name=\"{WEBHOOK_NAME}\""))
+        };
+        let count = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+        counts.lines().filter(of_policy).map(|line| count(line).context("a metric has no value")).sum()
     }
 
     /// Kills the webhook's process and leaves its configuration.
@@ -186,10 +212,13 @@ impl TestCluster {
         let servers = resource_of(ServerKind::McpServer);
         self.admin.create(servers, namespace, &self.mcp_server(name, json!({}))).await?;
         let server = self.admin.get(servers, namespace, name).await?;
+        // Where an operator runs, it has created the Deployment with the server's name.
+        let mut deployment = deployment(&server, 2);
+        deployment["metadata"]["name"] = format!("{name}-only").into();
         let dry_run = |resource: &str| format!("{}?dryRun=All", self.admin.path(resource, namespace));
         Ok([
             self.admin.post_path(&dry_run("horizontalpodautoscalers"), &autoscaler(name, name, 2)).await?,
-            self.admin.post_path(&dry_run("deployments"), &deployment(&server, 2)).await?,
+            self.admin.post_path(&dry_run("deployments"), &deployment).await?,
         ])
     }
 

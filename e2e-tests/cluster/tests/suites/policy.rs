@@ -34,6 +34,8 @@ pub(crate) fn tests() -> Vec<Test> {
             caps_server_of_older_api_version,
             applies_declared_count_to_other_kinds,
             leaves_foreign_workloads_unchanged,
+            receives_no_request_that_no_rule_changes,
+            decides_match_conditions_on_the_largest_objects,
             allows_edits_of_existing_violation_under_reject,
             rejects_only_scales_of_toolhive_while_webhook_is_down,
         ]
@@ -256,6 +258,79 @@ async fn leaves_foreign_workloads_unchanged(cluster: &mut TestCluster) -> Result
         expect_no_warning(&warnings)?;
         expect_replicas(&cluster.admin, resource, namespace, "web", 9).await?;
     }
+    Ok(())
+}
+
+/// The match conditions keep away what no rule can change, and nothing else.
+async fn receives_no_request_that_no_rule_changes(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "match-conditions";
+    create_server_with_workloads(cluster, namespace, json!({"transport": "sse"})).await?;
+    create_foreign_workloads(cluster, namespace).await?;
+    let (operator, autoscaler) = (cluster.client_of(OPERATOR).await?, cluster.client_of(AUTOSCALER).await?);
+    let admin = &cluster.admin;
+    let annotate = |it: &mut Value| it["metadata"]["annotations"]["example.com/test"] = "annotated".into();
+
+    let mut before = cluster.requests_to_policy().await?;
+    let mut expect_requests = async |what: &str, expected: u64| {
+        let after = cluster.requests_to_policy().await?;
+        let seen = after - std::mem::replace(&mut before, after);
+        expect_equal(&format!("requests that reach the policy: {what}"), seen, expected)
+    };
+    for resource in ["deployments", "statefulsets"] {
+        autoscaler.scale(resource, namespace, "github", 3).await?.success()?;
+        expect_requests(&format!("an autoscaler scales {resource} to 3"), 1).await?;
+        operator.update(resource, namespace, "github", annotate).await?.success()?;
+        expect_requests(&format!("the operator leaves {resource} with 3 replicas as they are"), 1).await?;
+        operator.update(resource, namespace, "github", |it| it["spec"]["replicas"] = 1.into()).await?.success()?;
+        expect_requests(&format!("the operator resets the count of {resource}"), 1).await?;
+        expect_replicas(admin, resource, namespace, "github", 3).await?;
+        for count in [1, 0] {
+            autoscaler.scale(resource, namespace, "github", count).await?.success()?;
+            expect_requests(&format!("an autoscaler scales {resource} to {count}"), 0).await?;
+        }
+        admin.scale(resource, namespace, "github", 1).await?.success()?;
+        expect_requests(&format!("a person scales {resource} to 1"), 1).await?;
+        admin.scale(resource, namespace, "web", 3).await?.success()?;
+        expect_requests(&format!("a person scales {resource} that are not ToolHive's"), 0).await?;
+    }
+    operator.update("statefulsets", namespace, "github", annotate).await?.success()?;
+    expect_requests("the operator leaves a StatefulSet with 1 replica as it is", 0).await?;
+    // An operator that resets counts gets one back with such a write.
+    operator.update("deployments", namespace, "github", annotate).await?.success()?;
+    expect_requests("the operator leaves a Deployment with 1 replica as it is", 1).await?;
+    operator.update("statefulsets", namespace, "github", |it| it["spec"]["replicas"] = 2.into()).await?.success()?;
+    expect_requests("the operator changes the spec of a StatefulSet", 1).await?;
+
+    let finalizers = |it: &mut Value| it["metadata"]["finalizers"] = json!(["example.com/test"]);
+    admin.update("deployments", namespace, "github", finalizers).await?.success()?;
+    expect_requests("a person sets a finalizer", 1).await?;
+    admin.delete("deployments", namespace, "github").await?.success()?;
+    let without_finalizers = json!({"metadata": {"finalizers": null}});
+    operator.merge("deployments", namespace, "github", &without_finalizers).await?.success()?;
+    expect_requests("the operator removes the finalizer of an object that is being deleted", 0).await
+}
+
+/// An error in a match condition refuses the request, and so does a condition that exceeds the budget of CEL. The API server
+/// takes objects of 1.5 MB, the limit of etcd.
+async fn decides_match_conditions_on_the_largest_objects(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "large-objects";
+    create_server_with_workloads(cluster, namespace, json!({"transport": "sse"})).await?;
+    let annotate = |it: &mut Value| it["metadata"]["annotations"]["example.com/test"] = "annotated".into();
+    let variables: Vec<Value> =
+        (0..15_000).map(|index| json!({"name": format!("VARIABLE_{index}"), "value": "x".repeat(20)})).collect();
+    let enlarge = |it: &mut Value| it["spec"]["template"]["spec"]["containers"][0]["env"] = json!(variables);
+    cluster.admin.update("statefulsets", namespace, "github", enlarge).await?.success()?;
+    let before = cluster.requests_to_policy().await?;
+    cluster.admin.update("statefulsets", namespace, "github", annotate).await?.success()?;
+    let seen = cluster.requests_to_policy().await? - before;
+    expect_equal("requests that reach the policy for an equal spec of 1 MB", seen, 0)?;
+
+    let mut foreign = deployment(&cluster.mcp_server("web", json!({})), 1);
+    let owner = |index: usize| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": format!("{index}")});
+    foreign["metadata"]["ownerReferences"] = (0..15_000).map(owner).collect();
+    foreign["metadata"]["labels"] = json!({"app": "web"});
+    cluster.admin.create("deployments", namespace, &foreign).await?.success()?;
+    cluster.admin.update("deployments", namespace, "web", annotate).await?.success()?;
     Ok(())
 }
 

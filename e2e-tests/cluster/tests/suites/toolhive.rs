@@ -14,13 +14,13 @@ use cluster_tests::objects::autoscaler;
 use cluster_tests::requests::text;
 use cluster_tests::test_cluster::Setup;
 use cluster_tests::wait::{wait_for_condition, wait_for_replicas, wait_for_value, wait_until};
-use cluster_tests::webhook::WEBHOOK_NAME;
+use cluster_tests::webhook::{WEBHOOK_NAME, read_policy};
 use cluster_tests::{Ignored, TestCluster, ToolHiveRelease};
 use futures::future::LocalBoxFuture;
 use mcp_scaling_rules::ConditionReason;
 use serde_json::{Value, json};
 
-use crate::assertions::{expect_equal, expect_replicas};
+use crate::assertions::{expect_equal, expect_replicas, expect_warning};
 use crate::harness::Test;
 use crate::toolhive_paths::ends_the_same_on_every_path;
 
@@ -93,9 +93,15 @@ pub(crate) fn tests() -> Result<Vec<Test>> {
 
 /// The tests of one release. They come one after the other, since its definitions and its operator stay meanwhile.
 fn tests_of(version: Version, release: &Arc<Requested>) -> Vec<Test> {
-    let mut tests = tests![caps_an_autoscaler_of_a_stdio_server, keeps_the_backend_count_when_the_proxy_runner_starts];
+    let mut tests = tests![
+        caps_an_autoscaler_of_a_stdio_server,
+        caps_a_person_who_scales_a_stdio_server,
+        keeps_the_backend_count_when_the_proxy_runner_starts,
+    ];
     if version < FIRST_WITHOUT_RESETS {
         tests.extend(tests![rolls_out_a_new_image_and_keeps_the_count, keeps_the_count_while_nothing_is_pending]);
+    } else {
+        tests.extend(tests![sends_the_policy_few_requests]);
     }
     if version >= FIRST_WITH_COUNTS {
         tests.extend(tests![
@@ -284,6 +290,84 @@ async fn caps_an_autoscaler_of_a_stdio_server(cluster: &mut TestCluster, release
     tokio::time::sleep(Duration::from_secs(5)).await;
     expect_replicas_since(cluster, "deployments", &namespace, "sse", &scaled, 3).await?;
     expect_replicas_since(cluster, "deployments", &namespace, "stdio", &since, 1).await
+}
+
+/// The match conditions recognize the Scale of both workloads as this release makes them.
+async fn caps_a_person_who_scales_a_stdio_server(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
+    let namespace = create_namespace(cluster, release, "scaled").await?;
+    cluster.create_server_with_deployment(&namespace, "github", json!({"transport": "stdio"})).await?;
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    for resource in ["deployments", "statefulsets"] {
+        let warnings = cluster.kubectl_scale(resource, &namespace, "github", 3).await?;
+        expect_warning(&warnings, "transport stdio supports 1 replica; spec.replicas requests 3")?;
+        expect_replicas(&cluster.admin, resource, &namespace, "github", 1).await?;
+    }
+    Ok(())
+}
+
+/// Counts the requests that reach the policy in the life of a server: with the match condition that recognizes ToolHive's
+/// workloads alone, and with all of the manifest's. Prints them.
+async fn sends_the_policy_few_requests(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
+    let all = read_policy("mcpserver-scaling")?["spec"]["matchConditions"].take();
+    let with_all = requests_to_policy(cluster, release, "requests", &all).await?;
+    let with_one = requests_to_policy(cluster, release, "more-requests", &json!([all[0]])).await?;
+    println!("\n  requests that reach the policy    with one match condition, with all");
+    for ((phase, with_one), (_, with_all)) in with_one.iter().zip(&with_all) {
+        println!("  {phase:<34} {with_one:>22} {with_all:>9}");
+    }
+    let of = |requests: &[(&str, u64)], phase: &str| {
+        requests.iter().filter(|(name, _)| *name == phase).map(|(_, count)| *count).sum::<u64>()
+    };
+    let fewer = ["scale to 3 and back to 1", "deletion"];
+    for phase in fewer {
+        let (before, after) = (of(&with_one, phase), of(&with_all, phase));
+        expect_equal(&format!("requests that reach the policy: {phase}"), after, before.saturating_sub(1))?;
+    }
+    expect_equal("requests that reach the policy while an autoscaler scales", of(&with_all, fewer[0]), 1)?;
+    expect_equal("requests that reach the policy after the deletion", of(&with_all, fewer[1]), 0)
+}
+
+/// The requests that reach the policy with these match conditions in each phase of a server's life.
+async fn requests_to_policy(
+    cluster: &mut TestCluster,
+    release: &ToolHiveRelease,
+    namespace: &str,
+    match_conditions: &Value,
+) -> Result<Vec<(&'static str, u64)>> {
+    cluster.remove_webhook().await?;
+    cluster.install_webhook_with(&json!({}), match_conditions).await?;
+    let namespace = create_namespace(cluster, release, namespace).await?;
+    let settled = async |cluster: &TestCluster| {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        cluster.requests_to_policy().await
+    };
+    let mut counts = vec![("", settled(cluster).await?)];
+    cluster.create_server_with_deployment(&namespace, "github", json!({"transport": "streamable-http"})).await?;
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    counts.push(("creation", settled(cluster).await?));
+
+    let patch = json!({"spec": {"image": "example/mcp:2"}});
+    cluster.admin.merge("mcpservers", &namespace, "github", &patch).await?.success()?;
+    wait_for_rollout(cluster, &namespace, "github", "example/mcp:2", 1).await?;
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    counts.push(("rollout of a new image", settled(cluster).await?));
+
+    let mut autoscaler = autoscaler("github", "github", 5);
+    autoscaler["spec"]["minReplicas"] = 3.into();
+    cluster.admin.create("horizontalpodautoscalers", &namespace, &autoscaler).await?.success()?;
+    wait_for_replicas(&cluster.admin, "deployments", &namespace, "github", 3).await?;
+    // Above its maximum an autoscaler scales down at once.
+    let down = json!({"spec": {"minReplicas": 1, "maxReplicas": 1}});
+    cluster.admin.merge("horizontalpodautoscalers", &namespace, "github", &down).await?.success()?;
+    wait_for_replicas(&cluster.admin, "deployments", &namespace, "github", 1).await?;
+    counts.push(("scale to 3 and back to 1", settled(cluster).await?));
+
+    cluster.admin.delete("mcpservers", &namespace, "github").await?.success()?;
+    let is_deleted = || async { Ok(cluster.admin.get("deployments", &namespace, "github").await.is_err()) };
+    wait_until("the Deployment is deleted", is_deleted).await?;
+    counts.push(("deletion", settled(cluster).await?));
+    let phases = counts.windows(2).map(|counts| (counts[1].0, counts[1].1 - counts[0].1));
+    Ok(phases.collect())
 }
 
 /// A new pod of the proxy does not take away the count of the backend. Proxy runners before v0.12.5 write 1.
