@@ -255,6 +255,15 @@ fn repeats_the_metadata_in_the_manifests() {
 }
 
 #[test]
+fn shows_the_manifest_in_the_usage_text() {
+    let usage = text("usage.md");
+    let (_, example) = usage.split_once("## Example").expect("has an example");
+    let example = example.split("```").nth(1).and_then(|code| code.strip_prefix("yaml\n")).expect("is YAML");
+    let example: Value = serde_saphyr::from_str(example).expect("is YAML");
+    assert_eq!(example, manifest("mcpserver-scaling"));
+}
+
+#[test]
 fn divides_the_rules_of_the_metadata_among_the_manifests() {
     let rules = |name: &str| manifest(name)["spec"]["rules"].as_array().expect("is a list").clone();
     let divided = [rules("mcpserver-scaling"), rules("mcpserver-scaling-autoscalers")].concat();
