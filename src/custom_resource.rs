@@ -10,7 +10,7 @@ use crate::json::{joined, quoted};
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings};
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, shortened};
 
 /// What a spec says about scaling.
 ///
@@ -53,12 +53,14 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
     let requester = Requester::of(request, settings, None);
 
     let mut capped = Vec::new();
+    let mut counts_change = false;
     for workload in Workload::ALL {
-        let Some(declared) = workload.declared(&new) else {
-            continue;
-        };
         let field = workload.declared_in();
         let old_count = old.as_ref().and_then(|old| workload.declared(old));
+        let Some(declared) = workload.declared(&new) else {
+            counts_change |= old_count.is_some();
+            continue;
+        };
         let requested = RequestedReplicas { field, count: declared, old: old_count, requester, is_declared: false };
         let old_transport = old.map_or(new.transport, |old| old.transport);
         checks::stdio_cap(&mut verdict, settings.declared_replicas, new.transport, old_transport, requested);
@@ -67,6 +69,7 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
             ExcessReplicas::Cap => resolve(new.transport, Some(declared)).unwrap_or(declared),
             ExcessReplicas::Reject | ExcessReplicas::Warn => declared,
         };
+        counts_change |= old.is_some() && old_count != Some(count);
         if count != declared {
             verdict.edit(path(workload), count.to_string());
             capped.push((field, declared));
@@ -75,10 +78,21 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
         let old_storage = old.as_ref().map_or(storage(&new), storage);
         checks::session_storage(&mut verdict, settings, kind, storage(&new), old_storage, requested, count);
     }
+    if kind == ServerKind::McpServer && requester == Requester::Person && counts_change {
+        warn_of_restart(&mut verdict, request);
+    }
     if settings.declared_replicas == ExcessReplicas::Cap {
         record_requested_replicas(&mut verdict, object, &new, &capped);
     }
     Ok(verdict)
+}
+
+/// From v0.24.1 on ToolHive's operator writes the server's generation, which every edit of the spec raises, into the pod
+/// template of the Deployment, and compares it there: the policy cannot keep the old one.
+fn warn_of_restart(verdict: &mut Verdict, request: &Request<'_>) {
+    let name = request.name.string().value().unwrap_or_default();
+    verdict.warn("ToolHive v0.24.1 and newer restart all proxies of an MCPServer when a declared count changes");
+    verdict.warn(&format!("with no count declared, kubectl scale deployment {} restarts nothing", shortened(&name)));
 }
 
 const REQUESTED_REPLICAS: &[&str] = &["metadata", "annotations", labels::REQUESTED_REPLICAS];

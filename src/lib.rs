@@ -19,6 +19,7 @@
 )]
 
 mod autoscaler;
+mod backend_template;
 mod checks;
 mod custom_resource;
 mod deployment;

@@ -120,18 +120,24 @@ view!(Metadata {
     "ownerReferences" => Value(owner_references),
 });
 
-/// The annotations that the policy sets itself.
+/// The annotations that the policy sets itself, and ToolHive's on pod templates.
 #[derive(Debug, Default)]
 pub(crate) struct Annotations<'a> {
     /// On custom resources.
     pub(crate) requested_replicas: JsonText<'a>,
     /// On Deployments.
     pub(crate) rolled_out: JsonText<'a>,
+    /// On StatefulSets.
+    pub(crate) applied_generation: JsonText<'a>,
+    /// On pod templates.
+    pub(crate) mcpserver_generation: JsonText<'a>,
 }
 
 view!(Annotations {
     labels::REQUESTED_REPLICAS => Text(requested_replicas),
     labels::ROLLED_OUT => Text(rolled_out),
+    labels::APPLIED_GENERATION => Text(applied_generation),
+    labels::MCPSERVER_GENERATION => Text(mcpserver_generation),
 });
 
 /// The labels that ToolHive sets on the workloads that it makes.
@@ -237,11 +243,22 @@ view!(SessionStorageSpec {
 
 #[derive(Debug, Default)]
 pub(crate) struct PodTemplate<'a> {
+    pub(crate) metadata: Field<TemplateMetadata<'a>>,
     pub(crate) spec: Field<PodSpec<'a>>,
 }
 
 view!(PodTemplate {
+    "metadata" => Value(metadata),
     "spec" => Value(spec),
+});
+
+#[derive(Debug, Default)]
+pub(crate) struct TemplateMetadata<'a> {
+    pub(crate) annotations: Field<Annotations<'a>>,
+}
+
+view!(TemplateMetadata {
+    "annotations" => Value(annotations),
 });
 
 #[derive(Debug, Default)]
@@ -325,14 +342,23 @@ view!(RequestText {
     "oldObject" => Text(old_object),
 });
 
+/// Members of an object and of a spec, as text.
 #[derive(Default)]
 struct ObjectText<'a> {
     spec: JsonText<'a>,
+    template: JsonText<'a>,
 }
 
 view!(ObjectText {
     "spec" => Text(spec),
+    "template" => Text(template),
 });
+
+fn members_text(json: &str) -> Option<ObjectText<'_>> {
+    let mut parsed = Field::<ObjectText<'_>>::default();
+    read(json, &mut parsed).ok()?;
+    parsed.value()
+}
 
 fn request_text(payload: &str) -> Option<RequestText<'_>> {
     let mut parsed = Field::<PayloadText<'_>>::default();
@@ -350,12 +376,14 @@ impl<'a> Request<'a> {
     /// their own.
     pub(crate) fn spec_texts(&self) -> Option<(&'a str, &'a str)> {
         let request = request_text(self.payload)?;
-        let spec = |object: JsonText<'a>| {
-            let mut parsed = Field::<ObjectText<'a>>::default();
-            read(object.json()?, &mut parsed).ok()?;
-            parsed.value()?.spec.json()
-        };
+        let spec = |object: JsonText<'a>| members_text(object.json()?)?.spec.json();
         Some((spec(request.object)?, spec(request.old_object)?))
+    }
+
+    /// The JSON texts of the new and of the old pod template of a workload.
+    pub(crate) fn template_texts(&self) -> Option<(&'a str, &'a str)> {
+        let (new, old) = self.spec_texts()?;
+        Some((members_text(new)?.template.json()?, members_text(old)?.template.json()?))
     }
 }
 

@@ -7,13 +7,14 @@ use crate::error::SettingsError;
 use crate::json::{JsonText, Members, joined, read};
 
 /// The names of all settings.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "stdioReplicas",
     "declaredReplicas",
     "sessionStorage",
     "defaultSessionStorage",
     "terminationGracePeriodSeconds",
     "preserveScaling",
+    "keepBackendsOnScale",
     "operatorServiceAccounts",
     "controllerServiceAccounts",
     "onLookupFailure",
@@ -35,6 +36,8 @@ pub struct Settings {
     pub termination_grace_period_seconds: i64,
     /// `preserveScaling`: whether an operator's reset of a count nobody declared is undone.
     pub preserve_scaling: bool,
+    /// `keepBackendsOnScale`: whether the pods of a backend keep running when only a count of the server changes.
+    pub keep_backends_on_scale: bool,
     /// `operatorServiceAccounts`: user names that count as ToolHive's operator.
     pub operator_service_accounts: Vec<String>,
     /// `controllerServiceAccounts`: user names of other controllers. Nobody reads warnings to them.
@@ -94,6 +97,7 @@ impl Default for Settings {
             default_session_storage: SessionStorage::Memory,
             termination_grace_period_seconds: 30,
             preserve_scaling: true,
+            keep_backends_on_scale: true,
             operator_service_accounts: vec![accounts::OPERATOR.to_owned()],
             controller_service_accounts: vec![accounts::KEDA_OPERATOR.to_owned()],
             on_lookup_failure: LookupFailure::Allow,
@@ -121,7 +125,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Turns off what only makes sense as a change: a cap becomes a refusal, and nothing is preserved.
+    /// Turns off what only makes sense as a change: a cap becomes a refusal, and nothing is preserved or kept.
     fn replace_changes(&mut self) {
         for action in [&mut self.stdio_replicas, &mut self.declared_replicas] {
             if *action == ExcessReplicas::Cap {
@@ -129,6 +133,7 @@ impl Settings {
             }
         }
         self.preserve_scaling = false;
+        self.keep_backends_on_scale = false;
     }
 
     fn set(&mut self, key: &str, value: &JsonText<'_>) -> Result<(), SettingsError> {
@@ -150,6 +155,7 @@ impl Settings {
             "defaultSessionStorage" => self.default_session_storage = one_of(key, value, &STORAGE)?,
             "terminationGracePeriodSeconds" => self.termination_grace_period_seconds = seconds(key, value)?,
             "preserveScaling" => self.preserve_scaling = boolean(key, value)?,
+            "keepBackendsOnScale" => self.keep_backends_on_scale = boolean(key, value)?,
             "operatorServiceAccounts" => self.operator_service_accounts = names(key, value)?,
             "controllerServiceAccounts" => self.controller_service_accounts = names(key, value)?,
             "onLookupFailure" => self.on_lookup_failure = one_of(key, value, &LOOKUP)?,
@@ -229,7 +235,7 @@ mod tests {
     fn reads_every_key() {
         let settings = Settings::from_json(
             r#"{"stdioReplicas": "reject", "declaredReplicas": "cap", "sessionStorage": "ignore",
-                "defaultSessionStorage": "redis", "terminationGracePeriodSeconds": 0, "preserveScaling": false,
+                "defaultSessionStorage": "redis", "terminationGracePeriodSeconds": 0, "preserveScaling": false, "keepBackendsOnScale": false,
                 "operatorServiceAccounts": ["me"], "controllerServiceAccounts": [], "onLookupFailure": "reject", "corrections": "apply"}"#,
         );
         assert_eq!(
@@ -241,6 +247,7 @@ mod tests {
                 default_session_storage: SessionStorage::Redis,
                 termination_grace_period_seconds: 0,
                 preserve_scaling: false,
+                keep_backends_on_scale: false,
                 operator_service_accounts: vec!["me".to_owned()],
                 controller_service_accounts: Vec::new(),
                 on_lookup_failure: LookupFailure::Reject,
@@ -258,6 +265,7 @@ mod tests {
                 stdio_replicas: ExcessReplicas::Reject,
                 declared_replicas: ExcessReplicas::Reject,
                 preserve_scaling: false,
+                keep_backends_on_scale: false,
                 corrections: Corrections::Reject,
                 ..Settings::default()
             }
@@ -281,6 +289,7 @@ mod tests {
             (r#"{"terminationGracePeriodSeconds": 1.5}"#, "terminationGracePeriodSeconds"),
             (r#"{"terminationGracePeriodSeconds": "30"}"#, "terminationGracePeriodSeconds"),
             (r#"{"preserveScaling": "yes"}"#, "preserveScaling"),
+            (r#"{"keepBackendsOnScale": 1}"#, "keepBackendsOnScale"),
             (r#"{"operatorServiceAccounts": "me"}"#, "operatorServiceAccounts"),
             (r#"{"operatorServiceAccounts": [""]}"#, "operatorServiceAccounts"),
             (r#"{"controllerServiceAccounts": [7]}"#, "controllerServiceAccounts"),

@@ -2,6 +2,7 @@
 
 use mcp_scaling_rules::{Malformed, Owner, Transport, Workload};
 
+use crate::backend_template;
 use crate::lookup::GetResource;
 use crate::replicas::{self, ReplicasRequest};
 use crate::request::Request;
@@ -21,6 +22,9 @@ pub(crate) fn validate(
 ) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
     let requester = Requester::of(request, settings, Some(owner));
+    if settings.keep_backends_on_scale && requester == Requester::ToolHive {
+        backend_template::keep(&mut verdict, request);
+    }
     let label = transport_label(request);
     let replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, label)?;
     replicas::validate(&mut verdict, owner, request, &replicas, settings, get);

@@ -1,4 +1,4 @@
-//! The labels and annotations that tell of ToolHive, and our own annotation.
+//! The labels and annotations that tell of ToolHive, and our own annotations.
 //!
 //! Source of ToolHive's: `cmd/thv-operator/controllers` (Deployments) and `pkg/container/kubernetes` and `pkg/labels`
 //! (StatefulSets).
@@ -24,6 +24,11 @@ pub const MCP_SERVER: &str = "toolhive.stacklok.io/mcp-server";
 /// The end of the name of such a ConfigMap; before it comes the server's name.
 pub const RUN_CONFIG_SUFFIX: &str = "-runconfig";
 
+/// On the pod templates of both workloads of an `MCPServer`, from ToolHive v0.24.1 on: the server's generation.
+pub const MCPSERVER_GENERATION: &str = "toolhive.stacklok.dev/mcpserver-generation";
+
+/// Our annotation on a StatefulSet: the newest generation that it was written from, where its pod template tells an older one.
+pub const APPLIED_GENERATION: &str = "mcpserver-scaling-policy/applied-generation";
 /// Our annotation on the Deployment of an operator that resets counts: what the operator last rolled out.
 pub const ROLLED_OUT: &str = "mcpserver-scaling-policy/rolled-out";
 /// Our annotation on a custom resource: the counts that it asked for before `declaredReplicas: cap` lowered them.

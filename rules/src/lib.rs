@@ -16,6 +16,7 @@
 //! | [`workload`] | Deployment and StatefulSet, and the field that declares the count of each |
 //! | [`owner`] | which custom resource a workload runs for |
 //! | [`rolled_out`] | what an operator that resets counts last rolled out |
+//! | [`applied_generation`] | which generation of a server its StatefulSet was last written from |
 //! | [`labels`], [`accounts`] | names of labels, annotations and service accounts |
 //! | [`field`] | a field of an object that was not validated |
 
@@ -31,6 +32,7 @@
 )]
 
 pub mod accounts;
+pub mod applied_generation;
 pub mod conditions;
 pub mod field;
 pub mod grace_period;

@@ -1,5 +1,6 @@
 //! The decision tables, row by row. They run on the host and, with wasm-bindgen-test under Node, on wasm32.
 
+use mcp_scaling_rules::applied_generation::{self, TemplateDecision};
 use mcp_scaling_rules::field::replica_count;
 use mcp_scaling_rules::grace_period::raised_to_floor;
 use mcp_scaling_rules::kind::{API_VERSIONS, GROUP};
@@ -377,4 +378,32 @@ fn reads_what_an_operator_rolled_out() {
         assert_eq!(expected.to_string(), text);
     }
     assert_eq!(RolledOut::parse("generation=2 replicas=x").replicas_before_reset, None);
+}
+
+#[test]
+fn keeps_a_generation_that_follows_and_a_template_from_older_runners() {
+    use TemplateDecision::{Accept, KeepGeneration, KeepTemplate};
+    let keep = |applied| KeepGeneration { applied };
+    for (stored, recorded, written, is_same, expected) in [
+        (4, None, 5, true, keep(5)),
+        (4, Some(6), 7, true, keep(7)),
+        (4, Some(6), 6, true, keep(6)),
+        (4, Some(6), 5, true, keep(6)),
+        (4, Some(6), 3, true, keep(6)),
+        // A generation was left out, so that nothing is known of it.
+        (4, None, 6, true, Accept),
+        (4, Some(6), 8, true, Accept),
+        (4, None, 5, false, Accept),
+        (4, None, 4, false, Accept),
+        (4, Some(6), 6, false, Accept),
+        (4, Some(6), 5, false, KeepTemplate { applied: 6 }),
+        (4, None, 3, false, KeepTemplate { applied: 4 }),
+        // A record from before the stored generation says nothing.
+        (4, Some(2), 5, true, keep(5)),
+        (4, Some(2), 3, false, KeepTemplate { applied: 4 }),
+        (i64::MAX, None, i64::MAX, true, keep(i64::MAX)),
+    ] {
+        let decision = applied_generation::decide(stored, recorded, written, is_same);
+        assert_eq!(decision, expected, "{stored} {recorded:?} {written} {is_same}");
+    }
 }

@@ -5,6 +5,8 @@
 
 /// Requests to create or update a `HorizontalPodAutoscaler` or a KEDA `ScaledObject`.
 mod autoscaler;
+/// The pod template of a StatefulSet, where only the server's generation changes.
+mod backend_template;
 /// Malformed requests, objects and settings: the module rejects or ignores them and never traps.
 mod bad_input;
 /// Limits for the size of the module, and for the instructions and the memory that an evaluation takes.

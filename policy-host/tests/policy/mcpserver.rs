@@ -5,7 +5,7 @@ use mcp_scaling_rules::kind::API_VERSIONS;
 use mcp_scaling_rules::labels;
 use serde_json::{Value, json};
 
-use crate::harness::{OPERATOR, create, mcpserver, update, with};
+use crate::harness::{OPERATOR, create, mcpserver, server, update, with};
 
 const STDIO: &str = "transport stdio supports 1 replica; spec.replicas requests 2";
 const BACKEND_STDIO: &str = "transport stdio supports 1 replica; spec.backendReplicas requests 2";
@@ -283,4 +283,45 @@ fn rejects_nothing_that_toolhive_writes() {
     let settings = json!({"declaredReplicas": "reject", "sessionStorage": "reject"});
     let outcome = create(mcpserver(json!({"replicas": 3}))).by(OPERATOR).settings(settings).run();
     assert_eq!(outcome.refusal(), None);
+}
+
+const RESTART: [&str; 2] = [
+    "ToolHive v0.24.1 and newer restart all proxies of an MCPServer when a declared count changes",
+    "with no count declared, kubectl scale deployment github restarts nothing",
+];
+
+#[test]
+fn tells_a_person_that_a_changed_count_restarts_all_proxies() {
+    let server = |counts: Value| {
+        let mut server = mcpserver(json!({"transport": "sse", "sessionStorage": redis()}));
+        server["spec"].as_object_mut().expect("is an object").extend(counts.as_object().expect("is one").clone());
+        server
+    };
+    for (old, new) in [
+        (json!({"replicas": 2}), json!({"replicas": 3})),
+        (json!({}), json!({"replicas": 3})),
+        (json!({"replicas": 2}), json!({})),
+        (json!({"backendReplicas": 2}), json!({"backendReplicas": 1})),
+        (json!({"replicas": 2, "backendReplicas": 2}), json!({"replicas": 3, "backendReplicas": 3})),
+    ] {
+        let case = || update(server(old.clone()), server(new.clone()));
+        assert_eq!(case().run().warnings(), RESTART, "{old} to {new}");
+        assert_eq!(case().by(OPERATOR).run().warnings(), [""; 0]);
+    }
+    let counts = json!({"replicas": 2, "backendReplicas": 2});
+    let other_image = with(server(counts.clone()), "/spec/image", json!("b"));
+    update(server(counts.clone()), other_image).run().assert_accepted_as_is("another field");
+    create(server(counts)).run().assert_accepted_as_is("nothing runs yet");
+}
+
+#[test]
+fn tells_of_no_restart_where_the_count_stays_at_the_cap_or_the_kind_has_no_generation_in_its_pods() {
+    let stdio = |count: u32| mcpserver(json!({"replicas": count, "sessionStorage": redis()}));
+    let capped = update(stdio(1), stdio(3)).settings(json!({"declaredReplicas": "cap"})).run();
+    assert_eq!(capped.changes().len(), 2);
+    assert_eq!(capped.warnings(), [STDIO.replace('2', "3")]);
+    for kind in ["VirtualMCPServer", "MCPRemoteProxy"] {
+        let server = |count: u32| server(kind, json!({"replicas": count, "sessionStorage": redis()}));
+        update(server(2), server(3)).run().assert_accepted_as_is(kind);
+    }
 }

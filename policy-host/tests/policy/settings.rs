@@ -30,7 +30,7 @@ impl Setting {
 }
 
 /// Every setting of the policy.
-pub(crate) fn settings() -> [Setting; 10] {
+pub(crate) fn settings() -> [Setting; 11] {
     [
         Setting::choice("stdioReplicas", &["cap", "reject", "warn"]),
         Setting::choice("declaredReplicas", &["warn", "cap", "reject"]),
@@ -38,6 +38,7 @@ pub(crate) fn settings() -> [Setting; 10] {
         Setting::choice("defaultSessionStorage", &["memory", "redis"]),
         Setting::free("terminationGracePeriodSeconds", &[json!(30), json!(0), json!(3600)]),
         Setting::free("preserveScaling", &[json!(true), json!(false)]),
+        Setting::free("keepBackendsOnScale", &[json!(true), json!(false)]),
         Setting::free("operatorServiceAccounts", &[json!([OPERATOR]), json!([]), json!(["a", "b"])]),
         Setting::free("controllerServiceAccounts", &[json!([KEDA_OPERATOR]), json!([]), json!(["a", "b"])]),
         Setting::choice("onLookupFailure", &["allow", "reject"]),
