@@ -6,7 +6,6 @@ use std::fmt::Debug;
 use std::future::{Future, ready};
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
@@ -21,7 +20,7 @@ use kube::{Api, Resource};
 use mcp_scaling_rules::{ConditionReason, ConditionStatus, ConditionType, ServerKind, Workload, spec_conditions};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use crate::client::WATCH_SECONDS;
@@ -44,7 +43,7 @@ const DEBOUNCE: Duration = Duration::from_secs(1);
 /// Servers that are reconciled at the same time.
 const CONCURRENCY: u16 = 8;
 
-/// How often gauges are updated, if something has changed.
+/// How long after a change the gauges are updated, so that many changes cost one update.
 const GAUGES: Duration = Duration::from_millis(500);
 
 /// How often outdated entries are removed from memory.
@@ -117,15 +116,17 @@ pub async fn run(
     // Errors are logged above. The other results need no action.
     let reconciles = reconciles.for_each(|_| ready(()));
     let _gauges = ClearGauges(reconciler.metrics.clone());
-    let housekeeping = async {
-        let (mut gauges, mut pruning) = (interval(GAUGES), interval(PRUNING));
+    let gauges = async {
         loop {
-            tokio::select! {
-                _ = gauges.tick() => if reconciler.is_changed.swap(false, Ordering::Relaxed) {
-                    set_gauges(&reconciler, &store);
-                },
-                _ = pruning.tick() => prune(&reconciler, &store),
-            }
+            set_gauges(&reconciler, &store);
+            reconciler.changed.notified().await;
+            sleep(GAUGES).await;
+        }
+    };
+    let pruning = async {
+        loop {
+            sleep(PRUNING).await;
+            prune(&reconciler, &store);
         }
     };
     // A watch of a resource that is no longer served fails like any other, so each failure is checked.
@@ -148,7 +149,8 @@ pub async fn run(
         () = reconciles => End::Stopped,
         () = stop_timeout => End::Stopped,
         () = not_served => End::NotServed,
-        () = housekeeping => End::Stopped,
+        () = gauges => End::Stopped,
+        () = pruning => End::Stopped,
     }
 }
 
@@ -182,7 +184,9 @@ fn watch_servers(
                 }
                 let changed = changes.apply(&event, &store, &resource);
                 let is_changed = !changed.is_empty() || matches!(event, Event::InitDone);
-                reconciler.is_changed.fetch_or(is_changed, Ordering::Relaxed);
+                if is_changed {
+                    reconciler.changed.notify_one();
+                }
                 writer.apply_watcher_event(&event);
                 if matches!(event, Event::InitDone) {
                     is_synced.send_replace(true);
@@ -250,7 +254,9 @@ where
             Ok(event) => {
                 let is_listed = matches!(event, Event::InitDone);
                 let changed = apply(&reconciler, event);
-                reconciler.is_changed.fetch_or(!changed.is_empty(), Ordering::Relaxed);
+                if !changed.is_empty() {
+                    reconciler.changed.notify_one();
+                }
                 if is_listed && reconciler.is_complete() {
                     all_listed.notify_one();
                 }
@@ -280,13 +286,6 @@ impl Drop for ClearGauges {
     fn drop(&mut self) {
         self.0.clear_gauges();
     }
-}
-
-/// Ticks of this period. One that is late delays the next ones.
-fn interval(period: Duration) -> Interval {
-    let mut interval = tokio::time::interval(period);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
 }
 
 fn prune(reconciler: &Reconciler, store: &Store<Server>) {

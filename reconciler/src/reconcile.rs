@@ -1,6 +1,5 @@
 //! One reconcile of one server: plans on the cached object, plans again on the object as it is now, writes, and reports.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use kube::core::Request;
 use kube::runtime::controller::Action;
 use kube::{Client, Resource};
 use mcp_scaling_rules::{Condition, ConditionStatus, ConditionType, InvalidField, Scaling, Workload};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -40,8 +40,8 @@ pub struct Reconciler {
     instance: String,
     memory: Mutex<Memory>,
     write_rate: Mutex<WriteRate>,
-    /// Whether something that the gauges tell of has changed since they were set.
-    pub(crate) is_changed: AtomicBool,
+    /// Notified when something changes that the gauges tell of.
+    pub(crate) changed: Notify,
 }
 
 /// The result of the writes of one reconcile.
@@ -74,7 +74,7 @@ impl Reconciler {
             instance,
             memory: Mutex::default(),
             write_rate: Mutex::new(WriteRate::new(options.writes_per_second, Instant::now())),
-            is_changed: AtomicBool::new(true),
+            changed: Notify::new(),
         }
     }
 
