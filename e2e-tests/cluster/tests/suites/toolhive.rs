@@ -315,8 +315,8 @@ async fn sends_the_policy_few_requests(cluster: &mut TestCluster, release: &Tool
     for ((phase, with_one), (_, with_all)) in with_one.iter().zip(&with_all) {
         println!("  {phase:<34} {with_one:>22} {with_all:>9}");
     }
-    let of = |requests: &[(&str, u64)], phase: &str| {
-        requests.iter().filter(|(name, _)| *name == phase).map(|(_, count)| *count).sum::<u64>()
+    let of = |requests: &[(&str, usize)], phase: &str| {
+        requests.iter().filter(|(name, _)| *name == phase).map(|(_, count)| *count).sum::<usize>()
     };
     let fewer = ["scale to 3 and back to 1", "deletion"];
     for phase in fewer {
@@ -333,15 +333,15 @@ async fn requests_to_policy(
     release: &ToolHiveRelease,
     namespace: &str,
     match_conditions: &Value,
-) -> Result<Vec<(&'static str, u64)>> {
+) -> Result<Vec<(&'static str, usize)>> {
     cluster.remove_webhook().await?;
     cluster.install_webhook_with(&json!({}), match_conditions).await?;
     let namespace = create_namespace(cluster, release, namespace).await?;
     let settled = async |cluster: &TestCluster| {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        cluster.requests_to_policy().await
+        cluster.requests_to_policy(&namespace)
     };
-    let mut counts = vec![("", settled(cluster).await?)];
+    let mut counts = vec![("", 0)];
     cluster.create_server_with_deployment(&namespace, "github", json!({"transport": "streamable-http"})).await?;
     cluster.run_proxy_runner(release, &namespace, "github").await?;
     counts.push(("creation", settled(cluster).await?));
