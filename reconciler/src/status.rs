@@ -233,6 +233,17 @@ mod tests {
     }
 
     #[test]
+    fn writes_only_types_that_the_admission_policy_permits() {
+        let types = ConditionType::ALL.map(|type_| format!("'{}'", type_.name())).join(", ");
+        let expression = format!("expression: \"[{types}]\"");
+        for manifest in
+            [include_str!("../../deploy/reconciler.yaml"), include_str!("../../deploy/chart/templates/reconciler.yaml")]
+        {
+            assert!(manifest.contains(&expression), "no {expression}");
+        }
+    }
+
+    #[test]
     fn keeps_one_condition_of_a_type_that_the_list_has_twice() {
         let one = r#"{"type":"StdioReplicaCapped","status":"False","reason":"x"}"#;
         let (list, _) = write(&format!("[{one},{one}]"), 3);
