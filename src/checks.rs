@@ -1,6 +1,7 @@
 //! What happens when a requested count violates a rule, whichever field requests it.
 
-use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, exceeds_stdio_cap, sessions_at_risk};
+use mcp_scaling_rules::session_storage::binds_sessions_to_a_backend;
+use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap, sessions_at_risk};
 
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
@@ -11,6 +12,10 @@ use crate::verdict::{UNPROCESSABLE, Verdict};
 pub(crate) struct RequestedReplicas<'a> {
     /// The path of the field that holds the count.
     pub(crate) field: &'a str,
+    /// The workload whose count it is.
+    pub(crate) workload: Workload,
+    /// The transport of the server.
+    pub(crate) transport: Transport,
     /// The count.
     pub(crate) count: u32,
     /// The same field before the request, where there was an object.
@@ -45,11 +50,10 @@ impl RequestedReplicas<'_> {
 pub(crate) fn stdio_cap(
     verdict: &mut Verdict,
     action: ExcessReplicas,
-    transport: Transport,
     old_transport: Transport,
     requested: RequestedReplicas<'_>,
 ) {
-    let RequestedReplicas { field, count, .. } = requested;
+    let RequestedReplicas { field, count, transport, .. } = requested;
     if !exceeds_stdio_cap(transport, count) {
         return;
     }
@@ -80,7 +84,22 @@ pub(crate) fn session_storage(
     requested: RequestedReplicas<'_>,
     resulting: u32,
 ) {
-    if settings.session_storage == UnsharedSessions::Ignore || !sessions_at_risk(storage, resulting) {
+    if settings.session_storage == UnsharedSessions::Ignore {
+        return;
+    }
+    let is_person = requested.requester == Requester::Person;
+    // Redis changes nothing for these sessions, so that it is not recommended.
+    let binds_sessions =
+        requested.workload == Workload::StatefulSet && binds_sessions_to_a_backend(requested.transport, resulting);
+    if binds_sessions {
+        verdict.annotate("sse-backends", format!("{}={resulting}", requested.field));
+        if is_person {
+            verdict.warn(&format!(
+                "transport sse keeps each session in 1 of {resulting} backends, with Redis too; use transport streamable-http"
+            ));
+        }
+    }
+    if !sessions_at_risk(storage, resulting) {
         return;
     }
     verdict.annotate("sessions-at-risk", format!("{}={resulting}", requested.field));
@@ -98,7 +117,7 @@ pub(crate) fn session_storage(
                  spec.sessionStorage.provider of the {kind} to redis (ToolHive v0.13 or newer)"
             ),
         );
-    } else if requested.requester == Requester::Person {
+    } else if is_person && !binds_sessions {
         verdict.warn(&format!(
             "{resulting} replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis"
         ));

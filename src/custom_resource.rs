@@ -1,15 +1,17 @@
 //! `MCPServer`, `VirtualMCPServer` and `MCPRemoteProxy`: validates the counts that they declare.
 
+use mcp_scaling_rules::scaling::{BACKEND_REPLICAS, REPLICAS};
+use mcp_scaling_rules::session_storage::leaves_backends_idle;
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{
-    Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, Transport, Workload, labels, resolve,
+    Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, SessionStorage, Transport, Workload, labels, resolve,
 };
 
 use crate::checks::{self, RequestedReplicas};
 use crate::json::{joined, quoted};
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
-use crate::settings::{ExcessReplicas, Settings};
+use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
 use crate::verdict::{Verdict, shortened};
 
 /// What a spec says about scaling.
@@ -61,9 +63,17 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
             counts_change |= old_count.is_some();
             continue;
         };
-        let requested = RequestedReplicas { field, count: declared, old: old_count, requester, is_declared: false };
+        let requested = RequestedReplicas {
+            field,
+            workload,
+            transport: new.transport,
+            count: declared,
+            old: old_count,
+            requester,
+            is_declared: false,
+        };
         let old_transport = old.map_or(new.transport, |old| old.transport);
-        checks::stdio_cap(&mut verdict, settings.declared_replicas, new.transport, old_transport, requested);
+        checks::stdio_cap(&mut verdict, settings.declared_replicas, old_transport, requested);
 
         let count = match settings.declared_replicas {
             ExcessReplicas::Cap => resolve(new.transport, Some(declared)).unwrap_or(declared),
@@ -78,6 +88,9 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
         let old_storage = old.as_ref().map_or(storage(&new), storage);
         checks::session_storage(&mut verdict, settings, kind, storage(&new), old_storage, requested, count);
     }
+    if settings.session_storage != UnsharedSessions::Ignore {
+        sessions(&mut verdict, kind, spec, &new, requester);
+    }
     if kind == ServerKind::McpServer && requester == Requester::Person && counts_change {
         warn_of_restart(&mut verdict, request);
     }
@@ -85,6 +98,66 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
         record_requested_replicas(&mut verdict, object, &new, &capped);
     }
     Ok(verdict)
+}
+
+/// Warns about what the spec says of sessions besides their storage.
+fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec<'_>, scaling: &Scaling, requester: Requester) {
+    let mut find = |annotation, value: String, warning: &str| {
+        verdict.annotate(annotation, value);
+        if requester == Requester::Person {
+            verdict.warn(warning);
+        }
+    };
+    if let (Some(proxies), Some(backends)) = (scaling.replicas, scaling.backend_replicas)
+        && leaves_backends_idle(scaling.transport, proxies, backends)
+    {
+        find(
+            "idle-backends",
+            format!("{BACKEND_REPLICAS}={backends} {REPLICAS}={proxies}"),
+            &format!(
+                "{backends} backends for {proxies} proxies: each proxy sends all requests to 1 backend, so the others get none"
+            ),
+        );
+    }
+    // ToolHive ignores the mode of other transports. Up to v0.50 its proxy does not tell the clients apart
+    // (`ForwardResponseToClients` in `pkg/transport/proxy/httpsse/http_proxy.go`), and v0.58 does.
+    if scaling.transport == Transport::Stdio && spec.proxy_mode.json() == Some("\"sse\"") {
+        find(
+            "proxy-mode",
+            "sse".to_owned(),
+            "with proxyMode sse, ToolHive up to v0.50 sends each answer to every connected client; use streamable-http",
+        );
+    }
+    if let Some(replicas) = scaling.replicas.filter(|replicas| *replicas > 1 && has_auth_server_in_memory(kind, spec)) {
+        find(
+            "auth-server-storage",
+            format!("{REPLICAS}={replicas}"),
+            &format!(
+                "{replicas} replicas do not share logins with an auth server in memory; set authServerConfig.storage.type to redis"
+            ),
+        );
+    }
+}
+
+/// Whether the embedded auth server of a `VirtualMCPServer` keeps logins in memory, which is the default. The other kinds
+/// have theirs in another object, which the policy does not read.
+///
+/// Source: `AuthServerConfig` in `cmd/thv-operator/api/*/virtualmcpserver_types.go`, and `createStorage` in
+/// `pkg/authserver/runner/embeddedauthserver.go`.
+fn has_auth_server_in_memory(kind: ServerKind, spec: &Spec<'_>) -> bool {
+    let Some(config) = spec.auth_server_config.as_ref().value().filter(|_| kind == ServerKind::VirtualMcpServer) else {
+        return false;
+    };
+    let storage = match &config.storage {
+        Field::Value(storage) => storage.storage_type.string(),
+        Field::Absent => Field::Absent,
+        Field::Malformed => Field::Malformed,
+    };
+    match storage {
+        Field::Absent => true,
+        Field::Malformed => false,
+        Field::Value(name) => name == SessionStorage::Memory.name(),
+    }
 }
 
 /// From v0.24.1 on ToolHive's operator writes the server's generation, which every edit of the spec raises, into the pod

@@ -127,12 +127,16 @@ pub(crate) fn validate(
         }
         // The transport is all that the stdio cap needs. Nothing is known of the sessions, so that they must not be
         // reported as at risk.
-        (Lookup::NotFound | Lookup::Failed, Some(transport)) => {
-            let session_storage = Some(SessionStorage::Redis);
-            let scaling = Scaling { transport, replicas: None, backend_replicas: None, session_storage };
+        (Lookup::NotFound | Lookup::Failed, Some(Transport::Stdio)) => {
+            let scaling = Scaling {
+                transport: Transport::Stdio,
+                replicas: None,
+                backend_replicas: None,
+                session_storage: Some(SessionStorage::Redis),
+            };
             apply_rules(verdict, owner, replicas, &scaling, None, settings);
         }
-        (Lookup::NotFound | Lookup::Failed, None) => {}
+        (Lookup::NotFound | Lookup::Failed, _) => {}
     }
 }
 
@@ -183,8 +187,16 @@ fn apply_rules(
     };
 
     let is_declared = declared.is_some_and(|declared| requested <= declared);
-    let request = RequestedReplicas { field: REPLICAS, count: requested, old, requester, is_declared };
-    checks::stdio_cap(verdict, settings.stdio_replicas, transport, transport, request);
+    let request = RequestedReplicas {
+        field: REPLICAS,
+        workload: replicas.workload,
+        transport,
+        count: requested,
+        old,
+        requester,
+        is_declared,
+    };
+    checks::stdio_cap(verdict, settings.stdio_replicas, transport, request);
     checks::session_storage(verdict, settings, owner.kind, storage, storage, request, count);
 
     let (field, kind, name) = (replicas.workload.declared_in(), owner.kind.name(), shortened(&owner.name));

@@ -182,6 +182,10 @@ pub(crate) struct Spec<'a> {
     pub(crate) backend_replicas: JsonText<'a>,
     /// Custom resources.
     pub(crate) session_storage: Field<SessionStorageSpec<'a>>,
+    /// `MCPServer`s.
+    pub(crate) proxy_mode: JsonText<'a>,
+    /// `VirtualMCPServer`s.
+    pub(crate) auth_server_config: Field<AuthServerConfig<'a>>,
     /// Workloads.
     pub(crate) template: Field<PodTemplate<'a>>,
     /// HorizontalPodAutoscalers and ScaledObjects.
@@ -197,6 +201,8 @@ view!(Spec {
     "replicas" => Text(replicas),
     "backendReplicas" => Text(backend_replicas),
     "sessionStorage" => Value(session_storage),
+    "proxyMode" => Text(proxy_mode),
+    "authServerConfig" => Value(auth_server_config),
     "template" => Value(template),
     "scaleTargetRef" => Value(scale_target_ref),
     "maxReplicas" => Text(max_replicas),
@@ -239,6 +245,24 @@ pub(crate) struct SessionStorageSpec<'a> {
 
 view!(SessionStorageSpec {
     "provider" => Text(provider),
+});
+
+#[derive(Debug, Default)]
+pub(crate) struct AuthServerConfig<'a> {
+    pub(crate) storage: Field<AuthServerStorage<'a>>,
+}
+
+view!(AuthServerConfig {
+    "storage" => Value(storage),
+});
+
+#[derive(Debug, Default)]
+pub(crate) struct AuthServerStorage<'a> {
+    pub(crate) storage_type: JsonText<'a>,
+}
+
+view!(AuthServerStorage {
+    "type" => Text(storage_type),
 });
 
 #[derive(Debug, Default)]

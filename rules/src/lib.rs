@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`replicas`] | how many replicas a workload gets: declared counts, preserved counts, the stdio cap |
 //! | [`transport`] | the transports, and how many replicas `stdio` supports |
-//! | [`session_storage`] | whether more than one replica would lose sessions |
+//! | [`session_storage`] | whether more than one replica would lose sessions, or be of no use to them |
 //! | [`grace_period`] | the floor for a pod's termination grace period |
 //! | [`conditions`] | the status conditions of an `MCPServer`: types, reasons, and which apply |
 //! | [`kind`] | the kinds of custom resource that scale, and their API versions |

@@ -1,4 +1,6 @@
-//! Whether more than one replica would lose sessions.
+//! Whether more than one replica would lose sessions, or be of no use to them.
+
+use crate::transport::Transport;
 
 /// Where a server keeps its sessions: `spec.sessionStorage.provider`.
 ///
@@ -28,6 +30,23 @@ impl SessionStorage {
             Self::Redis => "redis",
         }
     }
+}
+
+/// Whether a session of this transport stays in the one backend of `backends` that began it, whatever the storage.
+///
+/// The proxy finds the backend of a session by the header `Mcp-Session-Id`, which only `streamable-http` has.
+///
+/// Source: `pkg/transport/proxy/transparent/transparent_proxy.go` in ToolHive v0.13.0 to v0.62.0.
+pub fn binds_sessions_to_a_backend(transport: Transport, backends: u32) -> bool {
+    transport == Transport::Sse && backends > 1
+}
+
+/// Whether some of `backends` get no request from `proxies`: the Service in front of the backends keeps each proxy, by its IP
+/// address, at one backend. Without a proxy nothing gets a request, and `stdio` has one of both.
+///
+/// Source: `createMCPService` in `pkg/container/kubernetes/client.go` of ToolHive v0.13.0 to v0.62.0, and ToolHive #5738.
+pub fn leaves_backends_idle(transport: Transport, proxies: u32, backends: u32) -> bool {
+    transport != Transport::Stdio && proxies > 0 && backends > proxies
 }
 
 /// Whether `requested` replicas lose sessions: there is more than one, and they do not share a storage.

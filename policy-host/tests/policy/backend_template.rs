@@ -23,7 +23,7 @@ fn template(image: &str, generation: impl Into<Option<i64>>) -> Template {
 
 /// The StatefulSet of the server github with this template.
 fn stored(template: &Template, recorded: Option<i64>) -> Value {
-    let mut statefulset = statefulset(2, "sse");
+    let mut statefulset = statefulset(2, "streamable-http");
     let mut metadata = json!({"labels": {"app": "github"}, "annotations": {"prometheus.io/scrape": "true"}});
     if let Some(generation) = template.generation {
         metadata["annotations"][MCPSERVER_GENERATION] = json!(generation.to_string());
@@ -43,7 +43,7 @@ fn applied(statefulset: &Value, template: &Template) -> Value {
 }
 
 fn write(statefulset: &Value, template: &Template, user: &str, settings: Value) -> Outcome {
-    let server = mcpserver(json!({"transport": "sse", "sessionStorage": {"provider": "redis"}}));
+    let server = mcpserver(json!({"transport": "streamable-http", "sessionStorage": {"provider": "redis"}}));
     let case = update(statefulset.clone(), applied(statefulset, template)).by(user).settings(settings);
     case.lookup_finds(&server).run()
 }

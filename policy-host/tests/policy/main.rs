@@ -35,6 +35,8 @@ mod resets;
 mod rollouts;
 /// Requests to update a Scale: `kubectl scale` and autoscalers.
 mod scale;
+/// Sessions that Redis alone does not keep together.
+mod sessions;
 /// The settings of the policy: valid and invalid values.
 mod settings;
 /// Requests to create or update a StatefulSet.

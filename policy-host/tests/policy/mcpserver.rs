@@ -23,7 +23,8 @@ fn accepts_counts_that_violate_no_rule() {
         json!({"replicas": 0}),
         json!({"replicas": 1, "backendReplicas": 1}),
         json!({"transport": "stdio", "replicas": null}),
-        json!({"transport": "sse", "replicas": 2, "backendReplicas": 3, "sessionStorage": redis()}),
+        json!({"transport": "streamable-http", "replicas": 3, "backendReplicas": 3, "sessionStorage": redis()}),
+        json!({"transport": "sse", "replicas": 2, "backendReplicas": 1, "sessionStorage": redis()}),
         json!({"transport": "streamable-http", "replicas": 9, "sessionStorage": redis()}),
     ] {
         create(mcpserver(spec.clone())).run().assert_accepted_as_is(&spec.to_string());
@@ -49,7 +50,7 @@ fn takes_an_absent_transport_for_stdio() {
 fn validates_spec_backend_replicas_too() {
     let outcome = create(mcpserver(json!({"backendReplicas": 2, "sessionStorage": redis()}))).run();
     assert_eq!(outcome.warnings(), [BACKEND_STDIO]);
-    let outcome = create(mcpserver(json!({"transport": "sse", "backendReplicas": 2}))).run();
+    let outcome = create(mcpserver(json!({"transport": "streamable-http", "backendReplicas": 2}))).run();
     assert_eq!(outcome.warnings(), [SESSIONS]);
     assert_eq!(outcome.annotations(), ["sessions-at-risk=spec.backendReplicas=2"]);
 }
@@ -293,7 +294,7 @@ const RESTART: [&str; 2] = [
 #[test]
 fn tells_a_person_that_a_changed_count_restarts_all_proxies() {
     let server = |counts: Value| {
-        let mut server = mcpserver(json!({"transport": "sse", "sessionStorage": redis()}));
+        let mut server = mcpserver(json!({"transport": "streamable-http", "sessionStorage": redis()}));
         server["spec"].as_object_mut().expect("is an object").extend(counts.as_object().expect("is one").clone());
         server
     };

@@ -28,11 +28,11 @@ fn stdio() -> Value {
 }
 
 fn with_redis() -> Value {
-    mcpserver(json!({"transport": "sse", "sessionStorage": {"provider": "redis"}}))
+    mcpserver(json!({"transport": "streamable-http", "sessionStorage": {"provider": "redis"}}))
 }
 
 fn without_redis() -> Value {
-    mcpserver(json!({"transport": "sse"}))
+    mcpserver(json!({"transport": "streamable-http"}))
 }
 
 #[test]

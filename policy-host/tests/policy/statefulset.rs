@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::{GRACE_PERIOD, OPERATOR, PROXY_RUNNER, admitted, create, mcpserver, statefulset, update, with};
 
 fn http() -> Value {
-    mcpserver(json!({"transport": "sse", "sessionStorage": {"provider": "redis"}}))
+    mcpserver(json!({"transport": "streamable-http", "sessionStorage": {"provider": "redis"}}))
 }
 
 fn declaring(count: u32) -> Value {
