@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use mcp_scaling_rules::kind::{EMBEDDING_SERVER, GROUP};
 use mcp_scaling_rules::{Malformed, Owner, Scaling, ServerKind, Workload, exceeds_stdio_cap, sessions_at_risk};
 
 use crate::lookup::{self, Fields, GetResource, Lookup};
@@ -49,10 +50,12 @@ pub(crate) fn validate(
             let maximum = autoscaler.maximum(spec)?;
             match lookup_owner(workload, &name, request, get) {
                 Some((owner, scaling)) => findings(&owner, workload, &scaling, maximum, settings),
+                None if runs_embedding_server(workload, &name, request, get) => vec![embedding_server(&name)],
                 None => Vec::new(),
             }
         }
         Target::CustomResource(kind, name) => vec![not_scalable(kind, &name)],
+        Target::EmbeddingServer(name) => vec![embedding_server(&name)],
         Target::Other => Vec::new(),
     };
     let by_person = Requester::of(request, settings, None) == Requester::Person;
@@ -71,6 +74,8 @@ enum Target<'a> {
     Workload(Workload, Cow<'a, str>),
     /// A custom resource of ToolHive's.
     CustomResource(ServerKind, Cow<'a, str>),
+    /// An `EmbeddingServer` of this name.
+    EmbeddingServer(Cow<'a, str>),
     /// Something that ToolHive has nothing to do with.
     Other,
 }
@@ -89,6 +94,7 @@ fn target<'a>(autoscaler: &Autoscaler, spec: &Spec<'a>) -> Result<Target<'a>, Ma
     Ok(match (Workload::from_kind(group, &kind), ServerKind::from_name(group, &kind)) {
         (Some(workload), _) => Target::Workload(workload, name),
         (None, Some(kind)) => Target::CustomResource(kind, name),
+        (None, None) if group == GROUP && kind == EMBEDDING_SERVER => Target::EmbeddingServer(name),
         (None, None) => Target::Other,
     })
 }
@@ -109,6 +115,11 @@ fn lookup_owner<'a>(
     })
 }
 
+/// Whether the workload of this name runs for an `EmbeddingServer`.
+fn runs_embedding_server(workload: Workload, name: &str, request: &Request<'_>, get: &GetResource<'_>) -> bool {
+    workload == Workload::StatefulSet && lookup::exists(EMBEDDING_SERVER, name, request, get)
+}
+
 /// A reason why the autoscaler will not work as intended.
 struct Finding {
     annotation: &'static str,
@@ -123,6 +134,18 @@ fn not_scalable(kind: ServerKind, name: &str) -> Finding {
         annotation: "not-scalable",
         value: format!("{kind}/{name}"),
         warning: format!("{kind} {name} cannot be scaled by an autoscaler; target its Deployment instead"),
+    }
+}
+
+/// ToolHive's operator sets the count of an `EmbeddingServer` back, whether it is declared or not.
+fn embedding_server(name: &str) -> Finding {
+    let name = shortened(name);
+    Finding {
+        annotation: "not-scalable",
+        value: format!("{EMBEDDING_SERVER}/{name}"),
+        warning: format!(
+            "the count of {EMBEDDING_SERVER} {name} is its spec.replicas; ToolHive undoes an autoscaler's"
+        ),
     }
 }
 

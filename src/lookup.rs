@@ -131,30 +131,63 @@ const FIELDS_AND_ROLLOUT: [&str; 6] = [
 /// An owner that is known by its name alone is tried at one version where it is not found, and a failed lookup of it counts
 /// as not found: the name may as well belong to something else.
 pub(crate) fn find(owner: &Owner<'_>, fields: Fields, request: &Request<'_>, get: &GetResource<'_>) -> Lookup {
-    let namespace = request.namespace.string().value().unwrap_or_default();
-    let own = owner.api_version.as_deref();
-    let others = API_VERSIONS.into_iter().filter(|version| Some(*version) != own);
-    let mut outcome = if owner.is_by_name_only { Lookup::NotFound } else { Lookup::Failed };
-    for api_version in own.into_iter().chain(others).take(2) {
-        let request = GetResourceRequest {
-            api_version,
-            kind: owner.kind.name(),
-            name: &owner.name,
-            namespace: &namespace,
-            field_masks: fields.masks(),
-        };
-        match get(&request) {
-            Ok(object) => return found(owner.kind, &object),
-            Err(error) if error.is_not_found(&request) => {
-                outcome = Lookup::NotFound;
-                if owner.is_by_name_only {
-                    break;
-                }
-            }
-            Err(_) => {}
-        }
+    let read = Read {
+        kind: owner.kind.name(),
+        name: &owner.name,
+        field_masks: fields.masks(),
+        is_by_name_only: owner.is_by_name_only,
+    };
+    match read.object(owner.api_version.as_deref(), request, get) {
+        Ok(object) => found(owner.kind, &object),
+        Err(lookup) => lookup,
     }
-    outcome
+}
+
+/// Whether there is a custom resource of this kind and name. A failed lookup counts as not found.
+pub(crate) fn exists(kind: &str, name: &str, request: &Request<'_>, get: &GetResource<'_>) -> bool {
+    Read { kind, name, field_masks: &[REPLICAS], is_by_name_only: true }.object(None, request, get).is_ok()
+}
+
+/// A custom resource that is to be read.
+struct Read<'a> {
+    kind: &'a str,
+    name: &'a str,
+    field_masks: &'a [&'a str],
+    is_by_name_only: bool,
+}
+
+impl Read<'_> {
+    /// The JSON text of the custom resource at this API version, or else at ToolHive's.
+    fn object(
+        &self,
+        api_version: Option<&str>,
+        request: &Request<'_>,
+        get: &GetResource<'_>,
+    ) -> Result<String, Lookup> {
+        let namespace = request.namespace.string().value().unwrap_or_default();
+        let others = API_VERSIONS.into_iter().filter(|version| Some(*version) != api_version);
+        let mut outcome = if self.is_by_name_only { Lookup::NotFound } else { Lookup::Failed };
+        for api_version in api_version.into_iter().chain(others).take(2) {
+            let request = GetResourceRequest {
+                api_version,
+                kind: self.kind,
+                name: self.name,
+                namespace: &namespace,
+                field_masks: self.field_masks,
+            };
+            match get(&request) {
+                Ok(object) => return Ok(object),
+                Err(error) if error.is_not_found(&request) => {
+                    outcome = Lookup::NotFound;
+                    if self.is_by_name_only {
+                        break;
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        Err(outcome)
+    }
 }
 
 /// An object that is no custom resource at all is a failure of the lookup. One with values that ToolHive's CRD does not

@@ -8,7 +8,13 @@ pub const GROUP: &str = "toolhive.stacklok.dev";
 /// The API versions that ToolHive serves, newest first. `v1beta1` since v0.23; `v1alpha1` has the same schema.
 pub const API_VERSIONS: [&str; 2] = ["toolhive.stacklok.dev/v1beta1", "toolhive.stacklok.dev/v1alpha1"];
 
-/// A kind of custom resource that has `spec.replicas`.
+/// The kind of custom resource that runs an embedding model, in a StatefulSet of its name. Nobody but its `spec.replicas`,
+/// which is 1 where it is absent, decides the count of that: the operator of every release that has the kind sets it back.
+///
+/// Source: `cmd/thv-operator/controllers/embeddingserver_controller.go` in ToolHive v0.9.3 to v0.62.0.
+pub const EMBEDDING_SERVER: &str = "EmbeddingServer";
+
+/// A kind of custom resource whose `spec.replicas` may be left to an autoscaler.
 ///
 /// Source: ToolHive's CRDs (`deploy/charts/operator-crds`) and the labels that its operator sets
 /// (`cmd/thv-operator/controllers`).

@@ -197,3 +197,28 @@ fn warns_about_an_autoscaler_for_the_custom_resource_itself() {
         }
     }
 }
+
+#[test]
+fn warns_about_an_autoscaler_for_an_embedding_server() {
+    let name = "embeddings";
+    let warning = "the count of EmbeddingServer embeddings is its spec.replicas; ToolHive undoes an autoscaler's";
+    let server = with(server("EmbeddingServer", json!({"replicas": 2})), "/metadata/name", json!(name));
+    let target = |api_version, kind| json!({"apiVersion": api_version, "kind": kind, "name": name});
+    for (target, lookups) in
+        [(target("toolhive.stacklok.dev/v1beta1", "EmbeddingServer"), 0), (target("apps/v1", "StatefulSet"), 2)]
+    {
+        for autoscaler in [
+            with(hpa(5), "/spec/scaleTargetRef", target.clone()),
+            scaled_object(json!({"scaleTargetRef": target.clone()})),
+        ] {
+            let outcome = create(autoscaler).lookup_finds(&server).run();
+            assert_eq!(outcome.warnings(), [warning]);
+            assert_eq!(outcome.annotations(), ["not-scalable=EmbeddingServer/embeddings"]);
+            assert_eq!(outcome.lookups.len(), lookups, "an MCPServer is looked for first");
+        }
+    }
+    let deployment = with(hpa(5), "/spec/scaleTargetRef/name", json!(name));
+    create(deployment).lookup_finds(&server).run().assert_accepted_as_is("it has no Deployment");
+    let foreign = with(hpa(5), "/spec/scaleTargetRef", target("apps/v1", "StatefulSet"));
+    create(foreign).lookup_finds(&with_redis("sse")).run().assert_accepted_as_is("a StatefulSet of somebody else");
+}
