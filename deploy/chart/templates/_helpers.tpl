@@ -54,8 +54,8 @@ matchConditions:
       request.resource.group != 'apps' ||
       (has(request.subResource)
         ? (request.resource.resource == 'statefulsets'
-          ? oldObject.?status.?selector.orValue('') == 'app=' + request.name
-          : oldObject.?status.?selector.orValue('').contains('toolhive=true'))
+          ? oldObject.?status.?selector.orValue('app=' + request.name) == 'app=' + request.name
+          : oldObject.?status.?selector.orValue('toolhive=true').contains('toolhive=true'))
         : [object, oldObject].exists(o, o != null && (
           (has(o.metadata.labels) && 'toolhive' in o.metadata.labels) ||
           (has(o.metadata.ownerReferences) && o.metadata.ownerReferences.exists(r, r.apiVersion.startsWith('toolhive.stacklok.dev/'))))))
