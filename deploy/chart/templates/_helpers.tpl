@@ -23,7 +23,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 module: registry://{{ include "scaling.reference" (dict "root" . "name" .Values.policy.module "digest" .Values.policy.digest "tag" (.Values.policy.tag | default (printf "v%s" .Chart.AppVersion))) }}
 policyServer: {{ .Values.policy.policyServer }}
 contextAwareResources:
-  {{- range $kind := list "MCPServer" "VirtualMCPServer" "MCPRemoteProxy" }}
+  {{- range $kind := list "MCPServer" "VirtualMCPServer" "MCPRemoteProxy" "EmbeddingServer" }}
   - {apiVersion: toolhive.stacklok.dev/v1beta1, kind: {{ $kind }}}
   - {apiVersion: toolhive.stacklok.dev/v1alpha1, kind: {{ $kind }}}
   {{- end }}

@@ -7,7 +7,7 @@ use std::fs;
 use std::sync::Arc;
 
 use mcp_scaling_rules::ServerKind;
-use mcp_scaling_rules::kind::{API_VERSIONS, GROUP};
+use mcp_scaling_rules::kind::{API_VERSIONS, EMBEDDING_SERVER, GROUP};
 use policy_host::host::{GetResourceRequest, callback_failure};
 use serde_json::{Value, json};
 
@@ -64,8 +64,8 @@ fn granted_lookups(resources: &Value) -> BTreeSet<(Option<&str>, Option<&str>)> 
 fn grants_lookups_of_every_kind_at_every_version() {
     let metadata = metadata();
     let granted = granted_lookups(&metadata["contextAwareResources"]);
-    let needed =
-        API_VERSIONS.iter().flat_map(|version| ServerKind::ALL.map(|kind| (Some(*version), Some(kind.name()))));
+    let kinds = ServerKind::ALL.map(ServerKind::name).into_iter().chain([EMBEDDING_SERVER]);
+    let needed = kinds.flat_map(|kind| API_VERSIONS.map(|version| (Some(version), Some(kind))));
     assert_eq!(granted, needed.collect());
 }
 
