@@ -62,8 +62,7 @@ impl Verdict {
     /// Warns the person who makes the request, in one line of at most 120 characters: the API server drops a warning with a
     /// line break.
     pub(crate) fn warn(&mut self, warning: &str) {
-        let line = warning.chars().filter(|character| !character.is_control());
-        self.warnings.push(line.take(WARNING_LENGTH).collect());
+        self.warnings.push(line(warning, WARNING_LENGTH));
     }
 
     /// Adds to the event in the API server's audit log. There the webhook's name stands before the key.
@@ -116,12 +115,16 @@ impl Verdict {
 
 /// The name of an object, short enough for a warning and without line breaks. Names come from the request.
 pub(crate) fn shortened(name: &str) -> String {
-    let mut name: String = name.chars().filter(|character| !character.is_control()).collect();
-    if let Some((end, _)) = name.char_indices().nth(NAME_LENGTH) {
-        name.truncate(end);
-        name.push('…');
+    let mut shortened = line(name, NAME_LENGTH);
+    if shortened.len() < line(name, NAME_LENGTH + 1).len() {
+        shortened.push('…');
     }
-    name
+    shortened
+}
+
+/// The text without line breaks and other control characters, at most `length` characters of it.
+fn line(text: &str, length: usize) -> String {
+    text.chars().filter(|character| !character.is_control()).take(length).collect()
 }
 
 #[cfg(test)]
