@@ -1,11 +1,12 @@
 //! `Deployment`: the pods of the proxy runner, or of a `VirtualMCPServer` or `MCPRemoteProxy`.
 
 use mcp_scaling_rules::grace_period::raised_to_floor;
-use mcp_scaling_rules::{Malformed, Owner, Workload};
+use mcp_scaling_rules::{Field, Malformed, Owner, ServerKind, Workload};
 
+use crate::json::{Edit, JsonText, apply, joined, read};
 use crate::lookup::GetResource;
 use crate::replicas::{self, ReplicasRequest};
-use crate::request::{Request, Spec};
+use crate::request::{Container, PodSpec, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::Settings;
 use crate::verdict::Verdict;
@@ -24,7 +25,16 @@ pub(crate) fn validate(
     let spec = request.spec()?;
     let requester = Requester::of(request, settings, Some(owner));
     let replicas = ReplicasRequest::of_workload(request, spec, requester, Workload::Deployment, None)?;
-    grace_period(&mut verdict, request, requester, settings)?;
+    let pod = pod(spec)?;
+    let pre_stop = pre_stop(owner, request, pod, settings);
+    grace_period(&mut verdict, request, pod, pre_stop.is_some(), requester, settings)?;
+    if let Some(containers) = pre_stop {
+        let seconds = settings.pre_stop_seconds;
+        verdict.annotate("pre-stop", format!("wanted={seconds}"));
+        let name = owner.kind.container_name();
+        let reason = format!("container {name} should have a preStop hook that sleeps {seconds} s");
+        verdict.correct(settings, CONTAINERS, containers, requester != Requester::ToolHive, &reason);
+    }
     replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
     Ok(verdict)
 }
@@ -32,11 +42,16 @@ pub(crate) fn validate(
 fn grace_period(
     verdict: &mut Verdict,
     request: &Request<'_>,
+    pod: &PodSpec<'_>,
+    adds_pre_stop: bool,
     requester: Requester,
     settings: &Settings,
 ) -> Result<(), Malformed> {
-    let requested = requested_grace_period(request.spec()?)?;
-    let Some(seconds) = raised_to_floor(requested, settings.termination_grace_period_seconds) else {
+    let requested = pod.termination_grace_period_seconds.integer().optional()?;
+    // The grace period begins with the preStop hook.
+    let pre_stop = if adds_pre_stop { settings.pre_stop_seconds } else { 0 };
+    let floor = settings.termination_grace_period_seconds.saturating_add(pre_stop);
+    let Some(seconds) = raised_to_floor(requested, floor) else {
         return Ok(());
     };
     let text = requested.map_or_else(|| "none".to_owned(), |seconds| seconds.to_string());
@@ -45,7 +60,10 @@ fn grace_period(
     let warning =
         format!("the termination grace period should be at least {seconds} s; the pod template requests {requests}");
     // An update that leaves a short period as it was, or raises it, is not refused.
-    let old = request.old_spec().and_then(|spec| requested_grace_period(spec).ok());
+    let old = request.old_spec().and_then(|spec| {
+        let pod = self::pod(spec).ok()?;
+        pod.termination_grace_period_seconds.integer().optional().ok()
+    });
     let is_no_worse = old.is_some_and(|old| old <= requested);
     let can_be_refused = requester != Requester::ToolHive && !is_no_worse;
     let is_refused = verdict.correct(settings, GRACE_PERIOD, seconds.to_string(), can_be_refused, &warning);
@@ -55,11 +73,40 @@ fn grace_period(
     Ok(())
 }
 
+/// The containers with a preStop hook for ToolHive's, as JSON. `None` where it has one or where none is to be added.
+///
+/// A hook is only added to a pod template that is new or changes anyway: it would restart all pods of one that stays.
+fn pre_stop(owner: &Owner<'_>, request: &Request<'_>, pod: &PodSpec<'_>, settings: &Settings) -> Option<String> {
+    let seconds = Some(settings.pre_stop_seconds).filter(|seconds| *seconds > 0)?;
+    if request.is_update() && request.template_texts().is_none_or(|(new, old)| new == old) {
+        return None;
+    }
+    let containers = pod.containers.as_ref().value()?;
+    let mut texts: Vec<&str> = containers.iter().filter_map(JsonText::json).collect();
+    let text = texts.iter_mut().find(|text| is_without_hook(text, owner.kind))?;
+    let hook = joined(&["{\"sleep\":{\"seconds\":", &seconds.to_string(), "}}"], "");
+    let edited = apply(text, &[Edit { path: &["lifecycle", "preStop"], json: Some(hook) }])?;
+    *text = &edited;
+    Some(joined(&["[", &joined(&texts, ","), "]"], ""))
+}
+
+/// Whether this is the container that ToolHive makes for the kind, without a preStop hook.
+fn is_without_hook(json: &str, kind: ServerKind) -> bool {
+    let mut container = Field::<Container<'_>>::default();
+    if read(json, &mut container).is_err() {
+        return false;
+    }
+    container.value().is_some_and(|container| {
+        container.name.string().value().is_some_and(|name| name == kind.container_name())
+            && container.lifecycle.value().is_none_or(|lifecycle| lifecycle.pre_stop.json().is_none())
+    })
+}
+
+const CONTAINERS: &[&str] = &["spec", "template", "spec", "containers"];
 const GRACE_PERIOD: &[&str] = &["spec", "template", "spec", "terminationGracePeriodSeconds"];
 
-/// The grace period that the pod template of a Deployment requests, in seconds.
-fn requested_grace_period(spec: &Spec<'_>) -> Result<Option<i64>, Malformed> {
+/// The spec of a Deployment's pod template.
+fn pod<'s, 'a>(spec: &'s Spec<'a>) -> Result<&'s PodSpec<'a>, Malformed> {
     let template = spec.template.as_ref().optional()?.ok_or(Malformed)?;
-    let pod = template.spec.as_ref().optional()?.ok_or(Malformed)?;
-    pod.termination_grace_period_seconds.integer().optional()
+    template.spec.as_ref().optional()?.ok_or(Malformed)
 }

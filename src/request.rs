@@ -288,10 +288,32 @@ view!(TemplateMetadata {
 #[derive(Debug, Default)]
 pub(crate) struct PodSpec<'a> {
     pub(crate) termination_grace_period_seconds: JsonText<'a>,
+    pub(crate) containers: Field<Vec<JsonText<'a>>>,
 }
 
 view!(PodSpec {
+    "containers" => Value(containers),
     "terminationGracePeriodSeconds" => Text(termination_grace_period_seconds),
+});
+
+#[derive(Debug, Default)]
+pub(crate) struct Container<'a> {
+    pub(crate) name: JsonText<'a>,
+    pub(crate) lifecycle: Field<Lifecycle<'a>>,
+}
+
+view!(Container {
+    "name" => Text(name),
+    "lifecycle" => Value(lifecycle),
+});
+
+#[derive(Debug, Default)]
+pub(crate) struct Lifecycle<'a> {
+    pub(crate) pre_stop: JsonText<'a>,
+}
+
+view!(Lifecycle {
+    "preStop" => Text(pre_stop),
 });
 
 impl<'a> Payload<'a> {

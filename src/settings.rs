@@ -6,12 +6,13 @@ use crate::error::SettingsError;
 use crate::json::{JsonText, Members, joined, object, quoted, read};
 
 /// The names of all settings.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "stdioReplicas",
     "declaredReplicas",
     "sessionStorage",
     "defaultSessionStorage",
     "terminationGracePeriodSeconds",
+    "preStopSeconds",
     "preserveScaling",
     "keepBackendsOnScale",
     "operatorServiceAccounts",
@@ -33,6 +34,9 @@ pub struct Settings {
     pub default_session_storage: SessionStorage,
     /// `terminationGracePeriodSeconds`: the floor for ToolHive's Deployments, in seconds; 0 leaves them alone.
     pub termination_grace_period_seconds: i64,
+    /// `preStopSeconds`: how long a pod of ToolHive's Deployments goes on serving before it is asked to end, in seconds; 0
+    /// leaves them alone.
+    pub pre_stop_seconds: i64,
     /// `preserveScaling`: whether an operator's reset of a count nobody declared is undone.
     pub preserve_scaling: bool,
     /// `keepBackendsOnScale`: whether the pods of a backend keep running when only a count of the server changes.
@@ -95,6 +99,7 @@ impl Default for Settings {
             session_storage: UnsharedSessions::Warn,
             default_session_storage: SessionStorage::Memory,
             termination_grace_period_seconds: 30,
+            pre_stop_seconds: 0,
             preserve_scaling: true,
             keep_backends_on_scale: true,
             operator_service_accounts: vec![accounts::OPERATOR.to_owned()],
@@ -153,6 +158,7 @@ impl Settings {
             "sessionStorage" => self.session_storage = one_of(key, value, &SESSIONS)?,
             "defaultSessionStorage" => self.default_session_storage = one_of(key, value, &STORAGE)?,
             "terminationGracePeriodSeconds" => self.termination_grace_period_seconds = seconds(key, value)?,
+            "preStopSeconds" => self.pre_stop_seconds = seconds(key, value)?,
             "preserveScaling" => self.preserve_scaling = boolean(key, value)?,
             "keepBackendsOnScale" => self.keep_backends_on_scale = boolean(key, value)?,
             "operatorServiceAccounts" => self.operator_service_accounts = names(key, value)?,
@@ -237,7 +243,7 @@ mod tests {
     fn reads_every_key() {
         let settings = Settings::from_json(
             r#"{"stdioReplicas": "reject", "declaredReplicas": "cap", "sessionStorage": "ignore",
-                "defaultSessionStorage": "redis", "terminationGracePeriodSeconds": 0, "preserveScaling": false, "keepBackendsOnScale": false,
+                "defaultSessionStorage": "redis", "terminationGracePeriodSeconds": 0, "preStopSeconds": 15, "preserveScaling": false, "keepBackendsOnScale": false,
                 "operatorServiceAccounts": ["me"], "controllerServiceAccounts": [], "onLookupFailure": "reject", "corrections": "apply"}"#,
         );
         assert_eq!(
@@ -248,6 +254,7 @@ mod tests {
                 session_storage: UnsharedSessions::Ignore,
                 default_session_storage: SessionStorage::Redis,
                 termination_grace_period_seconds: 0,
+                pre_stop_seconds: 15,
                 preserve_scaling: false,
                 keep_backends_on_scale: false,
                 operator_service_accounts: vec!["me".to_owned()],
@@ -290,6 +297,7 @@ mod tests {
             (r#"{"terminationGracePeriodSeconds": -1}"#, "terminationGracePeriodSeconds"),
             (r#"{"terminationGracePeriodSeconds": 1.5}"#, "terminationGracePeriodSeconds"),
             (r#"{"terminationGracePeriodSeconds": "30"}"#, "terminationGracePeriodSeconds"),
+            (r#"{"preStopSeconds": -1}"#, "preStopSeconds"),
             (r#"{"preserveScaling": "yes"}"#, "preserveScaling"),
             (r#"{"keepBackendsOnScale": 1}"#, "keepBackendsOnScale"),
             (r#"{"operatorServiceAccounts": "me"}"#, "operatorServiceAccounts"),

@@ -50,6 +50,14 @@ impl ServerKind {
         }
     }
 
+    /// The name of the container in the Deployments that the operator makes for this kind.
+    pub fn container_name(self) -> &'static str {
+        match self {
+            Self::McpServer | Self::McpRemoteProxy => "toolhive",
+            Self::VirtualMcpServer => "vmcp",
+        }
+    }
+
     /// What an absent `spec.transport` means. Only `MCPServer` can be `stdio`, and is by default; the other kinds always
     /// use HTTP.
     pub fn default_transport(self) -> Transport {

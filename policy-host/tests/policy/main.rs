@@ -27,6 +27,8 @@ mod mcpserver;
 mod metadata;
 /// `VirtualMCPServer`, `MCPRemoteProxy` and their Deployments.
 mod other_kinds;
+/// The preStop hook of ToolHive's Deployments.
+mod pre_stop;
 /// Statements that hold for every request, checked with random requests.
 mod properties;
 /// The resets of replica counts that older releases of ToolHive make, write by write.

@@ -30,13 +30,14 @@ impl Setting {
 }
 
 /// Every setting of the policy.
-pub(crate) fn settings() -> [Setting; 11] {
+pub(crate) fn settings() -> [Setting; 12] {
     [
         Setting::choice("stdioReplicas", &["cap", "reject", "warn"]),
         Setting::choice("declaredReplicas", &["warn", "cap", "reject"]),
         Setting::choice("sessionStorage", &["warn", "reject", "ignore"]),
         Setting::choice("defaultSessionStorage", &["memory", "redis"]),
         Setting::free("terminationGracePeriodSeconds", &[json!(30), json!(0), json!(3600)]),
+        Setting::free("preStopSeconds", &[json!(0), json!(15)]),
         Setting::free("preserveScaling", &[json!(true), json!(false)]),
         Setting::free("keepBackendsOnScale", &[json!(true), json!(false)]),
         Setting::free("operatorServiceAccounts", &[json!([OPERATOR]), json!([]), json!(["a", "b"])]),
