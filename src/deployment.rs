@@ -32,7 +32,7 @@ pub(crate) fn validate(
         let seconds = settings.pre_stop_seconds;
         verdict.annotate("pre-stop", format!("wanted={seconds}"));
         let name = owner.kind.container_name();
-        let reason = format!("container {name} should have a preStop hook that sleeps {seconds} s");
+        let reason = || format!("container {name} should have a preStop hook that sleeps {seconds} s");
         verdict.correct(settings, CONTAINERS, containers, requester != Requester::ToolHive, &reason);
     }
     replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
@@ -56,9 +56,10 @@ fn grace_period(
     };
     let text = requested.map_or_else(|| "none".to_owned(), |seconds| seconds.to_string());
     verdict.annotate("termination-grace-period", format!("requested={text} wanted={seconds}"));
-    let requests = requested.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
-    let warning =
-        format!("the termination grace period should be at least {seconds} s; the pod template requests {requests}");
+    let warning = || {
+        let requests = requested.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
+        format!("the termination grace period should be at least {seconds} s; the pod template requests {requests}")
+    };
     // An update that leaves a short period as it was, or raises it, is not refused.
     let old = request.old_spec().and_then(|spec| {
         let pod = self::pod(spec).ok()?;
@@ -68,7 +69,7 @@ fn grace_period(
     let can_be_refused = requester != Requester::ToolHive && !is_no_worse;
     let is_refused = verdict.correct(settings, GRACE_PERIOD, seconds.to_string(), can_be_refused, &warning);
     if requester == Requester::Person && !is_refused {
-        verdict.warn(&warning);
+        verdict.warn(&warning());
     }
     Ok(())
 }

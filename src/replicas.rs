@@ -199,7 +199,7 @@ fn apply_rules(
     checks::stdio_cap(verdict, settings.stdio_replicas, transport, request);
     checks::session_storage(verdict, settings, owner.kind, storage, storage, request, count);
 
-    let (field, kind, name) = (replicas.workload.declared_in(), owner.kind.name(), shortened(&owner.name));
+    let (field, kind) = (replicas.workload.declared_in(), owner.kind.name());
     let mut is_refused = false;
     if count != requested {
         // What decided first, before the cap: a declared count, a preserved one, or the cap itself.
@@ -211,14 +211,18 @@ fn apply_rules(
         verdict.annotate("replicas", format!("requested={requested} wanted={count} reason={reason}"));
         // A request that can be refused differs from a declared count here: only ToolHive's own writes are capped or undone
         // where no object may be changed.
-        let message = format!(
-            "{REPLICAS} requests {requested} and {field} of {kind} {name} wants {count}: request {count}, or change {field}"
-        );
+        let message = || {
+            let name = shortened(&owner.name);
+            format!(
+                "{REPLICAS} requests {requested} and {field} of {kind} {name} wants {count}: request {count}, or change {field}"
+            )
+        };
         is_refused =
             verdict.correct(settings, &["spec", "replicas"], count.to_string(), replicas.can_be_refused(), &message);
     }
     let overrides = declared.filter(|declared| *declared != requested && requester == Requester::Person && !is_refused);
     if let Some(declared) = overrides {
+        let name = shortened(&owner.name);
         let overridden = if replicas.is_unchanged() { "current" } else { "requested" };
         verdict.warn(&format!("{field} of {kind} {name} is {declared} and overrides the {overridden} {requested}"));
     }

@@ -48,13 +48,13 @@ impl Verdict {
         path: &'static [&'static str],
         json: String,
         can_be_refused: bool,
-        reason: &str,
+        reason: &dyn Fn() -> String,
     ) -> bool {
         let is_refused = settings.corrections == Corrections::Reject && can_be_refused;
         if settings.corrections == Corrections::Apply {
             self.edit(path, json);
         } else if can_be_refused {
-            self.refuse(UNPROCESSABLE, reason);
+            self.refuse(UNPROCESSABLE, &reason());
         }
         is_refused
     }
@@ -124,6 +124,10 @@ pub(crate) fn shortened(name: &str) -> String {
 
 /// The text without line breaks and other control characters, at most `length` characters of it.
 fn line(text: &str, length: usize) -> String {
+    // Most texts are such a line already, and looking at bytes is cheaper than at characters.
+    if text.len() <= length && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars().filter(|character| !character.is_control()).take(length).collect()
 }
 

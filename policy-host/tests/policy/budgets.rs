@@ -28,7 +28,7 @@ const FUEL: [(&str, u64, u64); 9] = [
     ("deployment-foreign", 460_000, 0),
     ("deployment-needs-nothing", 430_000, 1),
     ("deployment-stdio-three-replicas", 980_000, 1),
-    ("mcpserver-stdio-three-replicas", 112_000, 0),
+    ("mcpserver-stdio-three-replicas", 96_000, 0),
     ("scale-deployment-stdio", 175_000, 1),
     ("scale-foreign-statefulset", 57_000, 0),
     ("statefulset-foreign", 175_000, 0),
