@@ -15,13 +15,21 @@ impl TestCluster {
     /// # Errors
     /// Where it does not become ready.
     pub async fn start_reconciler(&mut self) -> Result<usize> {
+        self.start_reconciler_with(&[]).await
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Errors
+    /// As [`TestCluster::start_reconciler`].
+    pub async fn start_reconciler_with(&mut self, arguments: &[&str]) -> Result<usize> {
         let index = self.reconcilers.len();
         let kubeconfig = self.service_account_kubeconfig("toolhive-system", "mcpserver-scaling-reconciler").await?;
         let folder = &self.control_plane.folder;
         let kubeconfig = folder.write(&format!("reconciler-{index}.kubeconfig"), &kubeconfig.to_string())?;
         let port = free_port()?;
         let mut command = tied_to_this_thread(&self.inputs.reconciler);
-        command.args(["run", "--lease-namespace=toolhive-system", "--log-format=json"]);
+        command.args(["run", "--lease-namespace=toolhive-system", "--log-format=json"]).args(arguments);
         command.arg(format!("--listen=127.0.0.1:{port}")).arg("--kubeconfig").arg(kubeconfig);
         self.reconcilers.push(Process::start(command, folder.open_log(&format!("reconciler-{index}.log"))?)?);
         wait_until("the reconciler is ready", || is_ready(port)).await?;

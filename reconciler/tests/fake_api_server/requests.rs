@@ -165,11 +165,11 @@ impl ApiServer {
         let state = self.state();
         let limit: usize = call.query.get("limit").map_or(usize::MAX, |limit| limit.parse().expect("is a number"));
         let from: usize = call.query.get("continue").map_or(0, |token| token.parse().expect("is a number"));
-        let of_resource =
-            state.objects.iter().filter(|((of, ..), object)| of == resource && matches_selector(object, call));
-        let rest: Vec<&Value> = of_resource.map(|(_, object)| object).skip(from).collect();
-        let items = rest.get(..limit.min(rest.len())).expect("is within");
-        let next = if rest.len() > limit { (from + limit).to_string() } else { String::new() };
+        let of_resource = state.objects.range(key(resource, "", "")..).take_while(|((of, ..), _)| of == resource);
+        let selected = of_resource.map(|(_, object)| object).filter(|object| matches_selector(object, call));
+        let mut rest = selected.skip(from);
+        let items: Vec<&Value> = rest.by_ref().take(limit).collect();
+        let next = if rest.next().is_some() { (from + limit).to_string() } else { String::new() };
         json_body(&json!({"kind": "List", "apiVersion": "v1", "items": items,
                        "metadata": {"resourceVersion": state.version.to_string(), "continue": next}}))
     }

@@ -52,7 +52,8 @@ impl ApiServer {
             let gone = json!({"type": "ERROR", "object": status(410, "too old resource version")});
             return (format!("{gone}\n"), u64::MAX);
         }
-        let events = state.history.iter().filter(|(version, (of, ..), _, _)| *version > since && of == resource);
+        let first = state.history.partition_point(|(version, ..)| *version <= since);
+        let events = state.history.iter().skip(first).filter(|(_, (of, ..), _, _)| of == resource);
         let events = events.filter(|(.., object)| matches_selector(object, call));
         let mut lines: Vec<String> =
             events.map(|(_, _, kind, object)| format!("{}\n", json!({"type": kind, "object": object}))).collect();
