@@ -164,12 +164,13 @@ impl ApiServer {
         }
         let state = self.state();
         let limit: usize = call.query.get("limit").map_or(usize::MAX, |limit| limit.parse().expect("is a number"));
-        let from: usize = call.query.get("continue").map_or(0, |token| token.parse().expect("is a number"));
-        let of_resource = state.objects.range(key(resource, "", "")..).take_while(|((of, ..), _)| of == resource);
-        let selected = of_resource.map(|(_, object)| object).filter(|object| matches_selector(object, call));
-        let mut rest = selected.skip(from);
-        let items: Vec<&Value> = rest.by_ref().take(limit).collect();
-        let next = if rest.next().is_some() { (from + limit).to_string() } else { String::new() };
+        // A continue token is the namespace and the name of the next object.
+        let token = call.query.get("continue").and_then(|token| token.split_once('/'));
+        let start = token.map_or_else(|| key(resource, "", ""), |(namespace, name)| key(resource, namespace, name));
+        let of_resource = state.objects.range(start..).take_while(|((of, ..), _)| of == resource);
+        let mut rest = of_resource.filter(|(_, object)| matches_selector(object, call));
+        let items: Vec<&Value> = rest.by_ref().take(limit).map(|(_, object)| object).collect();
+        let next = rest.next().map(|((_, namespace, name), _)| format!("{namespace}/{name}")).unwrap_or_default();
         json_body(&json!({"kind": "List", "apiVersion": "v1", "items": items,
                        "metadata": {"resourceVersion": state.version.to_string(), "continue": next}}))
     }
