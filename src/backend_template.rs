@@ -15,12 +15,14 @@ const APPLIED_GENERATION: &[&str] = &["metadata", "annotations", labels::APPLIED
 
 /// Keeps the old generation or the old pod template, where the rules say so. `request` is one of ToolHive's. Nothing happens
 /// where the old or the new template has no generation: runners before v0.24.1 write none, and compare none.
-pub(crate) fn keep(verdict: &mut Verdict, request: &Request<'_>) {
+///
+/// Whether the runner is from before an edit, so that its count is an old one too.
+pub(crate) fn keep(verdict: &mut Verdict, request: &Request<'_>) -> bool {
     // Malformed text is the API server's to refuse, so that an absence of any part ends it.
-    let _ = try_keep(verdict, request);
+    try_keep(verdict, request).unwrap_or_default()
 }
 
-fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<()> {
+fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<bool> {
     let (new, old) = (request.object.as_ref().value()?, request.old_object.as_ref().value()?);
     let (written, stored) = (generation_in_template(new)?, generation_in_template(old)?);
     let recorded = old.annotations().and_then(|annotations| generation(&annotations.applied_generation));
@@ -31,7 +33,7 @@ fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<()> {
     let undo = Edit { path: GENERATION_IN_TEMPLATE, json: Some(quoted(&stored.to_string())) };
     let is_same = apply(new_template, &[undo])? == old_template;
     match decide(stored, recorded, written, is_same) {
-        TemplateDecision::Accept => {}
+        TemplateDecision::Accept => Some(false),
         TemplateDecision::KeepGeneration { applied } => {
             if written != stored {
                 verdict.edit(GENERATION, quoted(&stored.to_string()));
@@ -40,13 +42,14 @@ fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<()> {
             if applied != recorded.unwrap_or(stored) {
                 verdict.edit(APPLIED_GENERATION, quoted(&applied.to_string()));
             }
+            Some(written < applied)
         }
         TemplateDecision::KeepTemplate { applied } => {
             verdict.edit(TEMPLATE, old_template.to_owned());
             verdict.annotate("kept-template", format!("written={written} applied={applied}"));
+            Some(true)
         }
     }
-    Some(())
 }
 
 /// The generation that the pod template of a workload was made from.

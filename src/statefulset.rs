@@ -22,11 +22,14 @@ pub(crate) fn validate(
 ) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
     let requester = Requester::of(request, settings, Some(owner));
-    if settings.keep_backends_on_scale && requester == Requester::ToolHive {
-        backend_template::keep(&mut verdict, request);
-    }
     let label = transport_label(request);
-    let replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, label)?;
+    let mut replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, label)?;
+    let keeps = settings.keep_backends_on_scale && requester == Requester::ToolHive;
+    let is_old_runner = keeps && backend_template::keep(&mut verdict, request);
+    if let Some(old) = replicas.old.filter(|old| is_old_runner && *old != replicas.requested) {
+        verdict.edit(&["spec", "replicas"], old.to_string());
+        replicas.requested = old;
+    }
     replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
     Ok(verdict)
 }

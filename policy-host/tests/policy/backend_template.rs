@@ -4,7 +4,10 @@
 //! The property tests run proxy runners of ToolHive v0.24.1 and newer against a simulated API server, with the module as its
 //! admission. proptest shrinks and prints a sequence that fails, and keeps it in `backend_template.txt` beside this file.
 
+use std::sync::Arc;
+
 use mcp_scaling_rules::labels::{APPLIED_GENERATION, MCPSERVER_GENERATION};
+use policy_host::host::{GetResourceRequest, callback_failure};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -100,6 +103,20 @@ fn keeps_the_template_from_an_older_proxy_runner() {
     let outcome = write(&old, &template("a", 5), PROXY_RUNNER, json!({}));
     assert_eq!(outcome.object(), old);
     assert_eq!(outcome.annotations(), ["kept-template=written=5 applied=6"]);
+}
+
+#[test]
+fn keeps_the_count_from_an_older_proxy_runner() {
+    let old = with(stored(&template("a", 4), Some(6)), "/spec/replicas", json!(3));
+    let written = |generation: i64| with(applied(&old, &template("a", generation)), "/spec/replicas", json!(1));
+    let unreachable = Arc::new(|_: &GetResourceRequest| Err(callback_failure("timeout")));
+    let write = |generation| update(old.clone(), written(generation)).by(PROXY_RUNNER).host(unreachable.clone()).run();
+    assert_eq!(write(5).object()["spec"]["replicas"], 3, "the count of before an edit");
+    assert_eq!(write(7).object()["spec"]["replicas"], 1, "a newer count, which cannot be checked");
+    // The declared count is applied whoever writes.
+    let declaring = mcpserver(json!({"transport": "streamable-http", "backendReplicas": 2}));
+    let outcome = update(old.clone(), written(5)).by(PROXY_RUNNER).lookup_finds(&declaring).run();
+    assert_eq!(outcome.object()["spec"]["replicas"], 2);
 }
 
 /// A proxy runner. It brings what its pod was made from; another `build` of the runner makes another template of the same
