@@ -19,7 +19,7 @@ const RESET_AFTER: Duration = Duration::from_secs(600);
 
 /// A part of a server that the reconciler writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub enum Target {
     /// `status.conditions` of the `MCPServer`.
     Conditions,
     /// The scale of the Deployment.
@@ -50,7 +50,7 @@ impl From<Workload> for Target {
 
 /// How a write relates to the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WriteKind {
+pub enum WriteKind {
     /// There was no write of late.
     First,
     /// The last write was reverted.
@@ -68,14 +68,14 @@ pub(crate) struct Writes {
 
 /// The recent writes of each server.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     pub(crate) servers: HashMap<Uid, [Option<Writes>; 3]>,
 }
 
 impl Backoff {
     /// How long to wait before the next write. There is no delay for a spec of another `generation`: its change may have
     /// ended the conflict.
-    pub(crate) fn delay(&self, server: Uid, target: Target, generation: Option<i64>, now: Instant) -> Duration {
+    pub fn delay(&self, server: Uid, target: Target, generation: Option<i64>, now: Instant) -> Duration {
         let writes = self.servers.get(&server).and_then(|targets| targets[target as usize]);
         match writes.filter(|writes| writes.generation == generation) {
             Some(writes) => (writes.last + delay_after(writes.count)).saturating_duration_since(now),
@@ -84,13 +84,7 @@ impl Backoff {
     }
 
     /// Records a write.
-    pub(crate) fn record_write(
-        &mut self,
-        server: Uid,
-        target: Target,
-        generation: Option<i64>,
-        now: Instant,
-    ) -> WriteKind {
+    pub fn record_write(&mut self, server: Uid, target: Target, generation: Option<i64>, now: Instant) -> WriteKind {
         let writes = &mut self.servers.entry(server).or_default()[target as usize];
         let recent = writes.filter(|writes| writes.generation == generation && !writes.is_outdated(now));
         let count = recent.map_or(0, |writes| writes.count) + 1;

@@ -9,15 +9,15 @@
 //! | [`client`] | the client of the API server and its timeouts |
 //! | [`options`] | the settings of the reconciler |
 //! | `field` | reading a field that may be malformed |
-//! | `uid` | the identity of an object |
-//! | `server`, `workload` | the slim types that an `MCPServer`, a Deployment and a StatefulSet are read into |
+//! | [`uid`] | the identity of an object |
+//! | [`server`], [`workload`] | the slim types that an `MCPServer`, a Deployment and a StatefulSet are read into |
 //! | `listed` | the part of watched objects that is kept |
-//! | `live_replicas` | the replicas that the workloads of each server are set to |
+//! | [`live_replicas`] | the replicas that the workloads of each server are set to |
 //! | `run_config` | the session storage that each server really uses |
-//! | `plan` | the changes that one server needs, by the rules of `mcp-scaling-rules`; pure |
-//! | `scale`, `status` | the writes: the scale of a workload, the conditions of a server |
-//! | `backoff` | how long to back off from a target that another writer keeps reverting; pure |
-//! | `pending_resets` | when to give back a count that an operator reset; pure |
+//! | [`plan`] | the changes that one server needs, by the rules of `mcp-scaling-rules`; pure |
+//! | `scale`, [`status`] | the writes: the scale of a workload, the conditions of a server |
+//! | [`backoff`] | how long to back off from a target that another writer keeps reverting; pure |
+//! | [`pending_resets`] | when to give back a count that an operator reset; pure |
 //! | `recreated` | which StatefulSets lost their count when they were recreated; pure |
 //! | [`stabilization`] | how long a `LiveReplicasWarning` is kept after its cause is gone; pure |
 //! | `retries` | how long to wait after a failure; pure |
@@ -34,7 +34,7 @@
 
 #![forbid(unsafe_code)]
 
-mod backoff;
+pub mod backoff;
 mod candidate;
 pub mod check;
 pub mod client;
@@ -47,20 +47,20 @@ mod events;
 mod field;
 pub mod leader_election;
 mod listed;
-mod live_replicas;
+pub mod live_replicas;
 mod memory;
 pub mod metrics;
 pub mod options;
-mod pending_resets;
-mod plan;
+pub mod pending_resets;
+pub mod plan;
 pub mod reconcile;
 mod recreated;
 mod retries;
 mod run_config;
 mod scale;
-mod server;
+pub mod server;
 pub mod stabilization;
-mod status;
-mod uid;
-mod workload;
+pub mod status;
+pub mod uid;
+pub mod workload;
 mod write_rate;

@@ -11,20 +11,20 @@ use crate::workload::WorkloadObject;
 
 /// The replicas that the workloads of one server are set to, `None` where there is no such workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LiveReplicas {
+pub struct LiveReplicas {
     /// Of the Deployment: the proxy runner.
-    pub(crate) deployment: Option<u32>,
+    pub deployment: Option<u32>,
     /// Of the StatefulSet: the backend.
-    pub(crate) statefulset: Option<u32>,
+    pub statefulset: Option<u32>,
     /// The identity of the StatefulSet.
-    pub(crate) statefulset_uid: Uid,
+    pub statefulset_uid: Uid,
     /// The count of the Deployment before a reset by ToolHive's operator that the policy let through.
-    pub(crate) deployment_before_reset: Option<u32>,
+    pub deployment_before_reset: Option<u32>,
 }
 
 impl LiveReplicas {
     /// The count of one workload.
-    pub(crate) fn of(self, workload: Workload) -> Option<u32> {
+    pub fn of(self, workload: Workload) -> Option<u32> {
         match workload {
             Workload::Deployment => self.deployment,
             Workload::StatefulSet => self.statefulset,
@@ -33,7 +33,7 @@ impl LiveReplicas {
 
     /// The same with another count of one workload.
     #[must_use]
-    pub(crate) fn with(self, workload: Workload, replicas: u32) -> Self {
+    pub fn with(self, workload: Workload, replicas: u32) -> Self {
         match workload {
             Workload::Deployment => Self { deployment: Some(replicas), ..self },
             Workload::StatefulSet => Self { statefulset: Some(replicas), ..self },

@@ -10,17 +10,17 @@ use tokio::time::Instant;
 use crate::uid::Uid;
 
 /// How long the operator has for its next write.
-pub(crate) const OPERATOR_TIMEOUT: Duration = Duration::from_secs(10);
+pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The servers whose Deployment waits.
 #[derive(Debug, Default)]
-pub(crate) struct PendingResets {
+pub struct PendingResets {
     pub(crate) since: HashMap<Uid, Instant>,
 }
 
 impl PendingResets {
     /// Records whether a Deployment waits, and returns whether the operator's time is over.
-    pub(crate) fn observe(&mut self, server: Uid, is_pending: bool, now: Instant) -> bool {
+    pub fn observe(&mut self, server: Uid, is_pending: bool, now: Instant) -> bool {
         if !is_pending {
             self.since.remove(&server);
             return false;
@@ -30,7 +30,7 @@ impl PendingResets {
     }
 
     /// How long the operator still has; zero where nothing waits.
-    pub(crate) fn remaining(&self, server: Uid, now: Instant) -> Duration {
+    pub fn remaining(&self, server: Uid, now: Instant) -> Duration {
         self.since
             .get(&server)
             .map_or(Duration::ZERO, |since| (*since + OPERATOR_TIMEOUT).saturating_duration_since(now))

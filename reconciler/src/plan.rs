@@ -12,26 +12,26 @@ use crate::server::Server;
 
 /// The changes that one server needs. The default has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// All conditions that the status should have, if one of them is missing, different or stale; else none.
-    pub(crate) conditions: Vec<Condition>,
+    pub conditions: Vec<Condition>,
     /// The count to set the Deployment to, if it has another one.
-    pub(crate) deployment: Option<u32>,
+    pub deployment: Option<u32>,
     /// The count to set the StatefulSet to, if it has another one.
-    pub(crate) statefulset: Option<u32>,
+    pub statefulset: Option<u32>,
     /// Whether a reader of the status would be misled: a condition of ToolHive's is different or stale, or a warning is
     /// missing. A missing condition that would say `False` misleads nobody; operators before v0.13 do not write it.
-    pub(crate) is_status_misleading: bool,
+    pub is_status_misleading: bool,
     /// Whether the writes cannot wait: a count is wrong, or a reader of the status would be misled, by our own condition too. A
     /// missing condition that would say `False` can wait.
     pub(crate) is_urgent: bool,
     /// The replicas that do not share their sessions, counted after the counts are corrected. Only an edit of the spec helps.
-    pub(crate) unshared_replicas: Option<u32>,
+    pub unshared_replicas: Option<u32>,
 }
 
 impl Plan {
     /// The count to set a workload to, if it has another one.
-    pub(crate) fn replicas(&self, workload: Workload) -> Option<u32> {
+    pub fn replicas(&self, workload: Workload) -> Option<u32> {
         match workload {
             Workload::Deployment => self.deployment,
             Workload::StatefulSet => self.statefulset,
@@ -39,26 +39,26 @@ impl Plan {
     }
 
     /// Whether nothing has to be written.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.conditions.is_empty() && self.deployment.is_none() && self.statefulset.is_none()
     }
 }
 
 /// What the plan of a server depends on beside its spec and its status.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Circumstances {
+pub struct Circumstances {
     /// The replicas that its workloads are set to.
-    pub(crate) live: LiveReplicas,
+    pub live: LiveReplicas,
     /// The storage of its sessions, `None` where it is not known. ToolHive's own conditions are decided from the spec alone.
-    pub(crate) storage: Option<SessionStorage>,
+    pub storage: Option<SessionStorage>,
     /// Which counts are corrected.
-    pub(crate) counts: Counts,
+    pub counts: Counts,
 }
 
 impl Circumstances {
     /// The same with another count of one workload.
     #[must_use]
-    pub(crate) fn with_live(self, workload: Workload, replicas: u32) -> Self {
+    pub fn with_live(self, workload: Workload, replicas: u32) -> Self {
         Self { live: self.live.with(workload, replicas), ..self }
     }
 }
@@ -67,7 +67,7 @@ impl Circumstances {
 /// applies to it.
 ///
 /// `keep_live_warning` says that a `LiveReplicasWarning` whose cause is gone is still within its stabilization window.
-pub(crate) fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstances, keep_live_warning: bool) -> Plan {
+pub fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstances, keep_live_warning: bool) -> Plan {
     let of_spec = spec_conditions(scaling);
     let is_missing_or_different = |condition: &Condition| !server.has_condition(condition);
     let is_status_misleading = of_spec.iter().any(|condition| {
@@ -94,7 +94,7 @@ pub(crate) fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstan
 
 /// The reason for which `LiveReplicasWarning` should be `True` now, if there is one. It reports what ToolHive's conditions do
 /// not, since those are decided from `spec.replicas`: `spec.backendReplicas` above the stdio cap, and live replicas.
-pub(crate) fn live_warning(scaling: &Scaling, circumstances: Circumstances) -> Option<ConditionReason> {
+pub fn live_warning(scaling: &Scaling, circumstances: Circumstances) -> Option<ConditionReason> {
     let live = circumstances.live;
     let exceeds = |count: Option<u32>| count.is_some_and(|count| exceeds_stdio_cap(scaling.transport, count));
     let is_scaled_above_cap =
@@ -115,7 +115,7 @@ pub(crate) fn live_warning(scaling: &Scaling, circumstances: Circumstances) -> O
 
 /// The count that a workload of this server should have, if it has another one. A workload with 0 replicas was scaled to
 /// zero by somebody, and stays there.
-pub(crate) fn correction(workload: Workload, scaling: &Scaling, circumstances: Circumstances) -> Option<u32> {
+pub fn correction(workload: Workload, scaling: &Scaling, circumstances: Circumstances) -> Option<u32> {
     let Circumstances { live, counts, .. } = circumstances;
     let count = live.of(workload).filter(|count| *count > 0)?;
     let capped = exceeds_stdio_cap(scaling.transport, count).then_some(STDIO_REPLICAS);

@@ -20,7 +20,7 @@ use crate::uid::Uid;
 /// An `MCPServer`. Malformed fields do not fail its deserialization: a spec that ToolHive's CRD does not allow becomes an
 /// error of this one server.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Server {
+pub struct Server {
     /// Of the metadata: name, namespace, generation, resource version.
     pub(crate) meta: ObjectMeta,
     /// The identity of the object.
@@ -28,28 +28,28 @@ pub(crate) struct Server {
     /// Whether `metadata.deletionTimestamp` is set.
     pub(crate) is_being_deleted: bool,
     /// The fields of the spec about scaling, or its first invalid field.
-    pub(crate) scaling: Result<Scaling, InvalidField>,
+    pub scaling: Result<Scaling, InvalidField>,
     /// The entries of `status.conditions` that are about scaling.
-    pub(crate) conditions: Box<[StatusCondition]>,
+    pub conditions: Box<[StatusCondition]>,
 }
 
 /// An entry of `status.conditions` that is about scaling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StatusCondition {
+pub struct StatusCondition {
     /// `type`.
-    pub(crate) type_: ConditionType,
+    pub type_: ConditionType,
     /// `status`, `None` for a value that we never write.
-    pub(crate) status: Option<ConditionStatus>,
+    pub status: Option<ConditionStatus>,
     /// `reason`, `None` for a value that we never write.
-    pub(crate) reason: Option<ConditionReason>,
+    pub reason: Option<ConditionReason>,
     /// `observedGeneration`: the generation of the spec that the writer saw.
-    pub(crate) observed_generation: Option<i64>,
+    pub observed_generation: Option<i64>,
 }
 
 impl StatusCondition {
     /// Whether this is the desired condition for a spec of this generation. Message and transition time do not count, and a
     /// writer may leave out the observed generation.
-    pub(crate) fn matches(&self, desired: &Condition, generation: Option<i64>) -> bool {
+    pub fn matches(&self, desired: &Condition, generation: Option<i64>) -> bool {
         self.type_ == desired.type_
             && self.status == Some(desired.status)
             && self.reason == Some(desired.reason)
@@ -69,12 +69,12 @@ impl Server {
     }
 
     /// The first condition of a type, which is the one that clients find in a list that has the type twice.
-    pub(crate) fn condition(&self, type_: ConditionType) -> Option<&StatusCondition> {
+    pub fn condition(&self, type_: ConditionType) -> Option<&StatusCondition> {
         self.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
     /// Whether the status has the desired condition. Any writer may have written it.
-    pub(crate) fn has_condition(&self, desired: &Condition) -> bool {
+    pub fn has_condition(&self, desired: &Condition) -> bool {
         self.condition(desired.type_).is_some_and(|condition| condition.matches(desired, self.meta.generation))
     }
 }
@@ -106,24 +106,24 @@ impl Resource for Server {
 
 /// An `MCPServer` that was just read, with the fields that a write to it needs.
 #[derive(Debug)]
-pub(crate) struct FreshServer {
+pub struct FreshServer {
     /// The fields that scaling depends on.
-    pub(crate) server: Server,
+    pub server: Server,
     /// `metadata.uid`.
     pub(crate) uid: String,
     /// `metadata.resourceVersion`, which guards the write.
     pub(crate) resource_version: String,
     /// All of `status.conditions`.
-    pub(crate) conditions: Vec<ListedCondition>,
+    pub conditions: Vec<ListedCondition>,
 }
 
 /// Any entry of `status.conditions`.
 #[derive(Debug)]
-pub(crate) struct ListedCondition {
+pub struct ListedCondition {
     /// The entry as the API server sent it.
-    pub(crate) raw: Box<RawValue>,
+    pub raw: Box<RawValue>,
     /// Its fields, if it is about scaling.
-    pub(crate) known: Option<StatusCondition>,
+    pub known: Option<StatusCondition>,
 }
 
 #[derive(Default, Deserialize)]
@@ -242,7 +242,8 @@ impl Server {
 }
 
 impl ListedCondition {
-    fn new(raw: Box<RawValue>) -> Self {
+    /// Reads an entry as the API server sent it.
+    pub fn new(raw: Box<RawValue>) -> Self {
         let fields = serde_json::from_str::<ConditionFields>(raw.get()).ok();
         Self { known: fields.and_then(known_condition), raw }
     }

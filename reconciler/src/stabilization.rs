@@ -25,7 +25,7 @@ pub(crate) enum Cause {
 
 /// The causes of the warnings of each server.
 #[derive(Debug, Default)]
-pub(crate) struct StabilizationWindows {
+pub struct StabilizationWindows {
     pub(crate) servers: HashMap<Uid, Cause>,
 }
 
@@ -33,7 +33,7 @@ impl StabilizationWindows {
     /// Records whether there is a cause for the warning, and returns whether the warning is due: there is a cause, or the
     /// window is still open. `is_warning_set` says that the status has the warning. Where its cause is not known, it was set
     /// before a restart, and the window begins now.
-    pub(crate) fn observe(&mut self, server: Uid, has_cause: bool, is_warning_set: bool, now: Instant) -> bool {
+    pub fn observe(&mut self, server: Uid, has_cause: bool, is_warning_set: bool, now: Instant) -> bool {
         if has_cause {
             self.servers.insert(server, Cause::Present);
             return true;
@@ -48,7 +48,7 @@ impl StabilizationWindows {
     }
 
     /// How long the window stays open; zero where the cause is present.
-    pub(crate) fn remaining(&self, server: Uid, now: Instant) -> Duration {
+    pub fn remaining(&self, server: Uid, now: Instant) -> Duration {
         match self.servers.get(&server) {
             Some(Cause::GoneSince(end)) => (*end + WINDOW).saturating_duration_since(now),
             Some(Cause::Present) | None => Duration::ZERO,

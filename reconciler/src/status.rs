@@ -17,11 +17,11 @@ use crate::server::{FreshServer, ListedCondition, Server};
 
 /// A condition whose status changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Transition {
+pub struct Transition {
     /// The condition as it is now.
-    pub(crate) to: Condition,
+    pub to: Condition,
     /// Its status before: `None` where it was missing or had a value that we never write.
-    pub(crate) from: Option<ConditionStatus>,
+    pub from: Option<ConditionStatus>,
 }
 
 /// Writes the desired conditions with one patch, and returns those whose status changed. The patch is guarded by the
@@ -68,7 +68,7 @@ pub(crate) async fn write_conditions(
 ///
 /// # Errors
 /// Where a condition cannot be written as JSON, which does not happen.
-fn with_conditions(
+pub fn with_conditions(
     list: &[ListedCondition],
     desired: &[Condition],
     generation: Option<i64>,

@@ -6,11 +6,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// cluster. Of 100,000 objects, two share a hash with a probability of one in three billion; they would then share what is
 /// remembered of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Uid(u64);
+pub struct Uid(u64);
 
 impl Uid {
     /// The identity of the object with this `metadata.uid`. Objects without one share an identity.
-    pub(crate) fn of(uid: Option<&str>) -> Self {
+    pub fn of(uid: Option<&str>) -> Self {
         let mut hasher = DefaultHasher::new();
         uid.hash(&mut hasher);
         Self(hasher.finish())

@@ -15,7 +15,7 @@ use crate::uid::Uid;
 
 /// A Deployment or StatefulSet.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct WorkloadObject {
+pub struct WorkloadObject {
     /// Of the metadata: name, namespace, resource version.
     pub(crate) meta: ObjectMeta,
     /// The identity of the object.
@@ -23,9 +23,9 @@ pub(crate) struct WorkloadObject {
     /// Whether its owner is the `MCPServer` of the same name: ToolHive gives both workloads the server's name.
     pub(crate) is_owned_by_server: bool,
     /// The count that a reset by ToolHive's operator took away, which the policy recorded and nobody has given back yet.
-    pub(crate) replicas_before_reset: Option<u32>,
+    pub replicas_before_reset: Option<u32>,
     /// `spec.replicas`, 1 where it is absent (the API server's default), `None` where it is no count.
-    pub(crate) replicas: Option<u32>,
+    pub replicas: Option<u32>,
 }
 
 /// The label selector that leaves out the workloads of other programs.
