@@ -150,8 +150,7 @@ fn preserved(
     may_reset: bool,
 ) -> Option<u32> {
     let old = replicas.old.filter(|_| replicas.is_update_by_toolhive() && settings.preserve_scaling)?;
-    let is_stdio = server.scaling.transport == Transport::Stdio;
-    if !may_reset || is_stdio || replicas.workload.declared(&server.scaling).is_some() {
+    if !may_reset || replicas.workload.declared(&server.scaling).is_some() {
         return Some(old);
     }
     let Some(decision) = rollout::decide(request, server, replicas.requested, old) else {

@@ -105,7 +105,10 @@ fn decide_write(
     let (preserved, record) = match (write, &recorded) {
         (OperatorWrite::Reset, _) if is_current => (Some(old), current),
         (OperatorWrite::Reset, _) => (None, RolledOut { replicas_before_reset: Some(old), ..current }),
-        (_, Some(RolledOut { replicas_before_reset: Some(replicas), .. })) => (Some(*replicas), current),
+        // With any other count than the one of the reset, somebody has scaled the Deployment since.
+        (_, Some(RolledOut { replicas_before_reset: Some(replicas), .. })) if old == RESET_TO => {
+            (Some(*replicas), current)
+        }
         (OperatorWrite::Nothing, _) | (OperatorWrite::Rollout, Some(_)) => (Some(old), current),
         (OperatorWrite::Rollout, None) => {
             return Decision { preserved: Some(old), annotation: None, lets_reset_through: false };
@@ -144,7 +147,11 @@ mod tests {
     use super::{Decision, OperatorWrite, decide_write};
 
     fn decide(write: OperatorWrite, recorded: Option<&str>, now: &str, generation: i64) -> Decision {
-        decide_write(write, recorded.map(RolledOut::parse), now.to_owned(), generation == 1, 3)
+        decide_with(3, write, recorded, now, generation)
+    }
+
+    fn decide_with(old: u32, write: OperatorWrite, recorded: Option<&str>, now: &str, generation: i64) -> Decision {
+        decide_write(write, recorded.map(RolledOut::parse), now.to_owned(), generation == 1, old)
     }
 
     fn decision(preserved: Option<u32>, annotation: Option<&str>, lets_reset_through: bool) -> Decision {
@@ -178,8 +185,10 @@ mod tests {
     fn gives_the_count_back_with_the_next_write() {
         let now = "generation=2";
         for write in [OperatorWrite::Rollout, OperatorWrite::Nothing] {
-            let expected = decision(Some(5), Some(now), false);
-            assert_eq!(decide(write, Some("generation=2 replicas=5"), now, 2), expected);
+            for (old, count) in [(1, 5), (0, 0), (2, 2)] {
+                let expected = decision(Some(count), Some(now), false);
+                assert_eq!(decide_with(old, write, Some("generation=2 replicas=5"), now, 2), expected, "{old}");
+            }
         }
     }
 

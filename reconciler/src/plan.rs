@@ -2,8 +2,8 @@
 
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{
-    Condition, ConditionReason, ConditionStatus, ConditionType, Scaling, SessionStorage, Transport, Workload,
-    exceeds_stdio_cap, resolve, sessions_at_risk, spec_conditions,
+    Condition, ConditionReason, ConditionStatus, ConditionType, Scaling, SessionStorage, Workload, exceeds_stdio_cap,
+    resolve, sessions_at_risk, spec_conditions,
 };
 
 use crate::live_replicas::LiveReplicas;
@@ -121,7 +121,7 @@ pub fn correction(workload: Workload, scaling: &Scaling, circumstances: Circumst
     let capped = exceeds_stdio_cap(scaling.transport, count).then_some(STDIO_REPLICAS);
     let before_reset = live.deployment_before_reset.filter(|_| workload == Workload::Deployment);
     // An operator that resets counts sets them to 1. With any other count, somebody has scaled the Deployment since.
-    let restored = before_reset.filter(|_| count == 1 && scaling.transport != Transport::Stdio);
+    let restored = resolve(scaling.transport, before_reset).filter(|_| count == 1);
     let desired = match counts {
         Counts::All => resolve(scaling.transport, workload.declared(scaling)).or(capped).or(restored),
         Counts::Stdio => capped,
@@ -214,6 +214,7 @@ mod tests {
             (Sse, None, 0, Some(3), None),
             (Sse, Some(2), 1, Some(3), Some(2)),
             (Stdio, None, 1, Some(3), None),
+            (Stdio, None, 1, Some(0), Some(0)),
         ] {
             let live = LiveReplicas { deployment_before_reset: before_reset, ..self::live(live, 1) };
             let planned = plan(&server(transport, declared, None, REDIS), live);
