@@ -263,6 +263,11 @@ impl Reconciler {
         else {
             return Ok(Vec::new());
         };
+        // The Scale was read after the spec. If the spec has changed since, somebody may have scaled the workload by the new one.
+        let now = self.read(server).await?.map(|now| (now.server.uid, now.server.meta.generation));
+        if now != Some((server.uid, server.meta.generation)) {
+            return Ok(Vec::new());
+        }
         let event = events::replicas_corrected(&change, scaling);
         let (namespace, name) = (server.namespace(), server.name());
         if self.options.dry_run {

@@ -314,3 +314,29 @@ async fn treats_a_server_that_is_recreated_as_a_new_one() {
     );
     assert!(!new.iter().any(|note| note.contains("BackingOff")), "{new:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn does_not_scale_by_a_spec_that_has_changed_since_it_was_read() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({})));
+    server.create("deployments", deployment("a", 3));
+    let person = server.clone();
+    let mut has_edited = false;
+    server.inject_faults(move |call| {
+        if !has_edited && call.method == "GET" && call.path.ends_with("/mcpservers/a") {
+            has_edited = true;
+            let person = person.clone();
+            // This runs after the response with the old spec, and before the next request.
+            tokio::spawn(async move {
+                person.change("mcpservers", "a", |server| server["spec"]["transport"] = "sse".into());
+                person.change("deployments", "a", |deployment| deployment["spec"]["replicas"] = 2.into());
+            });
+        }
+        None
+    });
+    let _running = start(&server).await;
+    sleep(A_WHILE).await;
+    assert_eq!(server.get("mcpservers", "a").expect("exists")["spec"]["transport"], "sse", "it was edited");
+    assert_eq!(server.get("deployments", "a").expect("exists")["spec"]["replicas"], 2);
+    assert!(server.take_writes().iter().all(|call| !call.path.ends_with("/scale")));
+}
