@@ -150,7 +150,9 @@ fn preserved(
     may_reset: bool,
 ) -> Option<u32> {
     let old = replicas.old.filter(|_| replicas.is_update_by_toolhive() && settings.preserve_scaling)?;
-    if !may_reset || replicas.workload.declared(&server.scaling).is_some() {
+    // A count that the cap lowers is not given back. Where another one is still to be given back, that one is outdated.
+    let is_capped = exceeds_stdio_cap(server.scaling.transport, old) && !rollout::is_count_owed(request);
+    if !may_reset || is_capped || replicas.workload.declared(&server.scaling).is_some() {
         return Some(old);
     }
     let Some(decision) = rollout::decide(request, server, replicas.requested, old) else {

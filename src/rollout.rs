@@ -74,6 +74,11 @@ pub(crate) fn concerns_unchanged_count(request: &Request<'_>) -> bool {
         || request.spec_texts().is_some_and(|(new_spec, old_spec)| new_spec == old_spec)
 }
 
+/// Whether the Deployment is still to get back a count that a reset took away.
+pub(crate) fn is_count_owed(request: &Request<'_>) -> bool {
+    rolled_out(&request.old_object).is_some_and(|recorded| recorded.replicas_before_reset.is_some())
+}
+
 /// Decides about an operator's write that changes the count from `old` to `requested`, or leaves it. `server` declares no
 /// count for the Deployment. `None` where the server has no generation, so that nothing can be said of what is pending.
 pub(crate) fn decide(request: &Request<'_>, server: &Found, requested: u32, old: u32) -> Option<Decision> {

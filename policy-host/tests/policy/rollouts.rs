@@ -140,6 +140,19 @@ fn keeps_a_count_that_somebody_chose_after_the_reset() {
 }
 
 #[test]
+fn forgets_the_count_before_a_reset_where_a_later_one_was_capped() {
+    let mut cluster = Cluster::new(2, 0);
+    cluster.reconcile("new");
+    assert_eq!(cluster.replicas(), 1, "the reset is let through");
+    cluster.scale(2);
+    cluster.server = with(server(3), "/spec/transport", json!("stdio"));
+    for _ in 0..3 {
+        cluster.reconcile("new");
+        assert_eq!(cluster.replicas(), 1);
+    }
+}
+
+#[test]
 fn gives_the_count_back_where_there_was_nothing_to_roll_out() {
     let mut cluster = Cluster::new(4, 5);
     for expected in [1, 5, 5] {
@@ -208,6 +221,9 @@ fn annotates_no_deployment_of_other_releases_kinds_and_settings() {
     assert_eq!(reset(current).run().changes(), ["/spec/replicas=3"]);
     let off = reset(old_deployment(3)).settings(json!({"preserveScaling": false}));
     off.run().assert_accepted_as_is("preserveScaling is off");
+    let stdio = with(server(2), "/spec/transport", json!("stdio"));
+    let case = reset(old_deployment(3)).lookup_finds(&stdio);
+    case.run().assert_accepted_as_is("stdio supports 1 replica");
     let declared = with(server(2), "/spec/replicas", json!(1));
     reset(old_deployment(3)).lookup_finds(&declared).run().assert_accepted_as_is("a count is declared");
     let person = update(old_deployment(3), old_deployment(1)).lookup_finds(&server(2));
