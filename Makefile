@@ -10,8 +10,8 @@ RECONCILER := $(TARGET_DIR)/mcpserver-scaling-reconciler
 EMPTY_GUEST := $(TARGET_DIR)/empty-guest.wasm
 FIXED_RESPONSE_GUEST := $(TARGET_DIR)/fixed-response-guest.wasm
 
-.PHONY: run test e2e-tests cluster-tests compatibility demo evaluate artifacthub-pkg.yml publish release-dry-run reproducible fmt lint \
-	bench bench-policy bench-reconciler bench-admission fuzz clean
+.PHONY: run test exploration e2e-tests cluster-tests compatibility demo evaluate artifacthub-pkg.yml publish release-dry-run \
+	reproducible fmt lint bench bench-policy bench-reconciler bench-admission fuzz clean
 
 # Evaluates REQUEST=file with SETTINGS=file and CLUSTER=file or folder; without REQUEST, the examples.
 REQUEST ?=
@@ -56,6 +56,10 @@ $(TARGET_DIR)/%-guest.wasm: policy-host/%-guest/src/lib.rs policy-host/%-guest/C
 test: policy.wasm $(EMPTY_GUEST) $(FIXED_RESPONSE_GUEST)
 	cargo test --locked
 	scripts/wasm test mcp-scaling-rules
+
+# The exploration of all states within a larger bound than in `make test`. It takes some minutes and about 4 GB of memory.
+exploration:
+	cargo test --locked --package exploration -- --ignored --nocapture
 
 # Tests of the annotated module with kwctl. Without kwctl, the same tests run with the evaluate command.
 e2e-tests: policy.wasm evaluate

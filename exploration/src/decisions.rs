@@ -1,0 +1,500 @@
+//! The real decisions: the policy's `validate`, and the pure functions of the reconciler. Each answer is computed once.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use mcp_scaling_rules::{Condition as DesiredCondition, ConditionReason, ConditionType, SessionStorage, Workload};
+use mcpserver_scaling_policy::{GetResourceRequest, HostError, validate};
+use mcpserver_scaling_reconciler::backoff::{Backoff, Target, WriteKind};
+use mcpserver_scaling_reconciler::live_replicas::LiveReplicas;
+use mcpserver_scaling_reconciler::options::Counts;
+use mcpserver_scaling_reconciler::pending_resets::{OPERATOR_TIMEOUT, PendingResets};
+use mcpserver_scaling_reconciler::plan::{self, Circumstances};
+use mcpserver_scaling_reconciler::server::{FreshServer, ListedCondition, Server as SlimServer};
+use mcpserver_scaling_reconciler::stabilization::{StabilizationWindows, WINDOW};
+use mcpserver_scaling_reconciler::status::with_conditions;
+use mcpserver_scaling_reconciler::uid::Uid;
+use mcpserver_scaling_reconciler::workload::WorkloadObject;
+use rustc_hash::FxHashMap;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::mutant::Mutant;
+use crate::objects::{
+    Condition, Conditions, Count, Deployment, OnlyAlpha, Server, Spec, StatefulSet, User, admission_request, scale,
+};
+
+/// A write that goes through admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Write {
+    /// CREATE or UPDATE of the Deployment.
+    Deployment {
+        /// The object before.
+        old: Option<Deployment>,
+        /// The object that is requested.
+        new: Deployment,
+    },
+    /// CREATE or UPDATE of the StatefulSet.
+    StatefulSet {
+        /// The object before.
+        old: Option<StatefulSet>,
+        /// The object that is requested.
+        new: StatefulSet,
+    },
+    /// UPDATE of the Scale of a workload.
+    Scale {
+        /// The workload.
+        workload: Workload,
+        /// The count before.
+        from: Count,
+        /// The count that is requested.
+        to: Count,
+    },
+    /// UPDATE of the `MCPServer`.
+    Server {
+        /// The spec before.
+        old: Spec,
+        /// The spec that is requested.
+        new: Spec,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct AdmissionKey {
+    user: User,
+    write: Write,
+    spec: Spec,
+    generation: u8,
+    lookup_fails: bool,
+}
+
+/// What the reconciler knows of the workloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Live {
+    /// The count of the Deployment.
+    pub deployment: Option<Count>,
+    /// The count of the StatefulSet.
+    pub statefulset: Option<Count>,
+    /// The count of the Deployment before a reset that the policy let through.
+    pub before_reset: Option<Count>,
+}
+
+/// The reasons of the conditions that the reconciler writes, in the order of [`ConditionType::ALL`].
+pub type Desired = [Option<ConditionReason>; 3];
+
+/// A plan of the reconciler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The count to set the Deployment to.
+    pub deployment: Option<Count>,
+    /// The count to set the StatefulSet to.
+    pub statefulset: Option<Count>,
+    /// The conditions to write.
+    pub conditions: Option<Desired>,
+}
+
+/// What the reconciler remembers of its writes to one target. The delay is either not over or over; nothing else of the time
+/// matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Writes {
+    /// The number of writes in a row. A delay begins with the third.
+    pub count: u8,
+    /// The generation of the server at the last write.
+    pub generation: u8,
+    /// Whether the delay after the last write is over.
+    pub is_delay_over: bool,
+}
+
+/// What the reconciler remembers of the cause of its warning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// It is there.
+    Present,
+    /// It is gone, and the stabilization window is open.
+    Gone,
+    /// It is gone, and the stabilization window is over.
+    WindowOver,
+}
+
+/// What the reconciler remembers of a reset that the policy let through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PendingReset {
+    /// There is none.
+    #[default]
+    None,
+    /// The operator has time to give the count back.
+    Waiting,
+    /// The operator's time is over.
+    Overdue,
+}
+
+/// The number of writes from which on the reconciler waits.
+pub const WRITES_WITHOUT_DELAY: u8 = 3;
+
+/// The real decisions, with memoized answers.
+pub struct Decisions {
+    api: OnlyAlpha,
+    default_storage: SessionStorage,
+    pub(crate) mutant: Option<Mutant>,
+    /// The texts of the policy's annotation that occurred. The first stands for none.
+    pub annotations: Vec<String>,
+    admitted: FxHashMap<AdmissionKey, Option<Write>>,
+    before_reset: FxHashMap<u8, Option<Count>>,
+    plans: FxHashMap<(Server, Live, bool), Plan>,
+    warned: FxHashMap<(Spec, Live), bool>,
+    corrections: FxHashMap<(Workload, Spec, Live), Option<Count>>,
+    written: FxHashMap<(Server, Desired), Conditions>,
+}
+
+static UID: LazyLock<Uid> = LazyLock::new(|| Uid::of(Some("uid")));
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl Decisions {
+    /// The decisions in a cluster, with `mutant` in their place where there is one.
+    pub fn new(api: OnlyAlpha, default_storage: SessionStorage, mutant: Option<Mutant>) -> Self {
+        Self {
+            api,
+            default_storage,
+            mutant,
+            annotations: vec![String::new()],
+            admitted: FxHashMap::default(),
+            before_reset: FxHashMap::default(),
+            plans: FxHashMap::default(),
+            warned: FxHashMap::default(),
+            corrections: FxHashMap::default(),
+            written: FxHashMap::default(),
+        }
+    }
+
+    pub(crate) fn default_storage(&self) -> SessionStorage {
+        self.default_storage
+    }
+
+    /// The policy's answer: the write as it is carried out, or `None` where it is refused. `server` is what a lookup finds.
+    ///
+    /// # Panics
+    /// Where the policy returns an error, or changes anything but the count and its own annotation.
+    pub fn admit(&mut self, user: User, write: Write, server: &Server, lookup_fails: bool) -> Option<Write> {
+        let key = AdmissionKey { user, write, spec: server.spec, generation: server.generation, lookup_fails };
+        if let Some(answer) = self.admitted.get(&key) {
+            return *answer;
+        }
+        let answer = match self.mutant {
+            Some(mutant) => mutant.admit(self, user, write, server, lookup_fails),
+            None => self.ask_policy(user, write, server, lookup_fails, &|request| request),
+        };
+        self.admitted.insert(key, answer);
+        answer
+    }
+
+    /// Asks the real policy. `change` may change the request on its way.
+    pub(crate) fn ask_policy(
+        &mut self,
+        user: User,
+        write: Write,
+        server: &Server,
+        lookup_fails: bool,
+        change: &dyn Fn(Value) -> Value,
+    ) -> Option<Write> {
+        let request = change(json!({
+            "request": self.request(user, &write),
+            "settings": {"defaultSessionStorage": self.default_storage.name()},
+        }));
+        let object = request["request"]["object"].clone();
+        let get = |request: &GetResourceRequest<'_>| {
+            if lookup_fails {
+                return Err(HostError("the API server does not answer".to_owned()));
+            }
+            if self.api.0 && request.api_version != self.api.api_version() {
+                return Err(HostError(format!("{} is not served", request.api_version)));
+            }
+            Ok(server.to_json(self.api).to_string())
+        };
+        let response = validate(request.to_string().as_bytes(), &get).expect("the policy answers");
+        let response: Value = serde_json::from_slice(&response).expect("the response is JSON");
+        if response["accepted"] != Value::Bool(true) {
+            return None;
+        }
+        match response.get("mutated_object") {
+            None => Some(write),
+            Some(mutated) => Some(self.changed(write, object, mutated.clone())),
+        }
+    }
+
+    fn request(&self, user: User, write: &Write) -> Value {
+        let version = self.api.api_version().rsplit('/').next().unwrap_or_default();
+        match *write {
+            Write::Deployment { old, new } => {
+                let json = |deployment: Deployment| deployment.to_json(self.api, self.annotation(deployment));
+                let kind = ("apps", "v1", "Deployment");
+                admission_request(kind, ("apps", "v1", "deployments"), None, user, json(new), old.map(json))
+            }
+            Write::StatefulSet { old, new } => {
+                let json = |statefulset: StatefulSet| statefulset.to_json();
+                let kind = ("apps", "v1", "StatefulSet");
+                admission_request(kind, ("apps", "v1", "statefulsets"), None, user, json(new), old.map(json))
+            }
+            Write::Scale { workload, from, to } => {
+                let kind = ("autoscaling", "v1", "Scale");
+                let resource = ("apps", "v1", workload.resource());
+                admission_request(kind, resource, Some("scale"), user, scale(workload, to), Some(scale(workload, from)))
+            }
+            Write::Server { old, new } => {
+                let json = |spec| Server { spec, generation: 1, conditions: [None; 3] }.to_json(self.api);
+                let kind = ("toolhive.stacklok.dev", version, "MCPServer");
+                let resource = ("toolhive.stacklok.dev", version, "mcpservers");
+                admission_request(kind, resource, None, user, json(new), Some(json(old)))
+            }
+        }
+    }
+
+    /// The write after the policy has changed its object.
+    fn changed(&mut self, write: Write, object: Value, mut mutated: Value) -> Write {
+        let count = |mutated: &Value| {
+            let count = mutated["spec"].get("replicas").map_or(0, |count| count.as_u64().expect("is a count"));
+            Count::try_from(count).expect("is a low count")
+        };
+        let changed = match write {
+            Write::Deployment { old, new } => {
+                let annotation = &mutated["metadata"]["annotations"][mcp_scaling_rules::labels::ROLLED_OUT];
+                let rolled_out = self.intern(annotation.as_str().unwrap_or_default().to_owned());
+                Write::Deployment { old, new: Deployment { replicas: count(&mutated), rolled_out, ..new } }
+            }
+            Write::StatefulSet { old, new } => {
+                let replicas = count(&mutated);
+                let is_count_applied = new.is_count_applied && replicas == new.replicas;
+                Write::StatefulSet { old, new: StatefulSet { replicas, is_count_applied, ..new } }
+            }
+            Write::Scale { workload, from, .. } => Write::Scale { workload, from, to: count(&mutated) },
+            Write::Server { .. } => panic!("with the default settings the policy changes no MCPServer"),
+        };
+        let mut object = object;
+        for object in [&mut object, &mut mutated] {
+            object["spec"]["replicas"] = Value::Null;
+            if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
+                annotations.remove(mcp_scaling_rules::labels::ROLLED_OUT);
+            }
+        }
+        assert_eq!(object, mutated, "the policy changes only the count and its own annotation");
+        changed
+    }
+
+    fn annotation(&self, deployment: Deployment) -> Option<&str> {
+        let text = &self.annotations[usize::from(deployment.rolled_out)];
+        (!text.is_empty()).then_some(text)
+    }
+
+    pub(crate) fn intern(&mut self, text: String) -> u8 {
+        let index = self.annotations.iter().position(|known| *known == text).unwrap_or_else(|| {
+            self.annotations.push(text);
+            self.annotations.len() - 1
+        });
+        u8::try_from(index).expect("there are few annotations")
+    }
+
+    /// What the reconciler reads of the workloads.
+    pub fn live(&mut self, deployment: Option<Deployment>, statefulset: Option<StatefulSet>) -> Live {
+        Live {
+            deployment: deployment.map(|deployment| deployment.replicas),
+            statefulset: statefulset.map(|statefulset| statefulset.replicas),
+            before_reset: deployment.and_then(|deployment| self.before_reset(deployment)),
+        }
+    }
+
+    fn before_reset(&mut self, deployment: Deployment) -> Option<Count> {
+        if let Some(known) = self.before_reset.get(&deployment.rolled_out) {
+            return *known;
+        }
+        let object = deployment.to_json(self.api, self.annotation(deployment));
+        let object: WorkloadObject = serde_json::from_value(object).expect("is a workload");
+        assert_eq!(object.replicas, Some(deployment.replicas.into()), "the reconciler reads the count");
+        let before = object.replicas_before_reset.map(|count| Count::try_from(count).expect("is a low count"));
+        self.before_reset.insert(deployment.rolled_out, before);
+        before
+    }
+
+    fn slim(&self, server: &Server) -> SlimServer {
+        serde_json::from_value(server.to_json(self.api)).expect("is an MCPServer")
+    }
+
+    fn circumstances(&self, slim: &SlimServer, live: Live) -> Circumstances {
+        let scaling = slim.scaling.expect("the spec is valid");
+        Circumstances {
+            live: LiveReplicas {
+                deployment: live.deployment.map(u32::from),
+                statefulset: live.statefulset.map(u32::from),
+                deployment_before_reset: live.before_reset.map(u32::from),
+                ..LiveReplicas::default()
+            },
+            storage: Some(scaling.session_storage_or(self.default_storage)),
+            counts: Counts::All,
+        }
+    }
+
+    /// The reconciler's plan for a server. `keep` says that the stabilization window is open.
+    pub fn plan(&mut self, server: &Server, live: Live, keep: bool) -> Plan {
+        if let Some(plan) = self.plans.get(&(*server, live, keep)) {
+            return *plan;
+        }
+        let plan = match self.mutant {
+            Some(mutant) => mutant.plan(self, server, live, keep),
+            None => self.real_plan(server, live, keep),
+        };
+        self.plans.insert((*server, live, keep), plan);
+        plan
+    }
+
+    pub(crate) fn real_plan(&self, server: &Server, live: Live, keep: bool) -> Plan {
+        let slim = self.slim(server);
+        let scaling = slim.scaling.expect("the spec is valid");
+        let plan = plan::plan(&slim, &scaling, self.circumstances(&slim, live), keep);
+        let count = |count: Option<u32>| count.map(|count| Count::try_from(count).expect("is a low count"));
+        let reason =
+            |type_| plan.conditions.iter().find(|condition| condition.type_ == type_).map(|found| found.reason);
+        Plan {
+            deployment: count(plan.deployment),
+            statefulset: count(plan.statefulset),
+            conditions: (!plan.conditions.is_empty()).then(|| ConditionType::ALL.map(reason)),
+        }
+    }
+
+    /// Whether the reconciler finds a cause for its own warning.
+    pub fn has_cause(&mut self, spec: Spec, live: Live) -> bool {
+        if let Some(known) = self.warned.get(&(spec, live)) {
+            return *known;
+        }
+        let seen = self.mutant.map_or(spec, |mutant| mutant.spec_of_the_reconciler(spec));
+        let slim = self.slim(&Server { spec: seen, generation: 1, conditions: [None; 3] });
+        let scaling = slim.scaling.expect("the spec is valid");
+        let has_cause = plan::live_warning(&scaling, self.circumstances(&slim, live)).is_some();
+        self.warned.insert((spec, live), has_cause);
+        has_cause
+    }
+
+    /// The count that the reconciler sets a workload to, which has the count in `live`.
+    pub fn correction(&mut self, workload: Workload, spec: Spec, live: Live) -> Option<Count> {
+        if let Some(known) = self.corrections.get(&(workload, spec, live)) {
+            return *known;
+        }
+        let correction = match self.mutant {
+            Some(mutant) => mutant.correction(self, workload, spec, live),
+            None => self.real_correction(workload, spec, live),
+        };
+        self.corrections.insert((workload, spec, live), correction);
+        correction
+    }
+
+    pub(crate) fn real_correction(&self, workload: Workload, spec: Spec, live: Live) -> Option<Count> {
+        let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
+        let scaling = slim.scaling.expect("the spec is valid");
+        let correction = plan::correction(workload, &scaling, self.circumstances(&slim, live));
+        correction.map(|count| Count::try_from(count).expect("is a low count"))
+    }
+
+    /// The conditions of a server after the reconciler has written the desired ones.
+    ///
+    /// # Panics
+    /// Where the list has a condition that the model does not know.
+    pub fn write_conditions(&mut self, server: &Server, desired: Desired) -> Conditions {
+        if let Some(known) = self.written.get(&(*server, desired)) {
+            return *known;
+        }
+        let fresh: FreshServer = serde_json::from_value(server.to_json(self.api)).expect("is an MCPServer");
+        let conditions: Vec<DesiredCondition> = desired.into_iter().flatten().map(ConditionReason::condition).collect();
+        let generation = Some(i64::from(server.generation));
+        let (list, _) =
+            with_conditions(&fresh.conditions, &conditions, generation, "2026-01-02T00:00:00Z").expect("is JSON");
+        let mut written = [None; 3];
+        for raw in list {
+            let entry = ListedCondition::new(raw).known.expect("is about scaling");
+            let generation = entry.observed_generation.and_then(|generation| u8::try_from(generation).ok());
+            written[entry.type_ as usize] = Some(Condition {
+                status: entry.status.expect("has a status"),
+                reason: entry.reason.expect("has a reason"),
+                generation: generation.expect("has a generation"),
+            });
+        }
+        self.written.insert((*server, desired), written);
+        written
+    }
+
+    /// Whether a write to a target is made now, and not after a delay.
+    pub fn is_due(&self, writes: Writes, generation: u8) -> bool {
+        if self.mutant == Some(Mutant::NeverBacksOff) {
+            return true;
+        }
+        let (backoff, now) = backoff(writes);
+        backoff.delay(*UID, Target::Conditions, Some(generation.into()), now) == Duration::ZERO
+    }
+
+    /// The writes to a target after one more.
+    pub fn record_write(&self, writes: Writes, generation: u8) -> Writes {
+        let (mut backoff, now) = backoff(writes);
+        let count = match backoff.record_write(*UID, Target::Conditions, Some(generation.into()), now) {
+            WriteKind::First => 1,
+            WriteKind::BackoffBegins => WRITES_WITHOUT_DELAY,
+            WriteKind::Repeated => (writes.count + 1).min(WRITES_WITHOUT_DELAY),
+        };
+        Writes { count, generation, is_delay_over: false }
+    }
+
+    /// Observes the cause of the warning, and returns whether the warning is to be kept.
+    pub fn observe_cause(&self, cause: Cause, has_cause: bool, is_warning_set: bool) -> (Cause, bool) {
+        let mut windows = StabilizationWindows::default();
+        let now = match cause {
+            Cause::Unknown => *START,
+            Cause::Present => {
+                windows.observe(*UID, true, true, *START);
+                *START
+            }
+            Cause::Gone | Cause::WindowOver => {
+                windows.observe(*UID, true, true, *START);
+                windows.observe(*UID, false, true, *START);
+                if cause == Cause::Gone { *START } else { *START + WINDOW }
+            }
+        };
+        let keep = windows.observe(*UID, has_cause, is_warning_set, now);
+        let is_open = windows.remaining(*UID, now) > Duration::ZERO;
+        let next = match cause {
+            _ if has_cause => Cause::Present,
+            _ if is_open => Cause::Gone,
+            Cause::Unknown => Cause::Unknown,
+            _ => Cause::WindowOver,
+        };
+        (next, keep)
+    }
+
+    /// Observes whether a reset is pending, and returns whether the operator's time is over.
+    pub fn observe_reset(&self, pending: PendingReset, is_pending: bool) -> (PendingReset, bool) {
+        let mut resets = PendingResets::default();
+        let now = match pending {
+            PendingReset::None => *START,
+            PendingReset::Waiting | PendingReset::Overdue => {
+                resets.observe(*UID, true, *START);
+                if pending == PendingReset::Waiting { *START } else { *START + OPERATOR_TIMEOUT }
+            }
+        };
+        let is_overdue = resets.observe(*UID, is_pending, now);
+        let next = match (is_pending, is_overdue) {
+            (false, _) => PendingReset::None,
+            (true, false) => PendingReset::Waiting,
+            (true, true) => PendingReset::Overdue,
+        };
+        (next, is_overdue)
+    }
+}
+
+/// A backoff with these writes, and the time that it is now.
+fn backoff(writes: Writes) -> (Backoff, Instant) {
+    let mut backoff = Backoff::default();
+    let generation = Some(i64::from(writes.generation));
+    for _ in 0..writes.count {
+        backoff.record_write(*UID, Target::Conditions, generation, *START);
+    }
+    let delay = backoff.delay(*UID, Target::Conditions, generation, *START);
+    let now = if writes.is_delay_over { *START + delay } else { *START };
+    (backoff, now)
+}

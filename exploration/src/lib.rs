@@ -1,0 +1,25 @@
+//! Explores what policy and reconciler do together with everybody else who writes to a server: operators and proxy runners of
+//! three eras, autoscalers, people, and an API server with admission and optimistic concurrency. The decisions are the real
+//! code; the others are small state machines. The promise is that of a controller: once people and autoscalers stop, the counts
+//! are eventually and for ever those of their owners, the conditions are true, changes are rolled out, and nothing is left to
+//! write.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`objects`] | the objects of one server, and their JSON texts |
+//! | [`decisions`] | the policy's and the reconciler's real decisions, memoized |
+//! | [`mutant`] | seeded faults in the decisions |
+//! | [`model`] | the states, and the steps between them |
+//! | [`promise`] | what must be true in the end |
+//! | [`search`] | the exploration of all states |
+//! | [`story`] | a counterexample as text |
+
+#![forbid(unsafe_code)]
+
+pub mod decisions;
+pub mod model;
+pub mod mutant;
+pub mod objects;
+pub mod promise;
+pub mod search;
+pub mod story;

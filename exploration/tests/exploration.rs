@@ -1,0 +1,208 @@
+//! The explorations. `cargo test -p exploration -- --nocapture` shows the number of states of each, and for each seeded fault
+//! the shortest way to it.
+
+use std::time::Instant;
+
+use exploration::model::{Era, Model, Scenario, Scope};
+use exploration::mutant::Mutant;
+use exploration::search::{Counterexample, explore};
+use mcp_scaling_rules::SessionStorage;
+
+/// Policy and reconciler beside a current operator; people do one thing at any time.
+const BOTH: Scenario = Scenario {
+    era: Era::Declares,
+    policy: true,
+    reconciler: true,
+    stale_operator: true,
+    autoscaler: None,
+    default_storage: SessionStorage::Memory,
+    people: 1,
+    faults: 0,
+    scope: Scope::Deployment,
+    counts: &[0, 1, 3],
+    mutant: None,
+};
+/// The policy alone. There are fewer states, so that people may do two things.
+const POLICY: Scenario = Scenario { reconciler: false, people: 2, ..BOTH };
+/// The reconciler alone.
+const RECONCILER: Scenario = Scenario { policy: false, ..BOTH };
+/// Nobody does anything but the programs.
+const QUIET: Scenario = Scenario { people: 0, counts: &[0, 1, 2], ..BOTH };
+
+/// The most writes of the reconciler while nothing changes and no time passes: three to each of two counts and the conditions.
+const WRITES_WITHOUT_DELAY: usize = 9;
+
+const WORKLOADS: [Scope; 2] = [Scope::Deployment, Scope::StatefulSet];
+
+/// A scenario beside the operators of an era.
+fn of(era: Era, scenario: Scenario) -> Scenario {
+    Scenario { era, stale_operator: era != Era::Resets, ..scenario }
+}
+
+fn try_explore(scenario: Scenario) -> Result<(), Box<Counterexample>> {
+    let start = Instant::now();
+    let explored = explore(&mut Model::new(scenario))?;
+    eprintln!("{scenario:?}\n  {explored:?} in {:.1?}", start.elapsed());
+    assert!(explored.most_writes <= WRITES_WITHOUT_DELAY, "{explored:?}");
+    assert!(scenario.policy && !scenario.reconciler || explored.most_writes > 0, "the reconciler writes at all");
+    Ok(())
+}
+
+#[track_caller]
+fn assert_keeps_the_promise(scenario: Scenario) {
+    if let Err(counterexample) = try_explore(scenario) {
+        panic!("{scenario:?}\n{}", counterexample.story);
+    }
+}
+
+/// Explores a scenario beside the operators of all eras, with each of the workloads in turn.
+#[track_caller]
+fn assert_keeps_the_promise_in_every_era(scenario: Scenario) {
+    for era in [Era::Resets, Era::CapsStdio, Era::Declares] {
+        for scope in WORKLOADS {
+            assert_keeps_the_promise(Scenario { scope, ..of(era, scenario) });
+        }
+    }
+}
+
+#[test]
+fn keeps_the_promise_with_policy_and_reconciler() {
+    assert_keeps_the_promise_in_every_era(BOTH);
+    assert_keeps_the_promise(Scenario { people: 2, ..of(Era::CapsStdio, BOTH) });
+}
+
+#[test]
+fn keeps_the_promise_with_the_policy_alone() {
+    assert_keeps_the_promise_in_every_era(POLICY);
+}
+
+#[test]
+fn keeps_the_promise_with_the_reconciler_alone() {
+    assert_keeps_the_promise_in_every_era(RECONCILER);
+}
+
+#[test]
+fn keeps_the_promise_after_crashes_lost_answers_and_failed_lookups() {
+    assert_keeps_the_promise_in_every_era(Scenario { people: 0, faults: 1, ..BOTH });
+    assert_keeps_the_promise_in_every_era(Scenario { people: 1, faults: 1, ..POLICY });
+}
+
+#[test]
+fn keeps_the_promise_where_redis_is_the_default() {
+    let default_storage = SessionStorage::Redis;
+    assert_keeps_the_promise_in_every_era(Scenario { default_storage, ..QUIET });
+}
+
+#[test]
+fn writes_seldom_beside_an_autoscaler_that_insists() {
+    for scenario in [BOTH, RECONCILER] {
+        assert_keeps_the_promise_in_every_era(Scenario { autoscaler: Some(3), people: 0, ..scenario });
+    }
+}
+
+/// Such an operator may act on a server that it has not yet seen as it is now. The policy sees the server as it is, and takes
+/// the operator's next write for the one that rolls the change out. The events of one second would have to arrive in the wrong
+/// order for that; nothing in the write tells the policy.
+#[test]
+fn finds_the_change_that_an_operator_before_v0_10_1_misses_with_an_old_cache() {
+    let scenario = Scenario { stale_operator: true, ..of(Era::Resets, POLICY) };
+    let counterexample = try_explore(scenario).expect_err("it is known");
+    assert!(counterexample.fault.contains("is to be rolled out"), "{}", counterexample.story);
+}
+
+#[test]
+#[ignore = "takes minutes and gigabytes; `make exploration` runs it"]
+fn keeps_the_promise_within_a_larger_bound() {
+    let counts = &[0, 1, 2, 3];
+    for era in [Era::Resets, Era::CapsStdio] {
+        for scope in WORKLOADS {
+            assert_keeps_the_promise(Scenario { scope, people: 2, ..of(era, BOTH) });
+            assert_keeps_the_promise(Scenario { scope, people: 1, faults: 1, ..of(era, BOTH) });
+            assert_keeps_the_promise(Scenario { scope, people: 2, faults: 1, counts, ..of(era, POLICY) });
+        }
+        assert_keeps_the_promise(Scenario { scope: Scope::Both, counts, ..of(era, BOTH) });
+    }
+    for scope in WORKLOADS {
+        assert_keeps_the_promise(Scenario { scope, counts, ..BOTH });
+        assert_keeps_the_promise(Scenario { scope, people: 2, counts: &[1, 3], ..BOTH });
+        assert_keeps_the_promise(Scenario { scope, people: 1, faults: 1, counts: &[0, 1, 3], ..BOTH });
+        assert_keeps_the_promise(Scenario { scope, people: 2, counts, faults: 1, ..POLICY });
+        let default_storage = SessionStorage::Redis;
+        assert_keeps_the_promise(Scenario { scope, people: 1, default_storage, ..BOTH });
+    }
+    assert_keeps_the_promise(Scenario { scope: Scope::Both, counts: &[1, 3], people: 1, ..BOTH });
+}
+
+/// Where each seeded fault shows, and what is wrong then.
+fn seeded_faults() -> Vec<(Mutant, Scenario, &'static str)> {
+    use Mutant::*;
+    let resets = of(Era::Resets, Scenario { people: 1, ..POLICY });
+    let stdio_only = of(Era::CapsStdio, Scenario { people: 1, counts: &[0, 1, 2], ..POLICY });
+    let caps_stdio = of(Era::CapsStdio, QUIET);
+    let statefulset = Scenario { scope: Scope::StatefulSet, ..QUIET };
+    vec![
+        // Rules.
+        (StdioSupportsTwo, Scenario { scope: Scope::StatefulSet, ..stdio_only }, "has 2 replicas; its owner chose 1"),
+        (DeclaredCountsSwapped, QUIET, "are declared"),
+        (DeclaredZeroIsNothing, statefulset, "has 1 replicas, and 0 are declared"),
+        (TwoReplicasShareSessions, QUIET, "SessionStorageMissingForReplicas"),
+        (RedisIsNotRead, QUIET, "LiveReplicasWarning should be None"),
+        // Policy.
+        (ScalesNotValidated, Scenario { scope: Scope::StatefulSet, ..stdio_only }, "has 2 replicas; its owner chose 1"),
+        (
+            StatefulSetsNotValidated,
+            Scenario { scope: Scope::StatefulSet, ..stdio_only },
+            "the StatefulSet has 1 replicas",
+        ),
+        (ResetsNotUndone, resets, "the Deployment has 1 replicas; its owner chose"),
+        (EveryResetUndone, resets, "is to be rolled out"),
+        (EveryResetLetThrough, resets, "the Deployment has 1 replicas; its owner chose"),
+        (CountBeforeResetForgotten, resets, "the Deployment has 1 replicas; its owner chose"),
+        (OperatorsPodIgnored, Scenario { people: 0, faults: 1, ..resets }, "of release 1 is to be rolled out"),
+        (DeclaredCountsNotRead, Scenario { people: 1, ..POLICY }, "are declared"),
+        (PeoplesScalingUndone, stdio_only, "its owner chose"),
+        (CapsWhereLookupFails, Scenario { faults: 1, ..stdio_only }, "its owner chose 2"),
+        (ZeroIsRaised, resets, "its owner chose 0"),
+        // Reconciler.
+        (
+            ConditionsOfDefaultStorage,
+            Scenario { default_storage: SessionStorage::Redis, ..QUIET },
+            "SessionStorageMissingForReplicas",
+        ),
+        (BackendReplicasNotTold, statefulset, "should be Some(BackendReplicasAboveStdioCap) and is None"),
+        (BackendReplicasInToolhivesCondition, statefulset, "StdioReplicaCapNotActive"),
+        (ZeroIsCorrected, caps_stdio, "scaled to zero"),
+        (StdioNotCorrected, Scenario { scope: Scope::StatefulSet, ..caps_stdio }, "of a stdio server has 2 replicas"),
+        (DeclaredBackendsNotCorrected, statefulset, "are declared"),
+        (UndeclaredCountsCorrected, caps_stdio, "its owner chose 2"),
+        (
+            CountBeforeResetNotRestored,
+            of(Era::Resets, Scenario { faults: 1, counts: &[1, 2], ..BOTH }),
+            "the Deployment has 1 replicas; its owner chose 2",
+        ),
+        (OldGenerationsAccepted, Scenario { people: 1, ..caps_stdio }, "generation: 2 } and is Some"),
+        (WarningKeptForEver, Scenario { people: 1, ..caps_stdio }, "LiveReplicasWarning should be None"),
+        (OwnConditionWithOthersOnly, Scenario { people: 1, ..caps_stdio }, "LiveReplicasWarning should be Some"),
+        (NeverBacksOff, Scenario { autoscaler: Some(2), policy: false, ..QUIET }, "again and again without a delay"),
+        (WritesScalesUnguarded, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose"),
+        (DoesNotReadTheSpecAgain, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose 2"),
+    ]
+}
+
+#[test]
+fn finds_every_seeded_fault() {
+    for (mutant, scenario, expected) in seeded_faults() {
+        let scenario = Scenario { mutant: Some(mutant), ..scenario };
+        match explore(&mut Model::new(scenario)) {
+            Ok(explored) => panic!("{mutant:?} is not found: {scenario:?} {explored:?}"),
+            Err(counterexample) => {
+                assert!(
+                    counterexample.fault.contains(expected),
+                    "{mutant:?}, but not {expected}\n{}",
+                    counterexample.story
+                );
+                eprintln!("{mutant:?}:\n{}", counterexample.story);
+            }
+        }
+    }
+}
