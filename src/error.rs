@@ -25,9 +25,6 @@ pub enum RequestError {
     /// The settings are not those that `validate_settings` accepts.
     #[error("{0}")]
     Settings(SettingsError),
-    /// The response cannot be written as JSON.
-    #[error("the response cannot be written: {0}")]
-    Response(String),
 }
 
 /// Why settings are refused. The text names the key.

@@ -40,7 +40,6 @@ use std::panic::PanicHookInfo;
 
 use autoscaler::Autoscaler;
 pub use error::{RequestError, SettingsError};
-use kubewarden_policy_sdk::protocol_version_guest;
 pub use lookup::{GetResource, GetResourceRequest, HostError};
 use mcp_scaling_rules::{Field, Malformed, ServerKind};
 use request::{Payload, Request};
@@ -55,7 +54,7 @@ pub extern "C" fn wapc_init() {
     std::panic::set_hook(Box::new(log_panic));
     register_function("validate", answer_validate);
     register_function("validate_settings", answer_validate_settings);
-    register_function("protocol_version", protocol_version_guest);
+    register_function("protocol_version", answer_protocol_version);
 }
 
 /// Writes the place of a panic to the host's log: the trap that follows carries no text.
@@ -76,8 +75,12 @@ fn get_resource(request: &GetResourceRequest<'_>) -> Result<String, HostError> {
 }
 
 fn answer_validate_settings(payload: &[u8]) -> CallResult {
-    let response = settings::validate(payload);
-    Ok(serde_json::to_vec(&response).map_err(|error| RequestError::Response(error.to_string()))?)
+    Ok(settings::validate(payload))
+}
+
+/// The version of the protocol between Kubewarden and its policies.
+fn answer_protocol_version(_: &[u8]) -> CallResult {
+    Ok(b"\"v1\"".to_vec())
 }
 
 /// Answers `validate`: takes the payload that the host sends and returns the response that it expects. `get` reads objects

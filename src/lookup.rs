@@ -11,7 +11,7 @@ use crate::request::{Object, Request};
 /// The host's `get_resource`: the JSON text of the object as the API server gives it.
 pub type GetResource<'h> = dyn Fn(&GetResourceRequest<'_>) -> Result<String, HostError> + 'h;
 
-/// The request for an object, with the members of the SDK's type of this name. The SDK's type holds its field masks in an
+/// The request for an object, with the members of kubewarden-policy-sdk's type of this name. That holds its field masks in an
 /// ordered set, which would be a tenth of the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetResourceRequest<'a> {

@@ -1,10 +1,9 @@
 //! The settings of the policy. README.md has the table for users.
 
-use kubewarden_policy_sdk::settings::SettingsValidationResponse;
 use mcp_scaling_rules::{Field, Malformed, SessionStorage, accounts};
 
 use crate::error::SettingsError;
-use crate::json::{JsonText, Members, joined, read};
+use crate::json::{JsonText, Members, joined, object, quoted, read};
 
 /// The names of all settings.
 const KEYS: [&str; 12] = [
@@ -217,11 +216,14 @@ fn invalid(key: &str, expected: &str) -> SettingsError {
     SettingsError::Invalid { key: key.to_owned(), expected: expected.to_owned() }
 }
 
-/// The answer to `validate_settings`.
-pub(crate) fn validate(payload: &[u8]) -> SettingsValidationResponse {
+/// The answer to `validate_settings`, as JSON.
+pub(crate) fn validate(payload: &[u8]) -> Vec<u8> {
     let settings = std::str::from_utf8(payload).map_err(|_| SettingsError::NotUtf8).and_then(Settings::from_json);
-    let message = settings.err().map(|error| error.to_string());
-    SettingsValidationResponse { valid: message.is_none(), message }
+    let mut members = vec![("valid", settings.is_ok().to_string())];
+    if let Err(error) = settings {
+        members.push(("message", quoted(&error.to_string())));
+    }
+    object(&members).into_bytes()
 }
 
 #[cfg(test)]

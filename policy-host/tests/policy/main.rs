@@ -37,6 +37,8 @@ mod resets;
 mod rollouts;
 /// Requests to update a Scale: `kubectl scale` and autoscalers.
 mod scale;
+/// The messages of Kubewarden's protocol, compared with the types of Kubewarden's SDK.
+mod sdk;
 /// Sessions that Redis alone does not keep together.
 mod sessions;
 /// The settings of the policy: valid and invalid values.

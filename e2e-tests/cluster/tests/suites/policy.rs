@@ -26,6 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
             warns_about_kubectl_scale_without_redis,
             caps_autoscaler_of_stdio_server_only,
             warns_about_new_autoscaler_of_stdio_server,
+            warns_about_autoscaler_of_embedding_server,
             preserves_count_that_operator_v06_resets,
             keeps_declared_count,
             preserves_count_when_proxy_runner_starts,
@@ -127,6 +128,21 @@ async fn warns_about_new_autoscaler_of_stdio_server(cluster: &mut TestCluster) -
     let autoscaler = autoscaler("github", "github", 5);
     let created = cluster.admin.create("horizontalpodautoscalers", namespace, &autoscaler).await?.success()?;
     expect_warning(&created.warnings, "stdio")
+}
+
+async fn warns_about_autoscaler_of_embedding_server(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = &cluster.create_namespace("embedding").await?;
+    let version = cluster.toolhive_version();
+    let server = json!({
+        "apiVersion": format!("toolhive.stacklok.dev/{version}"), "kind": "EmbeddingServer",
+        "metadata": {"name": "model"}, "spec": {},
+    });
+    let path = format!("/apis/toolhive.stacklok.dev/{version}/namespaces/{namespace}/embeddingservers");
+    cluster.admin.post_path(&path, &server).await?.success()?;
+    let mut autoscaler = autoscaler("model", "model", 5);
+    autoscaler["spec"]["scaleTargetRef"]["kind"] = "StatefulSet".into();
+    let created = cluster.admin.create("horizontalpodautoscalers", namespace, &autoscaler).await?.success()?;
+    expect_warning(&created.warnings, "EmbeddingServer")
 }
 
 async fn preserves_count_that_operator_v06_resets(cluster: &mut TestCluster) -> Result<()> {
