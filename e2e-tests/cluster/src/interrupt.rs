@@ -1,5 +1,7 @@
 //! SIGINT and SIGTERM, on which everything that was started is stopped.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,5 +28,24 @@ impl Interrupt {
             _ = self.terminate.recv() => SignalKind::terminate(),
         };
         u8::try_from(128 + number.as_raw_value()).unwrap_or(u8::MAX)
+    }
+}
+
+/// Runs the work of a program until it ends or a signal comes, and returns the exit code of the program. Either way the
+/// work is dropped, and with it the processes that it started.
+pub async fn run_until_interrupted(work: impl Future<Output = Result<()>>) -> ExitCode {
+    let result = match Interrupt::new() {
+        Ok(mut interrupt) => tokio::select! {
+            result = work => result,
+            code = interrupt.received() => return ExitCode::from(code),
+        },
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

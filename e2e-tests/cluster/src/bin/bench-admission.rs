@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cluster_tests::interrupt::Interrupt;
+use cluster_tests::interrupt::run_until_interrupted;
 use cluster_tests::objects::deployment;
 use cluster_tests::wait::wait_for_value;
 use cluster_tests::{Inputs, TestCluster};
@@ -40,21 +40,7 @@ enum Admission {
 // One thread: the child processes end with the thread that started them.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let result = match Interrupt::new() {
-        // Either way the future is dropped, and with it the cluster.
-        Ok(mut interrupt) => tokio::select! {
-            result = run() => result,
-            code = interrupt.received() => return ExitCode::from(code),
-        },
-        Err(error) => Err(error),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run_until_interrupted(run()).await
 }
 
 async fn run() -> Result<()> {

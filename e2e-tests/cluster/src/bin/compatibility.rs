@@ -11,7 +11,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result};
 use cluster_tests::inputs::workspace_root;
-use cluster_tests::interrupt::Interrupt;
+use cluster_tests::interrupt::run_until_interrupted;
 use cluster_tests::requests::text;
 use cluster_tests::test_cluster::Setup;
 use cluster_tests::{Ignored, Inputs, TestCluster, ToolHiveRelease};
@@ -49,21 +49,7 @@ type Rows = Vec<Vec<String>>;
 // One thread: the child processes end with the thread that started them.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let result = match Interrupt::new() {
-        // Either way the future is dropped, and with it the cluster.
-        Ok(mut interrupt) => tokio::select! {
-            result = run() => result,
-            code = interrupt.received() => return ExitCode::from(code),
-        },
-        Err(error) => Err(error),
-    };
-    result.map_or_else(
-        |error| {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
+    run_until_interrupted(run()).await
 }
 
 async fn run() -> Result<()> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cluster_tests::accounts::OPERATOR;
-use cluster_tests::interrupt::Interrupt;
+use cluster_tests::interrupt::run_until_interrupted;
 use cluster_tests::objects::deployment;
 use cluster_tests::wait::{wait_for_condition, wait_for_replicas};
 use cluster_tests::{Inputs, TestCluster};
@@ -29,20 +29,7 @@ const CONDITIONS: &str = "-o=jsonpath={range .status.conditions[*]}{.type}={.sta
 // One thread: the child processes end with the thread that started them.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let mut interrupt = match Interrupt::new() {
-        Ok(interrupt) => interrupt,
-        Err(error) => return failure(&error),
-    };
-    // Either way the future of the demo is dropped, and with it the cluster.
-    tokio::select! {
-        result = run() => result.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS),
-        code = interrupt.received() => ExitCode::from(code),
-    }
-}
-
-fn failure(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
-    ExitCode::FAILURE
+    run_until_interrupted(run()).await
 }
 
 async fn run() -> Result<()> {

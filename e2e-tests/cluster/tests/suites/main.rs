@@ -10,6 +10,7 @@ mod chart;
 mod harness;
 
 mod control_plane;
+mod exploration;
 mod kubewarden;
 mod load;
 mod manifests;
@@ -44,6 +45,7 @@ fn suites() -> Result<Vec<Test>> {
         policy::tests(),
         reconciler::tests(),
         releases::tests(),
+        exploration::tests(),
         kubewarden::tests(),
         load::tests(),
         manifests::tests(),
