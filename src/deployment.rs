@@ -83,7 +83,7 @@ fn pre_stop(owner: &Owner<'_>, request: &Request<'_>, pod: &PodSpec<'_>, setting
         return None;
     }
     let containers = pod.containers.as_ref().value()?;
-    let mut texts: Vec<&str> = containers.iter().filter_map(JsonText::json).collect();
+    let mut texts: Vec<&str> = containers.iter().map(JsonText::raw).collect::<Option<_>>()?;
     let text = texts.iter_mut().find(|text| is_without_hook(text, owner.kind))?;
     let hook = joined(&["{\"sleep\":{\"seconds\":", &seconds.to_string(), "}}"], "");
     let edited = apply(text, &[Edit { path: &["lifecycle", "preStop"], json: Some(hook) }])?;

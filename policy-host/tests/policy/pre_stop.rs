@@ -32,6 +32,14 @@ fn adds_a_hook_and_raises_the_grace_period_by_it() {
 }
 
 #[test]
+fn keeps_a_container_that_is_null() {
+    let containers = json!([null, {"name": "toolhive", "image": "a"}]);
+    let outcome = wanted(create(with(proxy(), "/spec/template/spec/containers", containers)).by(OPERATOR)).run();
+    let containers = &outcome.object()["spec"]["template"]["spec"]["containers"];
+    assert_eq!(*containers, json!([null, {"name": "toolhive", "image": "a", "lifecycle": hook(15)}]));
+}
+
+#[test]
 fn keeps_a_hook_in_what_an_operator_rolls_out() {
     let stored = with(with(proxy(), HOOK, hook(15)), GRACE_PERIOD, json!(45));
     // Operators write the whole pod template as they make it.
