@@ -40,6 +40,12 @@ pub fn deployment(owner: &Value, replicas: u32) -> Value {
     })
 }
 
+/// Whether the proxy runner of a Deployment starts this image, which is one of its arguments.
+pub fn runs_image(deployment: &Value, image: &str) -> bool {
+    let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+    arguments.as_array().is_some_and(|arguments| arguments.iter().any(|argument| *argument == image))
+}
+
 /// The StatefulSet that the proxy runner creates for an `MCPServer` of this name and transport: its backend.
 pub fn statefulset(name: &str, transport: &str, replicas: u32) -> Value {
     let labels = json!({

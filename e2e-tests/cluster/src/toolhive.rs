@@ -206,6 +206,11 @@ impl TestCluster {
     }
 }
 
+/// The tags in the value of `TOOLHIVE_TAGS`, which commas or spaces separate.
+pub fn split_tags(tags: &str) -> impl Iterator<Item = &str> {
+    tags.split([',', ' ']).filter(|tag| !tag.is_empty())
+}
+
 /// Whether a line of an operator's log tells that its controller of the kind `MCPServer` works. The log is JSON in some
 /// releases and text in others.
 fn starts_controller_of_mcp_servers(line: &str) -> bool {

@@ -12,8 +12,10 @@ use std::{env, fs};
 use anyhow::{Context, Result};
 use cluster_tests::inputs::workspace_root;
 use cluster_tests::interrupt::run_until_interrupted;
+use cluster_tests::objects::runs_image;
 use cluster_tests::requests::text;
 use cluster_tests::test_cluster::Setup;
+use cluster_tests::toolhive::split_tags;
 use cluster_tests::{Ignored, Inputs, TestCluster, ToolHiveRelease};
 use mcp_scaling_rules::ConditionType;
 use serde_json::{Value, json};
@@ -58,7 +60,7 @@ async fn run() -> Result<()> {
     let mut cluster = TestCluster::start(inputs).await.context("the cluster does not start")?;
     let mut seen: Vec<(Vec<String>, Rows)> = Vec::new();
     let mut missing = Vec::new();
-    for tag in tags.split([',', ' ']).filter(|tag| !tag.is_empty()) {
+    for tag in split_tags(&tags) {
         let release = match ToolHiveRelease::find(tag) {
             Ok(release) => release,
             Err(error) => {
@@ -118,21 +120,16 @@ async fn observe(cluster: &TestCluster, release: &ToolHiveRelease, namespace: &s
     let image = json!({"spec": {"image": NEW_IMAGE}});
     cluster.admin.merge("mcpservers", namespace, "other", &image).await?.success()?;
     let begun = Instant::now();
-    while !runs_new_image(&cluster.admin.get("deployments", namespace, "other").await?)
+    while !runs_image(&cluster.admin.get("deployments", namespace, "other").await?, NEW_IMAGE)
         && begun.elapsed() < ROLLOUT_TIME_LIMIT
     {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     tokio::time::sleep(SETTLING_TIME).await;
     let deployment = cluster.admin.get("deployments", namespace, "other").await?;
-    let rolled_out = if runs_new_image(&deployment) { "rolled out" } else { "not rolled out" };
+    let rolled_out = if runs_image(&deployment, NEW_IMAGE) { "rolled out" } else { "not rolled out" };
     let image = format!("{rolled_out}, {}", deployment["spec"]["replicas"]);
     Ok([counts.to_vec(), vec![image, conditions]].concat())
-}
-
-fn runs_new_image(deployment: &Value) -> bool {
-    let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
-    arguments.as_array().is_some_and(|arguments| arguments.iter().any(|argument| *argument == NEW_IMAGE))
 }
 
 /// The conditions about scaling that are `True`, as a cell of the table.

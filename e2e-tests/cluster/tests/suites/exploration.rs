@@ -9,7 +9,7 @@ use cluster_tests::accounts::{AUTOSCALER, OPERATOR};
 use cluster_tests::requests::ApiClient;
 use cluster_tests::test_cluster::Setup;
 use cluster_tests::toolhive_crds::{NEWEST, WITHOUT_COUNTS};
-use mcp_scaling_rules::{SessionStorage, Workload, labels};
+use mcp_scaling_rules::{SessionStorage, labels};
 use serde_json::{Value, json};
 
 use crate::harness::{Test, suite};
@@ -116,7 +116,7 @@ impl Writers {
                 self.person.update("mcpservers", namespace, NAME, edit).await?
             }
             Step::Scale(workload, count) => {
-                self.person.scale(resource(workload), namespace, NAME, count.into()).await?
+                self.person.scale(workload.resource(), namespace, NAME, count.into()).await?
             }
             Step::Autoscale(count) => self.autoscaler.scale("deployments", namespace, NAME, count.into()).await?,
             Step::OperatorCreates => {
@@ -216,13 +216,6 @@ fn rolled_out(model: &Model, index: u8) -> Value {
         let parts: Vec<&str> = text.split(' ').filter(|part| !part.starts_with("operator=")).collect();
         parts.join(" ").into()
     })
-}
-
-fn resource(workload: Workload) -> &'static str {
-    match workload {
-        Workload::Deployment => "deployments",
-        Workload::StatefulSet => "statefulsets",
-    }
 }
 
 /// Puts an object of the model into a namespace of the test cluster.

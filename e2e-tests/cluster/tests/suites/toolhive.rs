@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::accounts::{OPERATOR, RECONCILER};
-use cluster_tests::objects::autoscaler;
+use cluster_tests::objects::{autoscaler, runs_image};
 use cluster_tests::requests::text;
 use cluster_tests::test_cluster::Setup;
+use cluster_tests::toolhive::split_tags;
 use cluster_tests::wait::{wait_for_condition, wait_for_replicas, wait_for_value, wait_until};
 use cluster_tests::webhook::{WEBHOOK_NAME, read_policy};
 use cluster_tests::{Ignored, TestCluster, ToolHiveRelease};
@@ -77,7 +78,7 @@ macro_rules! tests {
 pub(crate) fn tests() -> Result<Vec<Test>> {
     let tags = env::var(TAGS).unwrap_or_else(|_| DEFAULT_TAGS.to_owned());
     let mut releases = Vec::new();
-    for tag in tags.split([',', ' ']).filter(|tag| !tag.is_empty()) {
+    for tag in split_tags(&tags) {
         let version = parse_version(tag).with_context(|| format!("{TAGS}: {tag:?} is not a tag such as v0.47.0"))?;
         releases.push((version, Arc::new(Requested { tag: tag.to_owned(), found: OnceLock::new() })));
     }
@@ -158,9 +159,7 @@ async fn wait_for_rollout(cluster: &TestCluster, namespace: &str, name: &str, im
     let expected = (true, Some(count));
     let read = || async {
         let deployment = cluster.admin.get("deployments", namespace, name).await?;
-        let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
-        let has_image = arguments.as_array().is_some_and(|arguments| arguments.iter().any(|it| *it == image));
-        Ok((has_image, deployment["spec"]["replicas"].as_u64()))
+        Ok((runs_image(&deployment, image), deployment["spec"]["replicas"].as_u64()))
     };
     wait_for_value(&format!("whether {image} is rolled out, and spec.replicas"), &expected, read).await
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use cluster_tests::objects::runs_image;
 use cluster_tests::requests::text;
 use cluster_tests::wait::{wait_for_value, wait_until};
 use cluster_tests::{TestCluster, ToolHiveRelease};
@@ -221,8 +222,7 @@ async fn finish(
     let is_rolled_out = || async {
         let deployment = cluster.admin.get("deployments", namespace, &name).await?;
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
-        let has_image = container["args"].as_array().is_some_and(|arguments| arguments.iter().any(|it| *it == IMAGE));
-        Ok(has_image && container["image"] == proxy_image)
+        Ok(runs_image(&deployment, IMAGE) && container["image"] == proxy_image)
     };
     wait_until(&format!("{IMAGE} and {proxy_image} are rolled out"), is_rolled_out).await?;
     cluster.run_proxy_runner(release, namespace, &name).await?;
