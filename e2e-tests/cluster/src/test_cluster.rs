@@ -214,6 +214,9 @@ impl TestCluster {
             self.admin.merge(resource_of(ServerKind::McpServer), &namespace, &name, &finalizers).await?.success()?;
         }
         let paths: Vec<String> = self.crds.installed.iter().map(crd_path).collect();
+        for definition in &self.crds.installed {
+            self.wait_until_served(definition).await?;
+        }
         for path in &paths {
             let response = self.admin.delete_path(path).await?;
             // An earlier try that failed may have removed it.
@@ -222,8 +225,12 @@ impl TestCluster {
             }
         }
         for path in &paths {
-            let code = || async { Ok(self.admin.get_path(path).await?.code) };
-            wait_for_value(&format!("response code of GET {path}"), &404, code).await?;
+            // Its conditions tell why it is still there.
+            let conditions = || async {
+                let response = self.admin.get_path(path).await?;
+                Ok((response.code != 404).then(|| response.body["status"]["conditions"].to_string()))
+            };
+            wait_for_value(&format!("conditions of {path}"), &None, conditions).await?;
         }
         self.crds.installed.clear();
         Ok(())
@@ -235,6 +242,11 @@ impl TestCluster {
     /// Where it does not serve it.
     pub async fn install_crd(&self, definition: &Value) -> Result<()> {
         self.apply(definition).await?;
+        self.wait_until_served(definition).await
+    }
+
+    /// Waits until the API server serves the first version of a definition that is to be served.
+    async fn wait_until_served(&self, definition: &Value) -> Result<()> {
         let spec = &definition["spec"];
         let mut versions = spec["versions"].as_array().into_iter().flatten();
         let version = versions.find(|version| version["served"] == true).context("no version is served")?;
