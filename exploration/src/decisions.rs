@@ -8,12 +8,12 @@ use mcpserver_scaling_policy::{GetResourceRequest, HostError, validate};
 use mcpserver_scaling_reconciler::backoff::{Backoff, Target, WriteKind};
 use mcpserver_scaling_reconciler::live_replicas::LiveReplicas;
 use mcpserver_scaling_reconciler::options::Counts;
-use mcpserver_scaling_reconciler::pending_resets::{OPERATOR_TIMEOUT, PendingResets};
 use mcpserver_scaling_reconciler::plan::{self, Circumstances};
 use mcpserver_scaling_reconciler::server::{FreshServer, ListedCondition, Server as SlimServer};
 use mcpserver_scaling_reconciler::stabilization::{StabilizationWindows, WINDOW};
 use mcpserver_scaling_reconciler::status::with_conditions;
 use mcpserver_scaling_reconciler::uid::Uid;
+use mcpserver_scaling_reconciler::waiting::{OPERATOR_TIMEOUT, Waiting};
 use mcpserver_scaling_reconciler::workload::WorkloadObject;
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
@@ -331,6 +331,7 @@ impl Decisions {
             },
             storage: Some(scaling.session_storage_or(self.default_storage)),
             counts: Counts::All,
+            couple_zero: false,
         }
     }
 
@@ -469,15 +470,16 @@ impl Decisions {
 
     /// Observes whether a reset is pending, and returns whether the operator's time is over.
     pub fn observe_reset(&self, pending: PendingReset, is_pending: bool) -> (PendingReset, bool) {
-        let mut resets = PendingResets::default();
+        let mut resets = Waiting::default();
         let now = match pending {
             PendingReset::None => *START,
             PendingReset::Waiting | PendingReset::Overdue => {
-                resets.observe(*UID, true, *START);
+                resets.observe(*UID, Some(OPERATOR_TIMEOUT), *START);
                 if pending == PendingReset::Waiting { *START } else { *START + OPERATOR_TIMEOUT }
             }
         };
-        let is_overdue = resets.observe(*UID, is_pending, now);
+        resets.observe(*UID, is_pending.then_some(OPERATOR_TIMEOUT), now);
+        let is_overdue = resets.is_over(*UID, now);
         let next = match (is_pending, is_overdue) {
             (false, _) => PendingReset::None,
             (true, false) => PendingReset::Waiting,

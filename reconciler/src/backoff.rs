@@ -26,7 +26,12 @@ pub enum Target {
     Deployment,
     /// The scale of the StatefulSet.
     StatefulSet,
+    /// The scale of the StatefulSet, which is set to 0 with its proxies.
+    StatefulSetToZero,
 }
+
+/// The number of targets.
+const TARGETS: usize = 4;
 
 impl Target {
     /// The target in log entries and events.
@@ -35,6 +40,7 @@ impl Target {
             Self::Conditions => "status.conditions",
             Self::Deployment => "replicas of the Deployment",
             Self::StatefulSet => "replicas of the StatefulSet",
+            Self::StatefulSetToZero => "replicas of the StatefulSet, which has no proxies",
         }
     }
 }
@@ -69,7 +75,7 @@ pub(crate) struct Writes {
 /// The recent writes of each server.
 #[derive(Debug, Default)]
 pub struct Backoff {
-    pub(crate) servers: HashMap<Uid, [Option<Writes>; 3]>,
+    pub(crate) servers: HashMap<Uid, [Option<Writes>; TARGETS]>,
 }
 
 impl Backoff {
@@ -93,6 +99,13 @@ impl Backoff {
             1 => WriteKind::First,
             WRITES_WITHOUT_DELAY => WriteKind::BackoffBegins,
             _ => WriteKind::Repeated,
+        }
+    }
+
+    /// Forgets the writes to a target whose conflict has ended.
+    pub(crate) fn forget(&mut self, server: Uid, target: Target) {
+        if let Some(targets) = self.servers.get_mut(&server) {
+            targets[target as usize] = None;
         }
     }
 

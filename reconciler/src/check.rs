@@ -2,11 +2,12 @@
 
 use kube::Client;
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
-use mcp_scaling_rules::{InvalidField, Scaling, SessionStorage, Transport, Workload, exceeds_stdio_cap};
+use mcp_scaling_rules::{InvalidField, Scaling, SessionStorage, Transport, Workload, exceeds_stdio_cap, resolve};
 use serde::Serialize;
 
 use crate::cluster::{self, Inventory};
 use crate::count_owner::{CountOwner, WorkloadName};
+use crate::coupling::workload_at_zero;
 use crate::error::ClusterError;
 use crate::live_replicas::LiveReplicas;
 use crate::options::{Counts, StorageSource};
@@ -72,7 +73,10 @@ fn wrong_counts(inventory: &Inventory, source: StorageSource) -> Vec<WorkloadNam
         let live = inventory.live_replicas.get(server.namespace(), server.name());
         let storage = inventory.session_storages.storage(server, scaling, source);
         let plan = plan_of(server, scaling, storage, live);
-        let is_wrong = |workload: &Workload| plan.replicas(*workload).is_some() || is_unshared(&plan, live, *workload);
+        let at_zero = workload_at_zero(live);
+        let is_wrong = |workload: &Workload| {
+            plan.replicas(*workload).is_some() || is_unshared(&plan, live, *workload) || at_zero == Some(*workload)
+        };
         let of_server = Workload::ALL.into_iter().filter(is_wrong);
         workloads.extend(of_server.map(|workload| (workload, server.namespace().to_owned(), server.name().to_owned())));
     }
@@ -80,7 +84,7 @@ fn wrong_counts(inventory: &Inventory, source: StorageSource) -> Vec<WorkloadNam
 }
 
 fn plan_of(server: &Server, scaling: &Scaling, storage: Option<SessionStorage>, live: LiveReplicas) -> Plan {
-    plan(server, scaling, Circumstances { live, storage, counts: Counts::All }, false)
+    plan(server, scaling, Circumstances { live, storage, counts: Counts::All, couple_zero: false }, false)
 }
 
 /// Whether this workload has the most replicas that do not share their sessions.
@@ -149,6 +153,9 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
             problems.push((format!("{kind} is set to {live} replicas instead of {desired}{}", set_by(owner)), remedy));
         }
     }
+    if let Some(workload) = workload_at_zero(live) {
+        problems.push(at_zero(workload, server, scaling, live, owner(workload)));
+    }
     if let Some(count) = plan.unshared_replicas {
         let owner = Workload::ALL.into_iter().find(|workload| is_unshared(&plan, live, *workload)).and_then(owner);
         problems.push((
@@ -176,6 +183,27 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
             remedy,
         })
         .collect()
+}
+
+/// The finding and the remedy for a server of which one workload is at 0 while the other one runs.
+fn at_zero(
+    workload: Workload,
+    server: &Server,
+    scaling: &Scaling,
+    live: LiveReplicas,
+    owner: Option<&CountOwner>,
+) -> (String, String) {
+    let (effect, backends) = match workload {
+        Workload::Deployment => ("the backend runs without a proxy", 0),
+        Workload::StatefulSet => {
+            let kept = workload.declared(scaling).or(live.statefulset_before_zero);
+            let backends = resolve(scaling.transport, kept).filter(|count| *count > 0).unwrap_or(1);
+            ("the proxies fail without a backend", backends)
+        }
+    };
+    let finding = format!("{} is set to 0 replicas{}: {effect}", workload.kind(), set_by(owner));
+    let (namespace, name) = (server.namespace(), server.name());
+    (finding, format!("kubectl scale statefulset {name} --namespace {namespace} --replicas={backends}"))
 }
 
 /// The end of a finding about a count: who owns it.

@@ -101,6 +101,21 @@ pub(crate) fn replicas_corrected(change: &ScaleChange, scaling: &Scaling) -> Eve
     }
 }
 
+/// The event for a StatefulSet that was scaled with its proxies: to 0, or from 0 to a count.
+pub(crate) fn coupled(change: &ScaleChange) -> EventContent {
+    let ScaleChange { workload, from, to, .. } = change;
+    let (reason, cause) = match to {
+        0 => ("BackendScaledToZero", "the server has no proxies"),
+        _ => ("BackendScaledUp", "the server has proxies again"),
+    };
+    EventContent {
+        is_warning: false,
+        reason,
+        action: "Scale",
+        note: format!("replicas of the {} set from {from} to {to}: {cause}", workload.kind()),
+    }
+}
+
 /// The event for a StatefulSet that was recreated with 1 replica, which lost the count of the one before.
 pub(crate) fn count_lost(replicas: u32) -> EventContent {
     EventContent {

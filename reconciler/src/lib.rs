@@ -14,10 +14,11 @@
 //! | `listed` | the part of watched objects that is kept |
 //! | [`live_replicas`] | the replicas that the workloads of each server are set to |
 //! | `run_config` | the session storage that each server really uses |
+//! | [`coupling`] | the proxies of a server and its backend as one unit; pure |
 //! | [`plan`] | the changes that one server needs, by the rules of `mcp-scaling-rules`; pure |
 //! | `scale`, [`status`] | the writes: the scale of a workload, the conditions of a server |
 //! | [`backoff`] | how long to back off from a target that another writer keeps reverting; pure |
-//! | [`pending_resets`] | when to give back a count that an operator reset; pure |
+//! | [`waiting`] | until when somebody else has time to act first; pure |
 //! | `recreated` | which StatefulSets lost their count when they were recreated; pure |
 //! | [`stabilization`] | how long a `LiveReplicasWarning` is kept after its cause is gone; pure |
 //! | `retries` | how long to wait after a failure; pure |
@@ -41,6 +42,7 @@ pub mod client;
 pub mod cluster;
 pub mod controller;
 mod count_owner;
+pub mod coupling;
 pub mod endpoints;
 pub mod error;
 mod events;
@@ -51,7 +53,6 @@ pub mod live_replicas;
 mod memory;
 pub mod metrics;
 pub mod options;
-pub mod pending_resets;
 pub mod plan;
 pub mod reconcile;
 mod recreated;
@@ -62,5 +63,6 @@ pub mod server;
 pub mod stabilization;
 pub mod status;
 pub mod uid;
+pub mod waiting;
 pub mod workload;
 mod write_rate;

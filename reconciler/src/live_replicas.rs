@@ -7,7 +7,7 @@ use mcp_scaling_rules::Workload;
 
 use crate::listed::{Listed, ServerName};
 use crate::uid::Uid;
-use crate::workload::WorkloadObject;
+use crate::workload::{PodsLeft, WorkloadObject};
 
 /// The replicas that the workloads of one server are set to, `None` where there is no such workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub struct LiveReplicas {
     pub statefulset_uid: Uid,
     /// The count of the Deployment before a reset by ToolHive's operator that the policy let through.
     pub deployment_before_reset: Option<u32>,
+    /// The pods that are left of a Deployment with 0 replicas.
+    pub proxies_left: PodsLeft,
+    /// The count of the StatefulSet before the reconciler scaled it to 0 with its proxies.
+    pub statefulset_before_zero: Option<u32>,
 }
 
 impl LiveReplicas {
@@ -54,6 +58,8 @@ struct SeenWorkload {
     uid: Uid,
     replicas: u32,
     before_reset: Option<u32>,
+    before_zero: Option<u32>,
+    pods_left: PodsLeft,
 }
 
 impl LiveReplicasCache {
@@ -70,6 +76,8 @@ impl LiveReplicasCache {
             statefulset: statefulset.map(|seen| seen.replicas),
             statefulset_uid: statefulset.map(|seen| seen.uid).unwrap_or_default(),
             deployment_before_reset: deployment.and_then(|seen| seen.before_reset),
+            proxies_left: deployment.map(|seen| seen.pods_left).unwrap_or_default(),
+            statefulset_before_zero: statefulset.and_then(|seen| seen.before_zero),
         }
     }
 
@@ -89,7 +97,13 @@ impl LiveReplicasCache {
 
 fn seen(object: &WorkloadObject) -> Option<SeenWorkload> {
     let replicas = object.replicas.filter(|_| object.is_owned_by_server)?;
-    Some(SeenWorkload { uid: object.uid, replicas, before_reset: object.replicas_before_reset })
+    Some(SeenWorkload {
+        uid: object.uid,
+        replicas,
+        before_reset: object.replicas_before_reset,
+        before_zero: object.replicas_before_zero,
+        pods_left: object.pods_left,
+    })
 }
 
 /// The server that a workload of this name would belong to.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use kube::Client;
 use kube::api::ApiResource;
@@ -105,6 +105,12 @@ struct Run {
     /// Counts of workloads to set
     #[arg(long, default_value = "all")]
     counts: CountsToSet,
+    /// Scale the backend of an MCPServer to 0 with its proxies, and up again with the first of them
+    ///
+    /// The count that the StatefulSet had is kept in its annotation mcpserver-scaling-policy/replicas-before-zero. It needs the
+    /// right to patch StatefulSets.
+    #[arg(long)]
+    couple_zero: bool,
     /// Writes a second at most, events included; misleading conditions come first
     #[arg(long, value_name = "WRITES", default_value = "20")]
     writes_per_second: NonZeroU32,
@@ -242,14 +248,26 @@ async fn run_check(Check { cluster: arguments, output }: Check) -> Result<ExitCo
 /// Runs the controller, whenever this process is the leader, until it is stopped.
 async fn run(arguments: Run) -> Result<()> {
     start_log(&arguments);
-    let Run { cluster: arguments, counts, writes_per_second, listen, lease_namespace, no_leader_election, .. } =
-        arguments;
+    let Run {
+        cluster: arguments,
+        counts,
+        couple_zero,
+        writes_per_second,
+        listen,
+        lease_namespace,
+        no_leader_election,
+        ..
+    } = arguments;
     let options = Options {
         session_storage: arguments.storage_source(),
         counts: counts.into(),
+        couple_zero,
         writes_per_second,
         dry_run: arguments.dry_run,
     };
+    if options.couple_zero && options.counts == Counts::None {
+        bail!("--couple-zero sets counts, and --counts none sets none; leave out one of them");
+    }
     info!(version = env!("CARGO_PKG_VERSION"), commit = COMMIT, dry_run = arguments.dry_run, "starting");
     let client = client::connect(arguments.kubeconfig.as_deref(), arguments.context.clone()).await?;
     let stop = stop_signal()?;

@@ -6,18 +6,21 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::pending_resets::PendingResets;
 use crate::recreated::StatefulSetCounts;
 use crate::retries::Retries;
 use crate::stabilization::StabilizationWindows;
 use crate::uid::Uid;
+use crate::waiting::Waiting;
 
 /// What is remembered of all servers. A server of which nothing is remembered takes no space.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) backoff: Backoff,
     pub(crate) stabilization: StabilizationWindows,
-    pub(crate) pending_resets: PendingResets,
+    /// For ToolHive's operator to give back a count that its reset took away.
+    pub(crate) pending_resets: Waiting,
+    /// For the proxies of a server that was scaled to 0 to end.
+    pub(crate) ending_proxies: Waiting,
     pub(crate) retries: Retries,
     pub(crate) statefulset_counts: StatefulSetCounts,
 }
@@ -27,7 +30,8 @@ impl Memory {
     pub(crate) fn forget(&mut self, server: Uid) {
         self.backoff.servers.remove(&server);
         self.stabilization.servers.remove(&server);
-        self.pending_resets.since.remove(&server);
+        self.pending_resets.until.remove(&server);
+        self.ending_proxies.until.remove(&server);
         self.retries.servers.remove(&server);
         self.statefulset_counts.servers.remove(&server);
     }
@@ -39,7 +43,8 @@ impl Memory {
         self.stabilization.prune(now);
         keep(&mut self.backoff.servers, &exists);
         keep(&mut self.stabilization.servers, &exists);
-        keep(&mut self.pending_resets.since, &exists);
+        keep(&mut self.pending_resets.until, &exists);
+        keep(&mut self.ending_proxies.until, &exists);
         keep(&mut self.retries.servers, &exists);
         keep(&mut self.statefulset_counts.servers, &exists);
     }
@@ -56,6 +61,7 @@ fn keep<T>(servers: &mut HashMap<Uid, T>, exists: impl Fn(Uid) -> bool) {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::time::Duration;
 
     use mcp_scaling_rules::{Scaling, Transport};
     use tokio::time::Instant;
@@ -78,18 +84,20 @@ mod tests {
         let live = LiveReplicas { statefulset: Some(3), ..LiveReplicas::default() };
         memory.backoff.record_write(server, Target::Conditions, Some(1), now);
         memory.stabilization.observe(server, true, false, now);
-        memory.pending_resets.observe(server, true, now);
+        memory.pending_resets.observe(server, Some(Duration::ZERO), now);
+        memory.ending_proxies.observe(server, Some(Duration::ZERO), now);
         memory.retries.delay_after_failure(server);
         memory.statefulset_counts.record(server, &scaling, live);
     }
 
     /// The number of servers that each part remembers, and the space that it holds.
-    fn sizes(memory: &Memory) -> [(usize, usize); 5] {
-        let Memory { backoff, stabilization, pending_resets, retries, statefulset_counts } = memory;
+    fn sizes(memory: &Memory) -> [(usize, usize); 6] {
+        let Memory { backoff, stabilization, pending_resets, ending_proxies, retries, statefulset_counts } = memory;
         [
             (backoff.servers.len(), backoff.servers.capacity()),
             (stabilization.servers.len(), stabilization.servers.capacity()),
-            (pending_resets.since.len(), pending_resets.since.capacity()),
+            (pending_resets.until.len(), pending_resets.until.capacity()),
+            (ending_proxies.until.len(), ending_proxies.until.capacity()),
             (retries.servers.len(), retries.servers.capacity()),
             (statefulset_counts.servers.len(), statefulset_counts.servers.capacity()),
         ]

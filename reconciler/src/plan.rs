@@ -6,6 +6,7 @@ use mcp_scaling_rules::{
     resolve, sessions_at_risk, spec_conditions,
 };
 
+use crate::coupling::{self, Step};
 use crate::live_replicas::LiveReplicas;
 use crate::options::Counts;
 use crate::server::Server;
@@ -19,6 +20,8 @@ pub struct Plan {
     pub deployment: Option<u32>,
     /// The count to set the StatefulSet to, if it has another one.
     pub statefulset: Option<u32>,
+    /// The next step that couples the backend to its proxies. The count of the StatefulSet is then not corrected.
+    pub coupling: Option<Step>,
     /// Whether a reader of the status would be misled: a condition of ToolHive's is different or stale, or a warning is
     /// missing. A missing condition that would say `False` misleads nobody; operators before v0.13 do not write it.
     pub is_status_misleading: bool,
@@ -40,7 +43,7 @@ impl Plan {
 
     /// Whether nothing has to be written.
     pub fn is_empty(&self) -> bool {
-        self.conditions.is_empty() && self.deployment.is_none() && self.statefulset.is_none()
+        self.conditions.is_empty() && self.deployment.is_none() && self.statefulset.is_none() && self.coupling.is_none()
     }
 }
 
@@ -53,6 +56,8 @@ pub struct Circumstances {
     pub storage: Option<SessionStorage>,
     /// Which counts are corrected.
     pub counts: Counts,
+    /// Whether the backend is coupled to its proxies.
+    pub couple_zero: bool,
 }
 
 impl Circumstances {
@@ -78,18 +83,29 @@ pub fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstances, ke
     let own = live_replicas_condition(server, cause, keep_live_warning);
     let desired: Vec<Condition> = of_spec.into_iter().chain(own).collect();
     let deployment = correction(Workload::Deployment, scaling, circumstances);
-    let statefulset = correction(Workload::StatefulSet, scaling, circumstances);
+    let coupling = coupling_step(scaling, circumstances);
+    let statefulset = match coupling {
+        Some(_) => None,
+        None => correction(Workload::StatefulSet, scaling, circumstances),
+    };
     Plan {
         conditions: if desired.iter().any(is_missing_or_different) { desired } else { Vec::new() },
         deployment,
         statefulset,
+        coupling,
         is_status_misleading,
         is_urgent: is_status_misleading
             || own.as_ref().is_some_and(is_missing_or_different)
             || deployment.is_some()
-            || statefulset.is_some(),
+            || statefulset.is_some()
+            || coupling.is_some(),
         unshared_replicas: unshared_replicas(scaling, circumstances),
     }
+}
+
+/// The next step that couples the backend of a server to its proxies, where that is asked for.
+pub(crate) fn coupling_step(scaling: &Scaling, circumstances: Circumstances) -> Option<Step> {
+    coupling::next_step(scaling, circumstances.live).filter(|_| circumstances.couple_zero)
 }
 
 /// The reason for which `LiveReplicasWarning` should be `True` now, if there is one. It reports what ToolHive's conditions do
@@ -196,7 +212,8 @@ mod tests {
     }
 
     fn circumstances(scaling: &Scaling, live: LiveReplicas) -> Circumstances {
-        Circumstances { live, storage: Some(scaling.session_storage_or(SessionStorage::Memory)), counts: Counts::All }
+        let storage = Some(scaling.session_storage_or(SessionStorage::Memory));
+        Circumstances { live, storage, counts: Counts::All, couple_zero: false }
     }
 
     fn live(deployment: u32, statefulset: u32) -> LiveReplicas {
@@ -427,7 +444,8 @@ mod tests {
         ] {
             let case = format!("{replicas:?} declared, {default_storage:?} by default");
             let (mut server, scaling) = server(Transport::Sse, replicas, None, None);
-            let circumstances = Circumstances { live, storage: Some(default_storage), counts: Counts::All };
+            let circumstances =
+                Circumstances { live, storage: Some(default_storage), counts: Counts::All, couple_zero: false };
             let plan = super::plan(&server, &scaling, circumstances, false);
             assert_eq!((live_condition(&plan), plan.unshared_replicas), (warning, unshared), "{case}");
             assert!(!plan.is_status_misleading, "{case}");

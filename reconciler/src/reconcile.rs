@@ -10,20 +10,23 @@ use kube::{Client, Resource};
 use mcp_scaling_rules::{Condition, ConditionStatus, ConditionType, InvalidField, Scaling, Workload};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::backoff::{Target, WriteKind};
+use crate::coupling::Step;
 use crate::error::{ReconcileError, with_causes};
 use crate::events::{self, EventContent};
 use crate::live_replicas::{LiveReplicas, LiveReplicasCache};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::options::{Options, StorageSource};
-use crate::plan::{Circumstances, Plan, live_warning, plan};
+use crate::plan::{Circumstances, Plan, coupling_step, live_warning, plan};
 use crate::run_config::SessionStorages;
-use crate::scale::{read_change, write_change};
+use crate::scale::{LiveScale, ScaleChange, read_change, read_scale, write_change, write_kept_count};
 use crate::server::{FreshServer, Server};
 use crate::status::write_conditions;
+use crate::waiting::OPERATOR_TIMEOUT;
+use crate::workload::PodsLeft;
 use crate::write_rate::WriteRate;
 
 /// Reconciles servers.
@@ -144,6 +147,7 @@ impl Reconciler {
     /// The scaling fields of a server and its plan, or the invalid field of its spec.
     fn plan(&self, server: &Server) -> Result<(Scaling, Plan), InvalidField> {
         let scaling = server.scaling?;
+        self.observe_waiting(server);
         let circumstances = self.circumstances(server, &scaling);
         let has_cause = live_warning(&scaling, circumstances).is_some();
         let keep_live_warning =
@@ -157,25 +161,47 @@ impl Reconciler {
             live: self.live_replicas(server),
             storage: self.session_storages.storage(server, scaling, self.options.session_storage),
             counts: self.options.counts,
+            couple_zero: self.options.couple_zero,
         }
     }
 
-    /// The live replicas of a server. A count that a reset took away is left to the operator at first.
-    fn live_replicas(&self, server: &Server) -> LiveReplicas {
+    /// Records what the reconciler has to wait for before it acts on a server.
+    fn observe_waiting(&self, server: &Server) {
         let live = self.live_replicas.get(server.namespace(), server.name());
-        let is_pending = live.deployment_before_reset.is_some();
-        let is_overdue = self.memory().pending_resets.observe(server.uid, is_pending, Instant::now());
-        LiveReplicas { deployment_before_reset: live.deployment_before_reset.filter(|_| is_overdue), ..live }
+        let ending = match live.proxies_left {
+            PodsLeft::Ending(timeout) => Some(timeout).filter(|_| self.options.couple_zero),
+            PodsLeft::None | PodsLeft::Some => None,
+        };
+        let now = Instant::now();
+        let mut memory = self.memory();
+        memory.pending_resets.observe(server.uid, live.deployment_before_reset.map(|_| OPERATOR_TIMEOUT), now);
+        memory.ending_proxies.observe(server.uid, ending, now);
     }
 
-    /// When to reconcile a server that needs nothing now: at the end of its stabilization window or of the operator's time
-    /// after a reset, or when it changes.
+    /// The live replicas of a server. A count that a reset took away is left to the operator at first, and proxies have some time
+    /// to end.
+    fn live_replicas(&self, server: &Server) -> LiveReplicas {
+        let live = self.live_replicas.get(server.namespace(), server.name());
+        let now = Instant::now();
+        let memory = self.memory();
+        let is_overdue = memory.pending_resets.is_over(server.uid, now);
+        let have_ended = memory.ending_proxies.is_over(server.uid, now);
+        LiveReplicas {
+            deployment_before_reset: live.deployment_before_reset.filter(|_| is_overdue),
+            proxies_left: if have_ended { PodsLeft::None } else { live.proxies_left },
+            ..live
+        }
+    }
+
+    /// When to reconcile a server that needs nothing now: at the end of its stabilization window, of the operator's time after a
+    /// reset or of its proxies, or when it changes.
     fn next_reconcile(&self, server: &Server) -> Action {
         let now = Instant::now();
         let memory = self.memory();
         let window = memory.stabilization.remaining(server.uid, now);
         let reset = memory.pending_resets.remaining(server.uid, now);
-        match [window, reset].into_iter().filter(|remaining| *remaining > Duration::ZERO).min() {
+        let proxies = memory.ending_proxies.remaining(server.uid, now);
+        match [window, reset, proxies].into_iter().filter(|remaining| *remaining > Duration::ZERO).min() {
             None => Action::await_change(),
             Some(remaining) => Action::requeue(remaining),
         }
@@ -198,6 +224,12 @@ impl Reconciler {
     async fn write(&self, fresh: &FreshServer, scaling: &Scaling, plan: &Plan) -> Outcome {
         let mut outcome = Outcome::default();
         let server = &fresh.server;
+        // First, so that proxies that start find their backend.
+        let is_due =
+            |step| step != Step::ScaleToZero || outcome.is_due(self.backoff_delay(server, Target::StatefulSetToZero));
+        if plan.coupling.is_some_and(is_due) {
+            outcome.add(self.couple(server, scaling).await);
+        }
         for workload in Workload::ALL {
             if plan.replicas(workload).is_some() && outcome.is_due(self.backoff_delay(server, workload.into())) {
                 outcome.add(self.correct_replicas(server, scaling, workload).await);
@@ -263,26 +295,92 @@ impl Reconciler {
         else {
             return Ok(Vec::new());
         };
-        // The Scale was read after the spec. If the spec has changed since, somebody may have scaled the workload by the new one.
-        let now = self.read(server).await?.map(|now| (now.server.uid, now.server.meta.generation));
-        if now != Some((server.uid, server.meta.generation)) {
+        if self.has_changed(server).await? {
             return Ok(Vec::new());
         }
         let event = events::replicas_corrected(&change, scaling);
+        if !self.scale(server, &change, &event).await? {
+            return Ok(Vec::new());
+        }
+        Ok(self.report_write(server, workload.into(), event))
+    }
+
+    /// Scales a workload, but for a dry run. Returns whether it did.
+    async fn scale(&self, server: &Server, change: &ScaleChange, event: &EventContent) -> Result<bool, ReconcileError> {
         let (namespace, name) = (server.namespace(), server.name());
         if self.options.dry_run {
             info!(namespace, name, "dry run, not written: {}", event.note);
+            return Ok(false);
+        }
+        self.wait_for_token().await;
+        write_change(&self.client, server, change).await?;
+        self.metrics.count_correction(change.workload);
+        info!(namespace, name, "{}", event.note);
+        Ok(true)
+    }
+
+    /// Records a write that another writer may revert. Returns its event, or the one that tells of backing off.
+    fn report_write(&self, server: &Server, target: Target, event: EventContent) -> Vec<EventContent> {
+        match self.record_write(server, target) {
+            WriteKind::First => vec![event],
+            WriteKind::Repeated => Vec::new(),
+            WriteKind::BackoffBegins => vec![events::backing_off(target)],
+        }
+    }
+
+    /// Makes the next step that couples the backend to its proxies, if it still needs one, and returns the event for it.
+    async fn couple(&self, server: &Server, scaling: &Scaling) -> Result<Vec<EventContent>, ReconcileError> {
+        let (deployment, statefulset) = (Workload::Deployment, Workload::StatefulSet);
+        let Some(proxies) = read_scale(&self.client, server, deployment).await? else { return Ok(Vec::new()) };
+        let Some(backend) = read_scale(&self.client, server, statefulset).await? else { return Ok(Vec::new()) };
+        let LiveScale { replicas: from, resource_version } = backend;
+        let circumstances = self.circumstances(server, scaling);
+        let circumstances = circumstances.with_live(deployment, proxies.replicas).with_live(statefulset, from);
+        let Some(step) = coupling_step(scaling, circumstances) else { return Ok(Vec::new()) };
+        if self.has_changed(server).await? {
+            return Ok(Vec::new());
+        }
+        let to = match step {
+            Step::KeepCount(count) => return self.keep_count(server, Some(count), resource_version).await,
+            Step::ForgetCount => return self.keep_count(server, None, resource_version).await,
+            Step::ScaleToZero => 0,
+            Step::ScaleUp(count) => count,
+        };
+        let change = ScaleChange { workload: statefulset, from, to, resource_version };
+        let event = events::coupled(&change);
+        if !self.scale(server, &change, &event).await? {
+            return Ok(Vec::new());
+        }
+        if step != Step::ScaleToZero {
+            self.memory().backoff.forget(server.uid, Target::StatefulSetToZero);
+            return Ok(vec![event]);
+        }
+        Ok(self.report_write(server, Target::StatefulSetToZero, event))
+    }
+
+    /// Keeps the count of the StatefulSet in its annotation, or removes it. There is no event for that.
+    async fn keep_count(
+        &self,
+        server: &Server,
+        count: Option<u32>,
+        resource_version: Option<String>,
+    ) -> Result<Vec<EventContent>, ReconcileError> {
+        let (namespace, name) = (server.namespace(), server.name());
+        if self.options.dry_run {
+            info!(namespace, name, count, "dry run, not written: the annotation with the count before 0");
             return Ok(Vec::new());
         }
         self.wait_for_token().await;
-        write_change(&self.client, server, &change).await?;
-        self.metrics.count_correction(workload);
-        info!(namespace, name, "{}", event.note);
-        Ok(match self.record_write(server, workload.into()) {
-            WriteKind::First => vec![event],
-            WriteKind::Repeated => Vec::new(),
-            WriteKind::BackoffBegins => vec![events::backing_off(workload.into())],
-        })
+        write_kept_count(&self.client, server, count, resource_version).await?;
+        debug!(namespace, name, count, "wrote the annotation with the count before 0");
+        Ok(Vec::new())
+    }
+
+    /// Whether the spec of a server has changed. A Scale is read after the spec, and somebody may have scaled the workload by a
+    /// newer one.
+    async fn has_changed(&self, server: &Server) -> Result<bool, ReconcileError> {
+        let now = self.read(server).await?.map(|now| (now.server.uid, now.server.meta.generation));
+        Ok(now != Some((server.uid, server.meta.generation)))
     }
 
     /// Writes the desired conditions and returns the events for those that changed.

@@ -1,9 +1,9 @@
-//! Corrects the replicas of a workload through its scale subresource.
+//! Writes the replicas of a workload through its scale subresource, and keeps a count in an annotation of its StatefulSet.
 
 use kube::api::Patch;
 use kube::{Api, Client};
 use mcp_scaling_rules::field::replica_count;
-use mcp_scaling_rules::{Scaling, Workload};
+use mcp_scaling_rules::{Scaling, Workload, labels};
 
 use crate::client::patch_params;
 use crate::error::ReconcileError;
@@ -36,17 +36,40 @@ pub(crate) async fn read_change(
     workload: Workload,
     circumstances: Circumstances,
 ) -> Result<Option<ScaleChange>, ReconcileError> {
+    let Some(LiveScale { replicas: from, resource_version }) = read_scale(client, server, workload).await? else {
+        return Ok(None);
+    };
+    let to = correction(workload, scaling, circumstances.with_live(workload, from));
+    Ok(to.map(|to| ScaleChange { workload, from, to, resource_version }))
+}
+
+/// A workload's Scale as it was just read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LiveScale {
+    /// The replicas that the workload has.
+    pub(crate) replicas: u32,
+    /// `metadata.resourceVersion` of the Scale, which is that of the workload.
+    pub(crate) resource_version: Option<String>,
+}
+
+/// Reads a workload's Scale. `None` where the workload is gone.
+///
+/// # Errors
+/// [`ReconcileError::Call`] where the Scale cannot be read.
+pub(crate) async fn read_scale(
+    client: &Client,
+    server: &Server,
+    workload: Workload,
+) -> Result<Option<LiveScale>, ReconcileError> {
     let scale = match api(client, server, workload).get_scale(server.name()).await {
         Ok(scale) => scale,
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
         Err(source) => return Err(ReconcileError::Call { action: "read the scale of a workload", source }),
     };
     // The API server leaves a count of 0 out of a Scale.
-    let replicas = scale.spec.and_then(|spec| spec.replicas).unwrap_or_default();
-    let Some(from) = replica_count(replicas.into()) else { return Ok(None) };
+    let replicas = replica_count(scale.spec.and_then(|spec| spec.replicas).unwrap_or_default().into());
     let resource_version = scale.metadata.resource_version;
-    let to = correction(workload, scaling, circumstances.with_live(workload, from));
-    Ok(to.map(|to| ScaleChange { workload, from, to, resource_version }))
+    Ok(replicas.map(|replicas| LiveScale { replicas, resource_version }))
 }
 
 /// Writes a change, unless the workload has changed since it was read.
@@ -61,6 +84,27 @@ pub(crate) async fn write_change(client: &Client, server: &Server, change: &Scal
     let workloads = api(client, server, change.workload);
     let patched = workloads.patch_scale(server.name(), &patch_params(), &Patch::Merge(patch)).await;
     patched.map_err(|source| ReconcileError::Call { action: "scale a workload", source })?;
+    Ok(())
+}
+
+/// Keeps a count in the annotation of a StatefulSet, or removes it, unless the StatefulSet has changed since its Scale was read.
+///
+/// # Errors
+/// [`ReconcileError::Call`] where the StatefulSet cannot be written; a conflict where it has changed.
+pub(crate) async fn write_kept_count(
+    client: &Client,
+    server: &Server,
+    count: Option<u32>,
+    resource_version: Option<String>,
+) -> Result<(), ReconcileError> {
+    let annotation = count.map(|count| count.to_string());
+    let patch = serde_json::json!({"metadata": {
+        "resourceVersion": resource_version,
+        "annotations": {labels::REPLICAS_BEFORE_ZERO: annotation},
+    }});
+    let statefulsets = api(client, server, Workload::StatefulSet);
+    let patched = statefulsets.patch_metadata(server.name(), &patch_params(), &Patch::Merge(patch)).await;
+    patched.map_err(|source| ReconcileError::Call { action: "annotate the StatefulSet", source })?;
     Ok(())
 }
 

@@ -1,6 +1,4 @@
-//! Since when a Deployment waits for the count that a reset by ToolHive's operator took away. The operator's next write gives it
-//! back within a second; only an operator that ended in between leaves it to the reconciler. Pure: the caller passes the
-//! time.
+//! Until when the reconciler waits for somebody else before it acts on a server. Pure: the caller passes the time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,31 +7,33 @@ use tokio::time::Instant;
 
 use crate::uid::Uid;
 
-/// How long the operator has for its next write.
+/// How long ToolHive's operator has to give back a count that its reset took away. Its next write does that within a second;
+/// only an operator that ended in between leaves it to the reconciler.
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The servers whose Deployment waits.
+/// The servers for which the reconciler waits.
 #[derive(Debug, Default)]
-pub struct PendingResets {
-    pub(crate) since: HashMap<Uid, Instant>,
+pub struct Waiting {
+    pub(crate) until: HashMap<Uid, Instant>,
 }
 
-impl PendingResets {
-    /// Records whether a Deployment waits, and returns whether the operator's time is over.
-    pub fn observe(&mut self, server: Uid, is_pending: bool, now: Instant) -> bool {
-        if !is_pending {
-            self.since.remove(&server);
-            return false;
+impl Waiting {
+    /// Records whether there is something to wait for, and for how long at most. The time begins when that is first seen.
+    pub fn observe(&mut self, server: Uid, timeout: Option<Duration>, now: Instant) {
+        match timeout {
+            Some(timeout) => drop(self.until.entry(server).or_insert(now + timeout)),
+            None => drop(self.until.remove(&server)),
         }
-        let since = *self.since.entry(server).or_insert(now);
-        now >= since + OPERATOR_TIMEOUT
     }
 
-    /// How long the operator still has; zero where nothing waits.
-    pub fn remaining(&self, server: Uid, now: Instant) -> Duration {
-        self.since
-            .get(&server)
-            .map_or(Duration::ZERO, |since| (*since + OPERATOR_TIMEOUT).saturating_duration_since(now))
+    /// Whether the time is over. False where there is nothing to wait for.
+    pub fn is_over(&self, server: Uid, now: Instant) -> bool {
+        self.until.get(&server).is_some_and(|until| now >= *until)
+    }
+
+    /// How much of the time is left; zero where there is nothing to wait for.
+    pub(crate) fn remaining(&self, server: Uid, now: Instant) -> Duration {
+        self.until.get(&server).map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 }
 
@@ -41,28 +41,27 @@ impl PendingResets {
 mod tests {
     use tokio::time::Instant;
 
-    use super::{Duration, OPERATOR_TIMEOUT, PendingResets};
+    use super::{Duration, Waiting};
     use crate::uid::Uid;
 
-    #[test]
-    fn waits_for_the_operator_first() {
-        let mut pending = PendingResets::default();
-        let a = Uid::of(Some("a"));
-        let now = Instant::now();
-        assert!(!pending.observe(a, true, now));
-        assert_eq!(pending.remaining(a, now), OPERATOR_TIMEOUT);
-        assert!(!pending.observe(a, true, now + OPERATOR_TIMEOUT / 2));
-        assert!(pending.observe(a, true, now + OPERATOR_TIMEOUT));
-        assert_eq!(pending.remaining(Uid::of(Some("b")), now), Duration::ZERO);
-    }
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     #[test]
-    fn begins_again_after_the_operators_write() {
-        let mut pending = PendingResets::default();
+    fn waits_from_the_moment_at_which_there_is_something_to_wait_for() {
+        let mut waiting = Waiting::default();
         let a = Uid::of(Some("a"));
         let now = Instant::now();
-        pending.observe(a, true, now);
-        assert!(!pending.observe(a, false, now + OPERATOR_TIMEOUT));
-        assert!(!pending.observe(a, true, now + OPERATOR_TIMEOUT));
+        waiting.observe(a, Some(TIMEOUT), now);
+        assert_eq!((waiting.is_over(a, now), waiting.remaining(a, now)), (false, TIMEOUT));
+        waiting.observe(a, Some(TIMEOUT), now + TIMEOUT / 2);
+        assert_eq!(waiting.remaining(a, now + TIMEOUT / 2), TIMEOUT / 2, "seen again");
+        assert!(waiting.is_over(a, now + TIMEOUT));
+        assert_eq!(waiting.remaining(a, now + TIMEOUT * 2), Duration::ZERO);
+
+        waiting.observe(a, None, now + TIMEOUT);
+        assert!(!waiting.is_over(a, now + TIMEOUT), "nothing to wait for");
+        waiting.observe(a, Some(TIMEOUT), now + TIMEOUT * 2);
+        assert!(!waiting.is_over(a, now + TIMEOUT * 2), "something new to wait for");
+        assert!(!waiting.is_over(Uid::of(Some("b")), now + TIMEOUT * 3), "another server");
     }
 }

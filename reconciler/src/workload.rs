@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -24,9 +25,31 @@ pub struct WorkloadObject {
     pub(crate) is_owned_by_server: bool,
     /// The count that a reset by ToolHive's operator took away, which the policy recorded and nobody has given back yet.
     pub replicas_before_reset: Option<u32>,
+    /// The count that it had before the reconciler scaled it to 0 with its proxies, as our annotation says.
+    pub(crate) replicas_before_zero: Option<u32>,
     /// `spec.replicas`, 1 where it is absent (the API server's default), `None` where it is no count.
     pub replicas: Option<u32>,
+    /// The pods that are left of a workload that is set to 0 replicas.
+    pub(crate) pods_left: PodsLeft,
 }
+
+/// The pods that are left of a workload that is set to 0 replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PodsLeft {
+    /// None are left, or no controller has ever created one.
+    #[default]
+    None,
+    /// Some have not been told to end yet, or are known to be ending.
+    Some,
+    /// Some may be ending, which takes at most this long.
+    Ending(Duration),
+}
+
+/// How long a pod has to end where its template does not say so: Kubernetes' default.
+const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(30);
+
+/// How much longer than its grace period the end of a pod may take: the kubelet has to notice it, and to kill it at last.
+const END_OF_POD: Duration = Duration::from_secs(5);
 
 /// The label selector that leaves out the workloads of other programs.
 pub(crate) fn selector(workload: Workload) -> String {
@@ -67,6 +90,8 @@ struct Object {
     metadata: Metadata,
     #[serde(default, deserialize_with = "lenient")]
     spec: Field<Spec>,
+    #[serde(default, deserialize_with = "lenient")]
+    status: Field<Status>,
 }
 
 #[derive(Default, Deserialize)]
@@ -76,6 +101,7 @@ struct Metadata {
     namespace: Option<String>,
     uid: Option<String>,
     resource_version: Option<String>,
+    generation: Option<i64>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
     owner_references: Option<Vec<Reference>>,
@@ -94,27 +120,83 @@ struct Reference {
 struct Spec {
     #[serde(default, deserialize_with = "lenient")]
     replicas: Field<i64>,
+    #[serde(default, deserialize_with = "lenient")]
+    template: Field<Template>,
+}
+
+#[derive(Deserialize)]
+struct Template {
+    #[serde(default, deserialize_with = "lenient")]
+    spec: Field<PodSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodSpec {
+    #[serde(default, deserialize_with = "lenient")]
+    termination_grace_period_seconds: Field<u32>,
+}
+
+/// The status that the controller of the workload writes.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    observed_generation: Option<i64>,
+    /// Pods that have not been told to end.
+    replicas: u32,
+    /// Pods that are ending. Kubernetes before v1.35 does not tell.
+    ///
+    /// Source: `DeploymentStatus` in `k8s.io/api/apps/v1`, feature gate `DeploymentReplicaSetTerminatingReplicas`.
+    terminating_replicas: Option<u32>,
 }
 
 impl<'de> Deserialize<'de> for WorkloadObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Object { metadata, spec } = Object::deserialize(deserializer)?;
-        let replicas = match spec {
-            Field::Absent => Field::Absent,
-            Field::Malformed => Field::Malformed,
-            Field::Value(spec) => spec.replicas.and_then(replica_count),
+        let Object { metadata, spec, status } = Object::deserialize(deserializer)?;
+        let (replicas, grace_period) = match spec {
+            Field::Absent => (Field::Absent, None),
+            Field::Malformed => (Field::Malformed, None),
+            Field::Value(Spec { replicas, template }) => (replicas.and_then(replica_count), grace_period(template)),
+        };
+        let replicas = replicas.optional().map_or(None, |count| Some(count.unwrap_or(1)));
+        let status = status.value().unwrap_or_default();
+        let pods_left = match replicas {
+            Some(0) => pods_left(metadata.generation, &status, grace_period.unwrap_or(DEFAULT_GRACE_PERIOD)),
+            Some(_) | None => PodsLeft::None,
         };
         let is_owned_by_server = is_owned_by_server(&metadata);
-        let rolled_out = metadata.annotations.as_ref().and_then(|annotations| annotations.get(labels::ROLLED_OUT));
-        let replicas_before_reset = rolled_out.and_then(|text| RolledOut::parse(text).replicas_before_reset);
+        let annotation = |name| metadata.annotations.as_ref().and_then(|annotations| annotations.get(name));
+        let rolled_out = annotation(labels::ROLLED_OUT).map(|text| RolledOut::parse(text));
+        let replicas_before_reset = rolled_out.and_then(|rolled_out| rolled_out.replicas_before_reset);
+        let before_zero = annotation(labels::REPLICAS_BEFORE_ZERO).and_then(|text| text.parse().ok());
+        let replicas_before_zero = before_zero.and_then(|count| replica_count(count).filter(|count| *count > 0));
         let Metadata { name, namespace, uid, resource_version, .. } = metadata;
         Ok(Self {
             meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() },
             uid: Uid::of(uid.as_deref()),
             is_owned_by_server,
             replicas_before_reset,
-            replicas: replicas.optional().map_or(None, |count| Some(count.unwrap_or(1))),
+            replicas_before_zero,
+            replicas,
+            pods_left,
         })
+    }
+}
+
+fn grace_period(template: Field<Template>) -> Option<Duration> {
+    let seconds = template.value()?.spec.value()?.termination_grace_period_seconds.value()?;
+    Some(Duration::from_secs(seconds.into()))
+}
+
+/// The pods that are left of a workload of this generation that is set to 0 replicas.
+fn pods_left(generation: Option<i64>, status: &Status, grace_period: Duration) -> PodsLeft {
+    let Status { observed_generation, replicas, terminating_replicas } = *status;
+    match terminating_replicas {
+        _ if observed_generation.is_none() => PodsLeft::None,
+        _ if observed_generation < generation || replicas > 0 => PodsLeft::Some,
+        Some(0) => PodsLeft::None,
+        Some(_) => PodsLeft::Some,
+        None => PodsLeft::Ending(grace_period + END_OF_POD),
     }
 }
 

@@ -367,6 +367,60 @@ async fn finds_unshared_sessions_by_the_storage_that_is_really_used() {
 }
 
 #[tokio::test]
+async fn finds_servers_of_which_one_workload_is_at_zero() {
+    let (client, _) = client(|target| match discovery(target) {
+        Some(response) => response,
+        None if target.contains("/mcpservers?") => {
+            let spec = json!({"transport": "sse", "sessionStorage": {"provider": "redis"}});
+            let names = ["asleep", "fine", "kept", "without-backend", "without-proxies"];
+            list(&names.map(|name| mcpserver(name, spec.clone(), json!([]))))
+        }
+        None if target.contains("/deployments?") => list(&[
+            workload("Deployment", "asleep", 0),
+            workload("Deployment", "fine", 1),
+            workload("Deployment", "kept", 1),
+            workload("Deployment", "without-backend", 1),
+            workload("Deployment", "without-proxies", 0),
+        ]),
+        None if target.contains("/statefulsets?") => {
+            let mut kept = workload("StatefulSet", "kept", 0);
+            kept["metadata"]["annotations"] = json!({"mcpserver-scaling-policy/replicas-before-zero": "3"});
+            list(&[
+                workload("StatefulSet", "asleep", 0),
+                workload("StatefulSet", "fine", 1),
+                kept,
+                workload("StatefulSet", "without-backend", 0),
+                workload("StatefulSet", "without-proxies", 2),
+            ])
+        }
+        None if target.contains("/without-proxies") => {
+            let entry = json!({"manager": "kubectl", "operation": "Update", "subresource": "scale", "time": "2026-11-20T10:00:00Z",
+                               "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}});
+            (200, json!({"metadata": {"managedFields": [entry]}}))
+        }
+        None => rest(target),
+    });
+    let scale =
+        |name: &str, count: u32| format!("kubectl scale statefulset {name} --namespace default --replicas={count}");
+    assert_eq!(
+        texts(&findings(&client).await),
+        [
+            ("kept", "StatefulSet is set to 0 replicas: the proxies fail without a backend", scale("kept", 3).as_str()),
+            (
+                "without-backend",
+                "StatefulSet is set to 0 replicas: the proxies fail without a backend",
+                scale("without-backend", 1).as_str()
+            ),
+            (
+                "without-proxies",
+                "Deployment is set to 0 replicas, set by field manager kubectl: the backend runs without a proxy",
+                scale("without-proxies", 0).as_str()
+            ),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn names_the_owner_of_a_wrong_count() {
     let (client, _) = client(|target| {
         if let Some(response) = discovery(target) {

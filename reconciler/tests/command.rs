@@ -40,6 +40,13 @@ fn mcpserver(name: &str, spec: Value) -> Value {
 }
 
 #[test]
+fn refuses_flags_that_contradict_each_other() {
+    let (code, _, error) = check(&["run", "--couple-zero", "--counts=none"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("error: --couple-zero sets counts, and --counts none sets none"), "{error}");
+}
+
+#[test]
 fn exits_with_the_code_that_check_documents() {
     let (server, kubeconfig, _runtime) = cluster();
     let kubeconfig = kubeconfig.to_str().expect("is UTF-8");

@@ -106,6 +106,12 @@ impl ApiServer {
                 };
                 self.patch(call, group, version, &key(resource, namespace, name), apply, scale)
             }
+            ("PATCH", ["apis", "apps", version, "namespaces", namespace, "statefulsets", name]) => {
+                let apply = |object: &mut Value, patch: &Value| {
+                    merge(&mut object["metadata"]["annotations"], &patch["metadata"]["annotations"]);
+                };
+                self.patch(call, "apps", version, &key("statefulsets", namespace, name), apply, Value::clone)
+            }
             ("PATCH", ["apis", group, version, "namespaces", namespace, "leases", name]) => {
                 let apply = |object: &mut Value, patch: &Value| merge(&mut object["spec"], &patch["spec"]);
                 self.patch(call, group, version, &key("leases", namespace, name), apply, Value::clone)

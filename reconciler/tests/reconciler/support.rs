@@ -43,6 +43,7 @@ pub(crate) fn client(server: &ApiServer) -> Client {
 pub(crate) const OPTIONS: Options = Options {
     session_storage: StorageSource::Spec { default: SessionStorage::Memory },
     counts: Counts::All,
+    couple_zero: false,
     writes_per_second: NonZeroU32::new(20).expect("is not zero"),
     dry_run: false,
 };

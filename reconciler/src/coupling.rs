@@ -1,0 +1,162 @@
+//! The proxies of a server and its backend as one unit: with no proxy left the backend is scaled to 0, and it gets its count back
+//! with the first proxy. The count is kept in an annotation of the StatefulSet, so that a restart of the reconciler does not
+//! lose it. Pure.
+//!
+//! ToolHive couples them in neither direction: a proxy runner that ends leaves its backend running
+//! (<https://github.com/stacklok/toolhive/issues/4484>), and one that starts does not scale a backend up from 0.
+
+use mcp_scaling_rules::{Scaling, Workload, resolve};
+
+use crate::live_replicas::LiveReplicas;
+use crate::workload::PodsLeft;
+
+/// The next write that couples the backend of a server to its proxies. Each leads to a state from which the next one follows, so
+/// that the reconciler may stop between any two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Keep this count of the StatefulSet in its annotation, before it is scaled to 0.
+    KeepCount(u32),
+    /// Scale the StatefulSet to 0.
+    ScaleToZero,
+    /// Scale the StatefulSet from 0 to this count.
+    ScaleUp(u32),
+    /// Remove the annotation: the StatefulSet runs again.
+    ForgetCount,
+}
+
+/// The next step for a server. `None` where its workloads fit together, or where somebody else scaled its backend to 0.
+pub fn next_step(scaling: &Scaling, live: LiveReplicas) -> Option<Step> {
+    let (proxies, backends) = (live.deployment?, live.statefulset?);
+    let kept = live.statefulset_before_zero;
+    match (proxies, backends) {
+        // Proxies that are ending still serve the streams that they have.
+        (0, 1..) if live.proxies_left != PodsLeft::None => None,
+        (0, 1..) if kept == Some(backends) => Some(Step::ScaleToZero),
+        (0, 1..) => Some(Step::KeepCount(backends)),
+        (1.., 0) => {
+            // The declared count may have changed meanwhile.
+            let count = resolve(scaling.transport, Workload::StatefulSet.declared(scaling).or(Some(kept?)))?;
+            Some(if count == 0 { Step::ForgetCount } else { Step::ScaleUp(count) })
+        }
+        (1.., 1..) => kept.map(|_| Step::ForgetCount),
+        (0, 0) => None,
+    }
+}
+
+/// The workload of a server that is at 0 while the other one runs.
+pub(crate) fn workload_at_zero(live: LiveReplicas) -> Option<Workload> {
+    match (live.deployment?, live.statefulset?) {
+        (0, 1..) => Some(Workload::Deployment),
+        (1.., 0) => Some(Workload::StatefulSet),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mcp_scaling_rules::{Scaling, Transport};
+
+    use super::{Step, next_step};
+    use crate::live_replicas::LiveReplicas;
+    use crate::workload::PodsLeft;
+
+    fn scaling(transport: Transport, backend_replicas: Option<u32>) -> Scaling {
+        Scaling { transport, replicas: None, backend_replicas, session_storage: None }
+    }
+
+    fn live(proxies: u32, backends: u32, kept: Option<u32>) -> LiveReplicas {
+        LiveReplicas {
+            deployment: Some(proxies),
+            statefulset: Some(backends),
+            statefulset_before_zero: kept,
+            ..LiveReplicas::default()
+        }
+    }
+
+    #[test]
+    fn scales_the_backend_to_zero_with_its_proxies_and_up_again() {
+        use Step::{ForgetCount, KeepCount, ScaleToZero, ScaleUp};
+        for (proxies, backends, kept, step) in [
+            (2, 3, None, None),
+            (0, 3, None, Some(KeepCount(3))),
+            (0, 3, Some(3), Some(ScaleToZero)),
+            (0, 0, Some(3), None),
+            (2, 0, Some(3), Some(ScaleUp(3))),
+            (2, 3, Some(3), Some(ForgetCount)),
+            // Somebody scaled the backend while its proxies were at 0, or woke the proxies before the backend was at 0.
+            (0, 2, Some(3), Some(KeepCount(2))),
+            (2, 2, Some(3), Some(ForgetCount)),
+            // Somebody else scaled the backend to 0.
+            (2, 0, None, None),
+            (0, 0, None, None),
+        ] {
+            let live = live(proxies, backends, kept);
+            assert_eq!(next_step(&scaling(Transport::Sse, None), live), step, "{live:?}");
+        }
+    }
+
+    #[test]
+    fn gives_back_the_declared_count_and_one_backend_for_stdio() {
+        use Step::{ForgetCount, ScaleUp};
+        for (transport, declared, step) in [
+            (Transport::Sse, None, ScaleUp(3)),
+            (Transport::Sse, Some(2), ScaleUp(2)),
+            (Transport::Sse, Some(0), ForgetCount),
+            (Transport::Stdio, None, ScaleUp(1)),
+            (Transport::Stdio, Some(2), ScaleUp(1)),
+        ] {
+            let next = next_step(&scaling(transport, declared), live(1, 0, Some(3)));
+            assert_eq!(next, Some(step), "{transport:?} {declared:?}");
+        }
+        assert_eq!(next_step(&scaling(Transport::Sse, Some(2)), live(1, 0, None)), None, "somebody scaled it to 0");
+    }
+
+    #[test]
+    fn waits_for_the_end_of_the_proxies() {
+        for (proxies_left, step) in [
+            (PodsLeft::Some, None),
+            (PodsLeft::Ending(Duration::from_secs(35)), None),
+            (PodsLeft::None, Some(Step::KeepCount(2))),
+        ] {
+            let live = LiveReplicas { proxies_left, ..live(0, 2, None) };
+            assert_eq!(next_step(&scaling(Transport::Sse, None), live), step, "{proxies_left:?}");
+        }
+    }
+
+    #[test]
+    fn leaves_a_server_without_one_of_its_workloads() {
+        let none = LiveReplicas::default();
+        let only_proxies = LiveReplicas { deployment: Some(0), ..none };
+        let only_backend = LiveReplicas { statefulset: Some(3), statefulset_before_zero: Some(3), ..none };
+        for live in [none, only_proxies, only_backend] {
+            assert_eq!(next_step(&scaling(Transport::Sse, None), live), None, "{live:?}");
+        }
+    }
+
+    /// Whatever the state, its steps end, and with proxies again the backend has the count that it had.
+    #[test]
+    fn ends_in_a_state_that_fits_together() {
+        let scaling = scaling(Transport::Sse, None);
+        let settle = |mut state: LiveReplicas| {
+            for _ in 0..4 {
+                match next_step(&scaling, state) {
+                    None => return Some(state),
+                    Some(Step::KeepCount(count)) => state.statefulset_before_zero = Some(count),
+                    Some(Step::ScaleToZero) => state.statefulset = Some(0),
+                    Some(Step::ScaleUp(count)) => state.statefulset = Some(count),
+                    Some(Step::ForgetCount) => state.statefulset_before_zero = None,
+                }
+            }
+            None
+        };
+        for (backends, kept) in [(1, None), (3, None), (3, Some(3)), (3, Some(2)), (0, Some(3)), (0, None)] {
+            let asleep = settle(live(0, backends, kept));
+            assert_eq!(asleep.and_then(|state| state.statefulset), Some(0), "{backends} {kept:?}");
+            let awake = asleep.and_then(|state| settle(LiveReplicas { deployment: Some(1), ..state }));
+            let expected = if backends > 0 { backends } else { kept.unwrap_or_default() };
+            assert_eq!(awake.map(|it| (it.statefulset, it.statefulset_before_zero)), Some((Some(expected), None)));
+        }
+    }
+}
