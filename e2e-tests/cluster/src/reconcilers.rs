@@ -1,9 +1,11 @@
 //! The reconciler's processes.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::accounts::RECONCILER;
 use crate::process::{Process, free_port, tied_to_this_thread};
 use crate::test_cluster::TestCluster;
 use crate::wait::{TIMEOUT, wait_until};
@@ -34,6 +36,28 @@ impl TestCluster {
         self.reconcilers.push(Process::start(command, folder.open_log(&format!("reconciler-{index}.log"))?)?);
         wait_until("the reconciler is ready", || is_ready(port)).await?;
         Ok(index)
+    }
+
+    /// Starts a reconciler with `--couple-zero`, as [`TestCluster::start_reconciler`] does, and grants its service account the
+    /// right that this needs beside those of the manifest.
+    ///
+    /// # Errors
+    /// As [`TestCluster::start_reconciler`].
+    pub async fn start_coupling_reconciler(&mut self) -> Result<usize> {
+        let group = "rbac.authorization.k8s.io";
+        let name = "test-reconciler-couple-zero";
+        let rule = json!({"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["patch"]});
+        self.apply(&json!({
+            "apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": [rule],
+        }))
+        .await?;
+        self.apply(&json!({
+            "apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "User", "apiGroup": group, "name": RECONCILER}],
+        }))
+        .await?;
+        self.start_reconciler_with(&["--couple-zero"]).await
     }
 
     /// Makes sure that exactly one reconciler runs.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use mcp_scaling_rules::kind::{GROUP, ServerKind};
 use serde_json::{Value, json};
 
-use crate::accounts::{AUTOSCALER, OPERATOR};
+use crate::accounts::{AUTOSCALER, KEDA, OPERATOR};
 use crate::control_plane::ControlPlane;
 use crate::inputs::Inputs;
 use crate::kubeconfig::client;
@@ -81,9 +81,10 @@ impl TestCluster {
         for namespace in ["toolhive-system", "kubewarden"] {
             cluster.create_namespace(namespace).await?;
         }
-        // The permissions of these two are not what the suites test.
+        // The permissions of these three are not what the suites test.
         cluster.grant_cluster_admin("test-operator", OPERATOR).await?;
         cluster.grant_cluster_admin("test-autoscaler", AUTOSCALER).await?;
+        cluster.grant_cluster_admin("test-keda", KEDA).await?;
         for manifest in ["deploy/reconciler.yaml", "deploy/policy-server-rbac.yaml"] {
             // The test cluster has no nodes: the reconciler runs as a process of its own.
             for object in read_manifest(manifest)?.iter().filter(|object| object["kind"] != "Deployment") {

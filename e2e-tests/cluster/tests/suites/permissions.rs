@@ -27,7 +27,11 @@ pub(crate) fn tests() -> Vec<Test> {
     let limits = suite!(
         "permissions",
         WITH_DEFINITIONS,
-        [limits_reconcilers_account_to_its_conditions, limits_reconcilers_account_to_workloads_of_toolhive]
+        [
+            limits_reconcilers_account_to_its_conditions,
+            limits_reconcilers_account_to_workloads_of_toolhive,
+            limits_reconcilers_account_to_its_annotation_of_statefulsets,
+        ]
     );
     let used = suite!("permissions", SETUP, [grants_reconciler_what_it_uses, grants_policy_server_what_it_uses]);
     limits.into_iter().chain(used.into_iter().map(|test| Test { needs_all_others: true, ..test })).collect()
@@ -152,6 +156,47 @@ async fn limits_reconcilers_account_to_workloads_of_toolhive(cluster: &mut TestC
         reconciler.merge_path(&path_of("github"), &json!({"spec": {"replicas": 2}})).await?.success()?;
         expect_replicas(admin, resource, &namespace, "github", 2).await?;
     }
+    Ok(())
+}
+
+async fn limits_reconcilers_account_to_its_annotation_of_statefulsets(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = cluster.create_namespace("limits-statefulsets").await?;
+    cluster.start_coupling_reconciler().await?;
+    cluster.stop_reconcilers().await?;
+    let admin = &cluster.admin;
+    let mut victim = statefulset("victim", "sse", 1);
+    victim["metadata"]["labels"] = json!({"app": "victim"});
+    for object in [statefulset("github", "sse", 2), victim] {
+        admin.create("statefulsets", &namespace, &object).await?.success()?;
+    }
+    let reconciler = cluster.client_of(RECONCILER).await?;
+    let merge = async |name: &str, patch: Value| reconciler.merge("statefulsets", &namespace, name, &patch).await;
+    let metadata = |metadata: Value| json!({"metadata": metadata});
+    let kept = || metadata(json!({"annotations": {"mcpserver-scaling-policy/replicas-before-zero": "2"}}));
+    wait_until("the policy is in force", || async { Ok(merge("victim", kept()).await?.code == 422) }).await?;
+    let before = admin.get("statefulsets", &namespace, "github").await?;
+    let container = json!({"name": "mcp", "image": "attacker/image"});
+    let retention = json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
+    for (attempt, patch) in [
+        ("run another image", json!({"spec": {"template": {"spec": {"containers": [container]}}}})),
+        ("delete volumes", json!({"spec": {"persistentVolumeClaimRetentionPolicy": retention}})),
+        ("stop updates", json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": null}}})),
+        ("change another annotation", metadata(json!({"annotations": {"other": "stolen"}}))),
+        ("change a label", metadata(json!({"labels": {"toolhive": "false"}}))),
+        ("add a finalizer", metadata(json!({"finalizers": ["attacker.example/finalizer"]}))),
+    ] {
+        expect_refused(attempt, &merge("github", patch).await?)?;
+    }
+    let after = admin.get("statefulsets", &namespace, "github").await?;
+    expect_equal("the StatefulSet after all attempts", &after, &before)?;
+    expect_refused("annotate another program", &merge("victim", kept()).await?)?;
+    merge("github", kept()).await?.success()?;
+    let removed = metadata(json!({"annotations": {"mcpserver-scaling-policy/replicas-before-zero": null}}));
+    merge("github", removed).await?.success()?;
+    admin
+        .merge("statefulsets", &namespace, "github", &metadata(json!({"labels": {"other": "label"}})))
+        .await?
+        .success()?;
     Ok(())
 }
 

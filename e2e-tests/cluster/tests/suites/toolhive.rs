@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cluster_tests::accounts::{OPERATOR, RECONCILER};
+use cluster_tests::accounts::{KEDA, OPERATOR, RECONCILER};
 use cluster_tests::objects::{autoscaler, runs_image};
 use cluster_tests::requests::text;
 use cluster_tests::test_cluster::Setup;
@@ -32,6 +32,9 @@ const DEFAULT_TAGS: &str = "v0.47.0,v0.10.0";
 
 /// How long a new image may take until it is in the Deployment, at the count that was there before.
 const ROLLOUT_TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the backend may take to be scaled up with its proxies: less than a proxy takes to start and to give up waiting for it.
+const WAKING_TIME_LIMIT: Duration = Duration::from_secs(15);
 
 /// Major, minor and patch version.
 pub(crate) type Version = (u32, u32, u32);
@@ -98,6 +101,7 @@ fn tests_of(version: Version, release: &Arc<Requested>) -> Vec<Test> {
         caps_an_autoscaler_of_a_stdio_server,
         caps_a_person_who_scales_a_stdio_server,
         keeps_the_backend_count_when_the_proxy_runner_starts,
+        couples_the_backend_to_its_proxies,
     ];
     if version < FIRST_WITHOUT_RESETS {
         tests.extend(tests![rolls_out_a_new_image_and_keeps_the_count, keeps_the_count_while_nothing_is_pending]);
@@ -382,6 +386,43 @@ async fn keeps_the_backend_count_when_the_proxy_runner_starts(
     let since = resource_version(cluster, "statefulsets", &namespace, "github").await?;
     cluster.run_proxy_runner(release, &namespace, "github").await?;
     expect_replicas_since(cluster, "statefulsets", &namespace, "github", &since, 3).await
+}
+
+/// The backend goes to 0 with its proxies, whoever scales them, and has its count again soon after they are back, also where the
+/// reconciler was restarted meanwhile.
+async fn couples_the_backend_to_its_proxies(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
+    let namespace = create_namespace(cluster, release, "coupled").await?;
+    cluster.create_server_with_deployment(&namespace, "github", json!({"transport": "streamable-http"})).await?;
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    cluster.admin.scale("statefulsets", &namespace, "github", 2).await?.success()?;
+    cluster.start_coupling_reconciler().await?;
+
+    cluster.kubectl_scale("deployments", &namespace, "github", 0).await?;
+    wait_for_replicas(&cluster.admin, "statefulsets", &namespace, "github", 0).await?;
+    cluster.stop_reconcilers().await?;
+    cluster.start_coupling_reconciler().await?;
+    expect_replicas(&cluster.admin, "deployments", &namespace, "github", 0).await?;
+    cluster.kubectl_scale("deployments", &namespace, "github", 1).await?;
+    wait_for_coupled_backend(cluster, &namespace).await?;
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    expect_replicas(&cluster.admin, "statefulsets", &namespace, "github", 2).await?;
+
+    let keda = cluster.client_of(KEDA).await?;
+    keda.scale("deployments", &namespace, "github", 0).await?.success()?;
+    wait_for_replicas(&cluster.admin, "statefulsets", &namespace, "github", 0).await?;
+    // KEDA activates its target with 1 replica, and its HorizontalPodAutoscaler scales it further.
+    keda.scale("deployments", &namespace, "github", 1).await?.success()?;
+    wait_for_coupled_backend(cluster, &namespace).await?;
+    cluster.run_proxy_runner(release, &namespace, "github").await?;
+    expect_replicas(&cluster.admin, "statefulsets", &namespace, "github", 2).await
+}
+
+/// Waits until the backend has 2 replicas again, which has to be earlier than a proxy gives up waiting for it.
+async fn wait_for_coupled_backend(cluster: &TestCluster, namespace: &str) -> Result<()> {
+    let begun = Instant::now();
+    wait_for_replicas(&cluster.admin, "statefulsets", namespace, "github", 2).await?;
+    ensure!(begun.elapsed() <= WAKING_TIME_LIMIT, "the backend was scaled up after {:?}", begun.elapsed());
+    Ok(())
 }
 
 /// The setting `reject` is for people: the proxy runner's own write is capped and not refused, since without it the server
