@@ -5,14 +5,22 @@ use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{InvalidField, Scaling, SessionStorage, Transport, Workload, exceeds_stdio_cap, resolve};
 use serde::Serialize;
 
-use crate::cluster::{self, Inventory};
-use crate::count_owner::{CountOwner, WorkloadName};
+use crate::autoscaler::{Autoscaler, conflicts};
+use crate::cluster::{self, Inventory, WorkloadName};
 use crate::coupling::workload_at_zero;
 use crate::error::ClusterError;
 use crate::live_replicas::LiveReplicas;
 use crate::options::{Counts, StorageSource};
 use crate::plan::{Circumstances, Plan, plan};
 use crate::server::Server;
+
+/// Who owns the count of a workload.
+enum CountOwner {
+    /// The autoscaler that is aimed at it.
+    Autoscaler(Autoscaler),
+    /// Without one, the field manager that last wrote it.
+    FieldManager(String),
+}
 
 /// One problem of one server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -117,7 +125,7 @@ fn of_invalid_server(server: &Server, error: InvalidField) -> Finding {
 fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, inventory: &Inventory) -> Vec<Finding> {
     let (namespace, name) = (server.namespace(), server.name());
     let live = inventory.live_replicas.get(namespace, name);
-    let owner = |workload| inventory.count_owners.get(workload, namespace, name);
+    let owner = |workload| owner(inventory, workload, server);
     let storage = inventory.session_storages.storage(server, scaling, source);
     let plan = plan_of(server, scaling, storage, live);
     let mut problems: Vec<(String, String)> = Vec::new();
@@ -135,10 +143,9 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
         if let (Some(live), Some(desired)) = (live.of(workload), plan.replicas(workload)) {
             let kind = workload.kind();
             let owner = owner(workload);
-            let remedy = match owner {
-                Some(CountOwner::Autoscaler(autoscaler, scaler)) => {
-                    let delete =
-                        format!("kubectl delete {} {scaler} --namespace {namespace}", autoscaler.name().to_lowercase());
+            let remedy = match &owner {
+                Some(CountOwner::Autoscaler(autoscaler)) => {
+                    let delete = delete(autoscaler, namespace);
                     match workload.declared(scaling) {
                         Some(_) if scaling.transport != Transport::Stdio => {
                             format!("{delete}, or remove {}", workload.declared_in())
@@ -150,16 +157,22 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
                     format!("kubectl scale {} {name} --namespace {namespace} --replicas={desired}", kind.to_lowercase())
                 }
             };
-            problems.push((format!("{kind} is set to {live} replicas instead of {desired}{}", set_by(owner)), remedy));
+            problems.push((
+                format!("{kind} is set to {live} replicas instead of {desired}{}", set_by(owner.as_ref())),
+                remedy,
+            ));
+        } else if let Some(CountOwner::Autoscaler(autoscaler)) = owner(workload) {
+            let findings = conflicts(&autoscaler, workload, scaling).into_iter();
+            problems.extend(findings.map(|finding| (finding, delete(&autoscaler, namespace))));
         }
     }
     if let Some(workload) = workload_at_zero(live) {
-        problems.push(at_zero(workload, server, scaling, live, owner(workload)));
+        problems.push(at_zero(workload, server, scaling, live, owner(workload).as_ref()));
     }
     if let Some(count) = plan.unshared_replicas {
         let owner = Workload::ALL.into_iter().find(|workload| is_unshared(&plan, live, *workload)).and_then(owner);
         problems.push((
-            format!("{count} replicas do not share sessions{}", set_by(owner)),
+            format!("{count} replicas do not share sessions{}", set_by(owner.as_ref())),
             "set spec.sessionStorage.provider to redis".to_owned(),
         ));
     }
@@ -206,10 +219,24 @@ fn at_zero(
     (finding, format!("kubectl scale statefulset {name} --namespace {namespace} --replicas={backends}"))
 }
 
+/// Who owns the count of a server's workload, where that is known.
+fn owner(inventory: &Inventory, workload: Workload, server: &Server) -> Option<CountOwner> {
+    let (namespace, name) = (server.namespace(), server.name());
+    let autoscaler = inventory.autoscalers.get(workload, namespace, name).map(CountOwner::Autoscaler);
+    let field_manager = || inventory.field_managers.get(&(workload, namespace.to_owned(), name.to_owned())).cloned();
+    autoscaler.or_else(|| field_manager().map(CountOwner::FieldManager))
+}
+
+/// The command that deletes an autoscaler.
+fn delete(autoscaler: &Autoscaler, namespace: &str) -> String {
+    let Autoscaler { kind, name, .. } = autoscaler;
+    format!("kubectl delete {} {name} --namespace {namespace}", kind.to_lowercase())
+}
+
 /// The end of a finding about a count: who owns it.
 fn set_by(owner: Option<&CountOwner>) -> String {
     match owner {
-        Some(CountOwner::Autoscaler(kind, name)) => format!(", set by {} {name}", kind.name()),
+        Some(CountOwner::Autoscaler(Autoscaler { kind, name, .. })) => format!(", set by {kind} {name}"),
         Some(CountOwner::FieldManager(manager)) => format!(", set by field manager {manager}"),
         None => String::new(),
     }

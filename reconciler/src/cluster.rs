@@ -1,10 +1,12 @@
 //! Reads servers and workloads from the API server once, in pages.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::api::{ApiResource, ListParams};
 use kube::core::GroupVersionKind;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, discovery};
@@ -12,8 +14,9 @@ use mcp_scaling_rules::kind::GROUP;
 use mcp_scaling_rules::{ServerKind, Workload};
 use serde::de::DeserializeOwned;
 
-use crate::count_owner::{AutoscalerKind, CountOwners, WorkloadName};
+use crate::autoscaler::Autoscalers;
 use crate::error::ClusterError;
+use crate::field_manager::last_writer;
 use crate::live_replicas::LiveReplicasCache;
 use crate::options::StorageSource;
 use crate::run_config::{self, RunConfig, SessionStorages};
@@ -35,9 +38,14 @@ pub(crate) struct Inventory {
     pub(crate) live_replicas: LiveReplicasCache,
     /// The storages that servers really use, where they are read from run configurations.
     pub(crate) session_storages: SessionStorages,
-    /// The owners of counts: autoscalers, and the field managers that were [asked for](read_field_managers).
-    pub(crate) count_owners: CountOwners,
+    /// The autoscalers.
+    pub(crate) autoscalers: Autoscalers,
+    /// The field managers that last wrote the counts of the workloads that were [asked for](read_field_managers).
+    pub(crate) field_managers: HashMap<WorkloadName, String>,
 }
+
+/// A workload: its kind, namespace and name.
+pub(crate) type WorkloadName = (Workload, String, String);
 
 /// Reads every `MCPServer`, of one namespace or of all, the replicas of their Deployments and StatefulSets, and autoscalers.
 /// `progress` is called after each page with the number of objects read so far.
@@ -78,14 +86,11 @@ pub(crate) async fn read(
             inventory.session_storages.apply(Event::Apply(object));
         }
     }
-    for kind in AutoscalerKind::ALL {
-        let resource = kind.resource();
-        let objects = api::<DynamicObject>(client, namespace, &resource);
-        // Without KEDA there is no ScaledObject, and who may not read autoscalers gets the other findings.
-        let Ok(objects) = list(objects, &resource.plural, None, |page| progress(read + page)).await else { continue };
-        read += objects.len();
-        for object in &objects {
-            inventory.count_owners.add_autoscaler(kind, object);
+    let objects = autoscalers(client, namespace);
+    // Who may not read autoscalers gets the other findings.
+    if let Ok(objects) = list(objects, "horizontalpodautoscalers", None, |page| progress(read + page)).await {
+        for object in objects {
+            inventory.autoscalers.apply(Event::Apply(object));
         }
     }
     inventory.servers = servers.into_iter().filter(|server| !server.is_being_deleted).collect();
@@ -101,8 +106,10 @@ pub(crate) async fn read_field_managers(
 ) {
     for (workload, namespace, name) in workloads {
         let objects = api::<WorkloadObject>(client, Some(&namespace), &workload);
-        if let Ok(object) = objects.get_metadata(&name).await {
-            inventory.count_owners.add_field_manager((workload, namespace, name), &object.metadata);
+        if let Ok(object) = objects.get_metadata(&name).await
+            && let Some(manager) = last_writer(&object.metadata)
+        {
+            inventory.field_managers.insert((workload, namespace, name), manager);
         }
     }
 }
@@ -139,6 +146,14 @@ pub(crate) async fn is_not_served(client: &Client, resource: &ApiResource) -> bo
         Err(kube::Error::Api(status)) => status.code == 404,
         // An API server that does not answer may still serve it.
         Ok(_) | Err(_) => false,
+    }
+}
+
+/// The API for HorizontalPodAutoscalers, of one namespace or of all.
+pub(crate) fn autoscalers(client: &Client, namespace: Option<&str>) -> Api<HorizontalPodAutoscaler> {
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
     }
 }
 

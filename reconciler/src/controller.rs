@@ -23,8 +23,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
+use crate::autoscaler;
 use crate::client::WATCH_SECONDS;
-use crate::cluster::{PAGE_SIZE, api, is_not_served};
+use crate::cluster::{PAGE_SIZE, api, autoscalers, is_not_served};
 use crate::error::{ReconcileError, with_causes};
 use crate::listed::ServerName;
 use crate::metrics::Metrics;
@@ -83,14 +84,17 @@ pub async fn run(
         let objects = api::<WorkloadObject>(&reconciler.client, namespace, &workload);
         let apply = move |reconciler: &Reconciler, event| reconciler.live_replicas.apply(workload, event);
         let selector = selector(workload);
-        queue.push(watch_dependents(&reconciler, workload.kind(), objects, selector, all_listed.clone(), apply));
+        queue.push(watch_dependents(&reconciler, workload.kind(), objects, Some(selector), all_listed.clone(), apply));
     }
     if reconciler.options.session_storage == StorageSource::RunConfig {
         let objects = api::<RunConfig>(&reconciler.client, namespace, &());
         let apply = |reconciler: &Reconciler, event| reconciler.session_storages.apply(event);
-        let selector = run_config::selector();
+        let selector = Some(run_config::selector());
         queue.push(watch_dependents(&reconciler, run_config::KIND, objects, selector, all_listed.clone(), apply));
     }
+    let objects = autoscalers(&reconciler.client, namespace);
+    let apply = |reconciler: &Reconciler, event| reconciler.autoscalers.apply(event);
+    queue.push(watch_dependents(&reconciler, autoscaler::KIND, objects, None, all_listed.clone(), apply));
     let servers = watch_servers(reconciler.clone(), namespace, writer, is_synced.clone(), watch_failed.clone());
     queue.push(after_all_others_are_listed(all_listed, servers));
     let queue = stream::select_all(queue).map(Ok::<_, Infallible>).take_until(stop.clone());
@@ -240,7 +244,7 @@ fn watch_dependents<K>(
     reconciler: &Arc<Reconciler>,
     kind: &'static str,
     objects: Api<K>,
-    selector: String,
+    selector: Option<String>,
     all_listed: Arc<Notify>,
     apply: impl Fn(&Reconciler, Event<K>) -> Vec<ServerName> + Send + 'static,
 ) -> BoxStream<'static, ObjectRef<Server>>
@@ -248,7 +252,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let reconciler = reconciler.clone();
-    let events = watcher(objects, watch_config().labels(&selector)).default_backoff();
+    let events = watcher(objects, watcher::Config { label_selector: selector, ..watch_config() }).default_backoff();
     let changed = events.flat_map(move |event| {
         let changed = match event {
             Ok(event) => {

@@ -1,5 +1,7 @@
 //! The events that the reconciler publishes on an `MCPServer`: one for each change, none for a state that stays.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -24,6 +26,9 @@ pub(crate) struct EventContent {
     pub(crate) action: &'static str,
     /// `note`, for people.
     pub(crate) note: String,
+    /// Whether the event is not published again as long as the API server has it: it tells of a state and not of a change, which
+    /// a reconciler that was restarted finds again.
+    pub(crate) is_once: bool,
 }
 
 impl EventContent {
@@ -32,10 +37,16 @@ impl EventContent {
     /// kube's recorder is not used: it keeps each event for some minutes to count repetitions. Ours do not repeat, and the
     /// first pass over a large cluster publishes many.
     fn event(self, regarding: &ObjectReference, instance: &str, now: Timestamp) -> Event {
-        let name = regarding.name.as_deref().unwrap_or_default();
+        let object = regarding.name.as_deref().unwrap_or_default();
+        let name = self.is_once.then(|| {
+            let mut hasher = DefaultHasher::new();
+            (&regarding.uid, self.reason, &self.note).hash(&mut hasher);
+            format!("{object}.{:016x}", hasher.finish())
+        });
         Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{name}-")),
+                generate_name: name.is_none().then(|| format!("{object}-")),
+                name,
                 namespace: regarding.namespace.clone(),
                 ..ObjectMeta::default()
             },
@@ -64,8 +75,11 @@ pub(crate) async fn publish(
 ) -> kube::Result<()> {
     let namespace = regarding.namespace.as_deref().unwrap_or_default();
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    events.create(&PostParams::default(), &content.event(regarding, instance, Timestamp::now())).await?;
-    Ok(())
+    let is_once = content.is_once;
+    match events.create(&PostParams::default(), &content.event(regarding, instance, Timestamp::now())).await {
+        Err(kube::Error::Api(status)) if is_once && status.code == 409 => Ok(()),
+        created => created.map(|_| ()),
+    }
 }
 
 /// The event for a condition that became `True`, or that was `True` and no longer is. Other transitions have none.
@@ -78,6 +92,7 @@ pub(crate) fn transition(transition: &Transition) -> Option<EventContent> {
         reason: condition.reason.name(),
         action: "SetCondition",
         note: format!("{}: {}", condition.type_.name(), condition.message),
+        is_once: false,
     })
 }
 
@@ -98,6 +113,7 @@ pub(crate) fn replicas_corrected(change: &ScaleChange, scaling: &Scaling) -> Eve
         reason: "ReplicasCorrected",
         action: "Scale",
         note: format!("replicas of the {} set from {from} to {to}: {cause}", workload.kind()),
+        is_once: false,
     }
 }
 
@@ -113,6 +129,7 @@ pub(crate) fn coupled(change: &ScaleChange) -> EventContent {
         reason,
         action: "Scale",
         note: format!("replicas of the {} set from {from} to {to}: {cause}", workload.kind()),
+        is_once: false,
     }
 }
 
@@ -126,7 +143,13 @@ pub(crate) fn count_lost(replicas: u32) -> EventContent {
             "the StatefulSet was recreated with 1 replica; the one before had {replicas}, and {} declares no count",
             Workload::StatefulSet.declared_in()
         ),
+        is_once: false,
     }
+}
+
+/// The event for an autoscaler that does not fit the spec.
+pub(crate) fn autoscaler_conflict(finding: String) -> EventContent {
+    EventContent { is_warning: true, reason: "AutoscalerConflict", action: "Validate", note: finding, is_once: true }
 }
 
 /// The event for a target that another writer keeps reverting.
@@ -136,6 +159,7 @@ pub(crate) fn backing_off(target: Target) -> EventContent {
         reason: "BackingOff",
         action: "Wait",
         note: format!("another writer keeps reverting {}; backing off", target.name()),
+        is_once: false,
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `listed` | the part of watched objects that is kept |
 //! | [`live_replicas`] | the replicas that the workloads of each server are set to |
 //! | `run_config` | the session storage that each server really uses |
+//! | `autoscaler` | the autoscalers of workloads, and their conflicts with a spec |
 //! | [`coupling`] | the proxies of a server and its backend as one unit; pure |
 //! | [`plan`] | the changes that one server needs, by the rules of `mcp-scaling-rules`; pure |
 //! | `scale`, [`status`] | the writes: the scale of a workload, the conditions of a server |
@@ -27,7 +28,7 @@
 //! | `events` | the events that tell of the writes |
 //! | [`metrics`], [`endpoints`] | metrics, and the HTTP endpoints for them and for probes |
 //! | [`reconcile`] | one reconcile of one server: plans, writes, reports |
-//! | `count_owner` | who owns the count of a workload: an autoscaler or a field manager |
+//! | `field_manager` | the field manager that last wrote the count of a workload |
 //! | [`cluster`], [`check`] | one pass over a cluster, and its findings |
 //! | [`controller`] | watches, the queue, and the reconciler behind them |
 //! | `candidate` | when a candidate of the leader election may write the Lease, and until when it leads; pure |
@@ -35,18 +36,19 @@
 
 #![forbid(unsafe_code)]
 
+mod autoscaler;
 pub mod backoff;
 mod candidate;
 pub mod check;
 pub mod client;
 pub mod cluster;
 pub mod controller;
-mod count_owner;
 pub mod coupling;
 pub mod endpoints;
 pub mod error;
 mod events;
 mod field;
+mod field_manager;
 pub mod leader_election;
 mod listed;
 pub mod live_replicas;

@@ -23,6 +23,8 @@ pub(crate) struct Memory {
     pub(crate) ending_proxies: Waiting,
     pub(crate) retries: Retries,
     pub(crate) statefulset_counts: StatefulSetCounts,
+    /// The conflicts with autoscalers that were reported, of servers that have some.
+    pub(crate) reported_conflicts: HashMap<Uid, Vec<String>>,
 }
 
 impl Memory {
@@ -34,6 +36,7 @@ impl Memory {
         self.ending_proxies.until.remove(&server);
         self.retries.servers.remove(&server);
         self.statefulset_counts.servers.remove(&server);
+        self.reported_conflicts.remove(&server);
     }
 
     /// Forgets what is outdated, and the servers that do not exist: their deletion was missed while a watch was interrupted, or a
@@ -47,6 +50,7 @@ impl Memory {
         keep(&mut self.ending_proxies.until, &exists);
         keep(&mut self.retries.servers, &exists);
         keep(&mut self.statefulset_counts.servers, &exists);
+        keep(&mut self.reported_conflicts, &exists);
     }
 }
 
@@ -88,11 +92,20 @@ mod tests {
         memory.ending_proxies.observe(server, Some(Duration::ZERO), now);
         memory.retries.delay_after_failure(server);
         memory.statefulset_counts.record(server, &scaling, live);
+        memory.reported_conflicts.insert(server, Vec::new());
     }
 
     /// The number of servers that each part remembers, and the space that it holds.
-    fn sizes(memory: &Memory) -> [(usize, usize); 6] {
-        let Memory { backoff, stabilization, pending_resets, ending_proxies, retries, statefulset_counts } = memory;
+    fn sizes(memory: &Memory) -> [(usize, usize); 7] {
+        let Memory {
+            backoff,
+            stabilization,
+            pending_resets,
+            ending_proxies,
+            retries,
+            statefulset_counts,
+            reported_conflicts,
+        } = memory;
         [
             (backoff.servers.len(), backoff.servers.capacity()),
             (stabilization.servers.len(), stabilization.servers.capacity()),
@@ -100,6 +113,7 @@ mod tests {
             (ending_proxies.until.len(), ending_proxies.until.capacity()),
             (retries.servers.len(), retries.servers.capacity()),
             (statefulset_counts.servers.len(), statefulset_counts.servers.capacity()),
+            (reported_conflicts.len(), reported_conflicts.capacity()),
         ]
     }
 

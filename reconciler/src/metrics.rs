@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::autoscaler;
 use crate::error::ReconcileError;
 use crate::run_config;
 
@@ -105,7 +106,7 @@ impl Metrics {
         for kind in workloads {
             drop(self.corrections.get_or_create(&KindLabel { kind }));
         }
-        for kind in workloads.into_iter().chain([ServerKind::McpServer.name(), run_config::KIND]) {
+        for kind in workloads.into_iter().chain([ServerKind::McpServer.name(), run_config::KIND, autoscaler::KIND]) {
             drop(self.watch_failures.get_or_create(&KindLabel { kind }));
         }
         self.clear_gauges();

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::autoscaler::{Autoscalers, conflicts};
 use crate::backoff::{Target, WriteKind};
 use crate::coupling::Step;
 use crate::error::{ReconcileError, with_causes};
@@ -36,6 +37,8 @@ pub struct Reconciler {
     pub(crate) resource: Arc<ApiResource>,
     pub(crate) options: Options,
     pub(crate) live_replicas: LiveReplicasCache,
+    /// The autoscalers of workloads. Nothing waits for them: who may not read them loses the events about them only.
+    pub(crate) autoscalers: Autoscalers,
     /// The storages that servers really use, where they are read from run configurations.
     pub(crate) session_storages: SessionStorages,
     pub(crate) metrics: Arc<Metrics>,
@@ -72,6 +75,7 @@ impl Reconciler {
             resource: Arc::new(resource),
             options,
             live_replicas: LiveReplicasCache::default(),
+            autoscalers: Autoscalers::default(),
             session_storages: SessionStorages::default(),
             metrics,
             instance,
@@ -111,11 +115,12 @@ impl Reconciler {
         }
         match self.plan(cached) {
             Ok((scaling, plan)) => {
-                let is_count_lost = self.lost_count(cached, &scaling).is_some();
-                if plan.is_empty() && !is_count_lost {
+                let has_news =
+                    self.lost_count(cached, &scaling).is_some() || self.new_conflicts(cached, &scaling).is_some();
+                if plan.is_empty() && !has_news {
                     return Ok(self.next_reconcile(cached));
                 }
-                if !plan.is_urgent && !is_count_lost {
+                if !plan.is_urgent && !has_news {
                     let delay = self.write_rate().put_off(Instant::now());
                     if delay > Duration::ZERO {
                         return Ok(Action::requeue(delay));
@@ -134,6 +139,7 @@ impl Reconciler {
             return Ok(Action::await_change());
         }
         self.report_lost_count(&fresh, &scaling).await;
+        self.report_conflicts(&fresh, &scaling).await;
         if plan.is_empty() {
             return Ok(self.next_reconcile(&fresh.server));
         }
@@ -261,8 +267,37 @@ impl Reconciler {
         let Some(replicas) = self.lost_count(server, scaling) else { return };
         let live = self.live_replicas(server);
         self.memory().statefulset_counts.record(server.uid, scaling, live);
-        let event = events::count_lost(replicas);
-        warn!(namespace = server.namespace(), name = server.name(), "{}", event.note);
+        self.warn(fresh, events::count_lost(replicas)).await;
+    }
+
+    /// The conflicts of a server with autoscalers, unless they were reported.
+    fn new_conflicts(&self, server: &Server, scaling: &Scaling) -> Option<Vec<String>> {
+        let of_workload = |workload| {
+            let autoscaler = self.autoscalers.get(workload, server.namespace(), server.name());
+            autoscaler.map_or_else(Vec::new, |autoscaler| conflicts(&autoscaler, workload, scaling))
+        };
+        let conflicts: Vec<String> = Workload::ALL.into_iter().flat_map(of_workload).collect();
+        let reported = &mut self.memory().reported_conflicts;
+        if conflicts.is_empty() {
+            reported.remove(&server.uid);
+            return None;
+        }
+        (reported.get(&server.uid) != Some(&conflicts)).then_some(conflicts)
+    }
+
+    /// Reports the conflicts of a server with autoscalers, each once.
+    async fn report_conflicts(&self, fresh: &FreshServer, scaling: &Scaling) {
+        let server = &fresh.server;
+        let Some(conflicts) = self.new_conflicts(server, scaling) else { return };
+        self.memory().reported_conflicts.insert(server.uid, conflicts.clone());
+        for conflict in conflicts {
+            self.warn(fresh, events::autoscaler_conflict(conflict)).await;
+        }
+    }
+
+    /// Logs a warning about a server, and publishes it but for a dry run.
+    async fn warn(&self, fresh: &FreshServer, event: EventContent) {
+        warn!(namespace = fresh.server.namespace(), name = fresh.server.name(), "{}", event.note);
         if !self.options.dry_run {
             self.publish(fresh, event).await;
         }

@@ -124,7 +124,6 @@ fn respond(target: &str) -> StatusAndBody {
 /// The responses of an API server without autoscalers, to a caller who may read everything else.
 fn rest(target: &str) -> StatusAndBody {
     match target.split_once('?').map_or(target, |(path, _)| path).rsplit('/').next() {
-        Some("scaledobjects") => (404, json!("404 page not found")),
         Some("horizontalpodautoscalers") => failure(403, "Forbidden"),
         Some("deployments" | "statefulsets" | "mcpservers") => list(&[]),
         Some("default") => (200, json!({"metadata": {"name": "default"}})),
@@ -221,7 +220,6 @@ async fn reads_only_what_it_needs_and_writes_nothing() {
             "GET /apis/apps/v1/namespaces/default/deployments?&labelSelector=app.kubernetes.io%2Fname%3Dmcpserver%2Ctoolhive%3Dtrue&limit=100",
             "GET /apis/apps/v1/namespaces/default/statefulsets?&labelSelector=toolhive%3Dtrue&limit=100",
             "GET /apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers?&limit=100",
-            "GET /apis/keda.sh/v1alpha1/namespaces/default/scaledobjects?&limit=100",
         ]
     );
     let others: Vec<&str> = requests
@@ -427,9 +425,10 @@ async fn names_the_owner_of_a_wrong_count() {
             return response;
         }
         let redis = json!({"provider": "redis"});
-        let scaler = |name: &str, target: &str| {
+        let autoscaler = |name: &str, target: &str, owners: Value| {
             let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": target});
-            json!({"metadata": {"namespace": "default", "name": name}, "spec": {"scaleTargetRef": target}})
+            let metadata = json!({"namespace": "default", "name": name, "ownerReferences": owners});
+            json!({"metadata": metadata, "spec": {"maxReplicas": 5, "scaleTargetRef": target}})
         };
         let names = ["by-person", "by-hpa", "by-keda", "stdio-by-hpa", "unshared-by-hpa"];
         if target.contains("/mcpservers?") {
@@ -449,11 +448,14 @@ async fn names_the_owner_of_a_wrong_count() {
             return list(&names.map(|name| workload("Deployment", name, 3)));
         }
         if target.contains("/horizontalpodautoscalers?") {
-            let targets = ["by-hpa", "keda-hpa", "stdio-by-hpa", "unshared-by-hpa"];
-            return list(&targets.map(|target| scaler(target, if target == "keda-hpa" { "by-keda" } else { target })));
-        }
-        if target.contains("/scaledobjects?") {
-            return list(&[scaler("keda", "by-keda")]);
+            let scaled_object =
+                json!([{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "keda", "uid": "u"}]);
+            return list(&[
+                autoscaler("by-hpa", "by-hpa", json!([])),
+                autoscaler("keda-hpa", "by-keda", scaled_object),
+                autoscaler("stdio-by-hpa", "stdio-by-hpa", json!([])),
+                autoscaler("unshared-by-hpa", "unshared-by-hpa", json!([])),
+            ]);
         }
         if target.contains("/deployments/") {
             let entry = json!({"manager": "kubectl", "operation": "Update", "subresource": "scale", "time": "2026-11-20T10:00:00Z",

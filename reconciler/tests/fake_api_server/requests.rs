@@ -126,9 +126,15 @@ impl ApiServer {
                 json_body(&call.body)
             }
             ("POST", ["apis", "events.k8s.io", "v1", "namespaces", namespace, "events"]) => {
-                let name = call.body["metadata"]["generateName"].as_str().expect("has generateName");
-                assert!(name.ends_with('-'), "the API server requires it to end like this: {name}");
-                let name = format!("{name}{:05}", self.state().version);
+                let name = match call.body["metadata"]["name"].as_str() {
+                    Some(name) if self.get("events", name).is_some() => return failure(409, "already exists"),
+                    Some(name) => name.to_owned(),
+                    None => {
+                        let name = call.body["metadata"]["generateName"].as_str().expect("has a name or generateName");
+                        assert!(name.ends_with('-'), "the API server requires it to end like this: {name}");
+                        format!("{name}{:05}", self.state().version)
+                    }
+                };
                 self.put(&key("events", namespace, &name), call.body.clone());
                 json_body(&call.body)
             }

@@ -4,6 +4,7 @@
 #[path = "../fake_api_server/mod.rs"]
 mod fake_api_server;
 
+mod autoscalers;
 mod coupling;
 mod faults;
 mod leader_election;

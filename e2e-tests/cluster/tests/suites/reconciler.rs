@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cluster_tests::accounts::{AUTOSCALER, OPERATOR, RECONCILER};
-use cluster_tests::objects::{condition, deployment, redis_patch, statefulset};
+use cluster_tests::objects::{autoscaler, condition, deployment, redis_patch, statefulset};
 use cluster_tests::requests::text;
 use cluster_tests::test_cluster::Setup;
 use cluster_tests::toolhive_crds::NEWEST;
-use cluster_tests::wait::{wait_for_condition, wait_for_replicas, wait_until};
+use cluster_tests::wait::{wait_for_condition, wait_for_replicas, wait_for_value, wait_until};
 use cluster_tests::{ApiClient, TestCluster};
 use mcp_scaling_rules::ConditionReason;
 use serde_json::{Value, json};
@@ -32,6 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
             ONE_RECONCILER,
             [
                 reports_autoscaler_without_redis,
+                reports_autoscaler_that_conflicts_with_the_spec,
                 writes_no_status_beside_current_operator,
                 restores_conditions_beside_operator_v06,
             ]
@@ -105,6 +106,31 @@ async fn reports_autoscaler_without_redis(cluster: &mut TestCluster) -> Result<(
     expect_replicas(&cluster.admin, "deployments", &namespace, "github", 4).await?;
     cluster.admin.merge("mcpservers", &namespace, "github", &redis_patch()).await?.success()?;
     wait_for_condition(&cluster.admin, &namespace, "github", ConditionReason::LiveReplicasFit).await
+}
+
+async fn reports_autoscaler_that_conflicts_with_the_spec(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = cluster.create_namespace("conflict").await?;
+    let spec = json!({"transport": "streamable-http"});
+    let server = cluster.create_mcp_server(&namespace, "github", spec).await?.body;
+    let admin = &cluster.admin;
+    admin.create("deployments", &namespace, &deployment(&server, 1)).await?.success()?;
+    admin.create("horizontalpodautoscalers", &namespace, &autoscaler("cpu", "github", 5)).await?.success()?;
+    let notes = async || {
+        let events = admin.list("events", &namespace).await?;
+        let conflicts = events.iter().filter(|event| event["reason"] == "AutoscalerConflict");
+        Ok(conflicts.map(|event| text(&event["note"])).collect::<Vec<_>>())
+    };
+    admin.merge("mcpservers", &namespace, "github", &json!({"spec": {"replicas": 2}})).await?.success()?;
+    let declared =
+        "spec.replicas conflicts with HorizontalPodAutoscaler cpu, which scales the Deployment; remove one of them";
+    wait_for_value("the events about autoscalers", &vec![declared.to_owned()], notes).await?;
+    let to_stdio = json!({"spec": {"replicas": null, "transport": "stdio"}});
+    admin.merge("mcpservers", &namespace, "github", &to_stdio).await?.success()?;
+    let above_cap = "transport stdio supports 1 replica; HorizontalPodAutoscaler cpu may request 5 of the Deployment";
+    wait_until("an event about the autoscaler of a stdio server", || async {
+        Ok(notes().await?.contains(&above_cap.to_owned()))
+    })
+    .await
 }
 
 /// Writes the status as an operator does: its own conditions replace those of their types, the others stay.

@@ -1,0 +1,245 @@
+//! The HorizontalPodAutoscalers that are aimed at workloads. KEDA makes one of its own for each ScaledObject, so that these are all.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::watcher::Event;
+use mcp_scaling_rules::field::replica_count;
+use mcp_scaling_rules::transport::STDIO_REPLICAS;
+use mcp_scaling_rules::{Scaling, Workload, exceeds_stdio_cap};
+
+use crate::listed::ServerName;
+
+/// `kind` of what is watched.
+pub(crate) const KIND: &str = "HorizontalPodAutoscaler";
+
+/// `kind` of KEDA's autoscaler, which owns the HorizontalPodAutoscaler that is made for it.
+const SCALED_OBJECT: &str = "ScaledObject";
+
+/// An autoscaler, as people know it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Autoscaler {
+    /// `kind`: KEDA's, where the HorizontalPodAutoscaler was made for a ScaledObject.
+    pub(crate) kind: &'static str,
+    /// `metadata.name` of the object of this kind.
+    pub(crate) name: String,
+    /// The most replicas that it may request.
+    pub(crate) maximum: u32,
+}
+
+/// An autoscaler and the workload that it is aimed at, which may be one of another program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Aimed {
+    autoscaler: Autoscaler,
+    workload: Workload,
+    target: Box<str>,
+    /// The listing that it was last seen in or after.
+    listing: u32,
+}
+
+/// The autoscalers of a cluster, updated by the events of a watch.
+#[derive(Debug, Default)]
+pub(crate) struct Autoscalers {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By namespace and by the name of the HorizontalPodAutoscaler.
+    namespaces: HashMap<Box<str>, HashMap<Box<str>, Aimed>>,
+    /// Number of the current listing.
+    listing: u32,
+}
+
+impl Autoscalers {
+    /// Applies an event of a watch and returns the servers that would have the workloads of which the autoscaler changed.
+    pub(crate) fn apply(&self, event: Event<HorizontalPodAutoscaler>) -> Vec<ServerName> {
+        let mut state = self.state();
+        match event {
+            Event::Init => {
+                state.listing = state.listing.wrapping_add(1);
+                Vec::new()
+            }
+            Event::InitApply(object) | Event::Apply(object) => {
+                let aimed = aimed(&object, state.listing);
+                state.set(&object.metadata, aimed)
+            }
+            Event::Delete(object) => state.set(&object.metadata, None),
+            Event::InitDone => state.remove_unlisted(),
+        }
+    }
+
+    /// The autoscaler of a workload. Where there are several, which Kubernetes does not support, the first by name.
+    pub(crate) fn get(&self, workload: Workload, namespace: &str, name: &str) -> Option<Autoscaler> {
+        let state = self.state();
+        let autoscalers = state.namespaces.get(namespace)?.values();
+        let of_workload = autoscalers.filter(|aimed| aimed.workload == workload && *aimed.target == *name);
+        of_workload.map(|aimed| &aimed.autoscaler).min().cloned()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn set(&mut self, metadata: &ObjectMeta, aimed: Option<Aimed>) -> Vec<ServerName> {
+        let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else { return Vec::new() };
+        let in_namespace = self.namespaces.entry(namespace.as_str().into()).or_default();
+        let previous = match aimed.clone() {
+            Some(aimed) => in_namespace.insert(name.as_str().into(), aimed),
+            None => in_namespace.remove(name.as_str()),
+        };
+        if in_namespace.is_empty() {
+            self.namespaces.remove(namespace.as_str());
+        }
+        let is_same = |aimed: &Aimed, previous: &Aimed| Aimed { listing: aimed.listing, ..previous.clone() } == *aimed;
+        if aimed.as_ref().zip(previous.as_ref()).is_some_and(|(aimed, previous)| is_same(aimed, previous)) {
+            return Vec::new();
+        }
+        let targets = [previous, aimed].into_iter().flatten().map(|aimed| aimed.target);
+        targets.map(|target| (namespace.as_str().into(), target)).collect()
+    }
+
+    fn remove_unlisted(&mut self) -> Vec<ServerName> {
+        let listing = self.listing;
+        let mut removed = Vec::new();
+        self.namespaces.retain(|namespace, autoscalers| {
+            let unlisted = autoscalers.extract_if(|_, aimed| aimed.listing != listing);
+            removed.extend(unlisted.map(|(_, aimed)| (namespace.clone(), aimed.target)));
+            !autoscalers.is_empty()
+        });
+        removed
+    }
+}
+
+/// What an autoscaler is aimed at, `None` where that is neither a Deployment nor a StatefulSet.
+fn aimed(object: &HorizontalPodAutoscaler, listing: u32) -> Option<Aimed> {
+    let target = &object.spec.scale_target_ref;
+    let (group, _) = target.api_version.as_deref()?.split_once('/')?;
+    let workload = Workload::from_kind(group, &target.kind)?;
+    let owners = object.metadata.owner_references.iter().flatten();
+    let (kind, name) = match owners.into_iter().find(|owner| owner.kind == SCALED_OBJECT) {
+        Some(owner) => (SCALED_OBJECT, &owner.name),
+        None => (KIND, object.metadata.name.as_ref()?),
+    };
+    let maximum = replica_count(object.spec.max_replicas.into()).unwrap_or_default();
+    let autoscaler = Autoscaler { kind, name: name.clone(), maximum };
+    Some(Aimed { autoscaler, workload, target: target.name.as_str().into(), listing })
+}
+
+/// The conflicts of an autoscaler with the spec of the server whose workload it scales, in sentences for people.
+pub(crate) fn conflicts(autoscaler: &Autoscaler, workload: Workload, scaling: &Scaling) -> Vec<String> {
+    let Autoscaler { kind, name, maximum } = autoscaler;
+    let scaled = workload.kind();
+    let declared = workload.declared(scaling).map(|_| {
+        let field = workload.declared_in();
+        format!("{field} conflicts with {kind} {name}, which scales the {scaled}; remove one of them")
+    });
+    let above_cap = exceeds_stdio_cap(scaling.transport, *maximum).then(|| {
+        format!(
+            "transport stdio supports {STDIO_REPLICAS} replica; {kind} {name} may request {maximum} of the {scaled}"
+        )
+    });
+    declared.into_iter().chain(above_cap).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+    use kube::runtime::watcher::Event;
+    use mcp_scaling_rules::{Scaling, Transport, Workload};
+    use serde_json::{Value, json};
+
+    use super::{Autoscaler, Autoscalers, KIND, SCALED_OBJECT, conflicts};
+
+    fn autoscaler(name: &str, kind: &str, target: &str, owners: Value) -> HorizontalPodAutoscaler {
+        let group = if kind == "MCPServer" { "toolhive.stacklok.dev/v1beta1" } else { "apps/v1" };
+        let target = json!({"apiVersion": group, "kind": kind, "name": target});
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "default", "name": name, "ownerReferences": owners},
+            "spec": {"maxReplicas": 5, "scaleTargetRef": target},
+        }))
+        .expect("is read")
+    }
+
+    fn deployment(name: &str, target: &str) -> HorizontalPodAutoscaler {
+        autoscaler(name, "Deployment", target, json!([]))
+    }
+
+    /// The names of the servers that an event concerns.
+    fn changed(autoscalers: &Autoscalers, event: Event<HorizontalPodAutoscaler>) -> Vec<String> {
+        autoscalers.apply(event).into_iter().map(|(_, name)| name.into()).collect()
+    }
+
+    fn name_of(autoscalers: &Autoscalers, workload: Workload, target: &str) -> Option<(&'static str, String)> {
+        autoscalers.get(workload, "default", target).map(|found| (found.kind, found.name))
+    }
+
+    #[test]
+    fn finds_the_autoscaler_of_a_workload() {
+        let keda = json!([{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "keda", "uid": "u"}]);
+        for (object, workload, expected) in [
+            (deployment("a", "github"), Workload::Deployment, Some((KIND, "a"))),
+            (deployment("a", "github"), Workload::StatefulSet, None),
+            (autoscaler("a", "StatefulSet", "github", json!([])), Workload::StatefulSet, Some((KIND, "a"))),
+            (
+                autoscaler("keda-hpa-keda", "Deployment", "github", keda),
+                Workload::Deployment,
+                Some((SCALED_OBJECT, "keda")),
+            ),
+            (autoscaler("a", "MCPServer", "github", json!([])), Workload::Deployment, None),
+            (deployment("a", "other"), Workload::Deployment, None),
+        ] {
+            let autoscalers = Autoscalers::default();
+            autoscalers.apply(Event::Apply(object.clone()));
+            let expected = expected.map(|(kind, name)| (kind, name.to_owned()));
+            assert_eq!(name_of(&autoscalers, workload, "github"), expected, "{object:?}");
+            assert_eq!(autoscalers.get(workload, "other", "github"), None);
+        }
+    }
+
+    #[test]
+    fn returns_the_servers_whose_autoscaler_changed() {
+        let autoscalers = Autoscalers::default();
+        assert_eq!(changed(&autoscalers, Event::Apply(deployment("a", "github"))), ["github"]);
+        assert!(changed(&autoscalers, Event::Apply(deployment("a", "github"))).is_empty(), "a status update");
+        assert_eq!(changed(&autoscalers, Event::Apply(deployment("a", "slack"))), ["github", "slack"]);
+        assert_eq!(name_of(&autoscalers, Workload::Deployment, "github"), None);
+        assert_eq!(changed(&autoscalers, Event::Apply(deployment("b", "b"))), ["b"]);
+
+        // A new listing without one of them.
+        assert!(changed(&autoscalers, Event::Init).is_empty());
+        assert!(changed(&autoscalers, Event::InitApply(deployment("b", "b"))).is_empty());
+        assert_eq!(changed(&autoscalers, Event::InitDone), ["slack"]);
+        assert_eq!(changed(&autoscalers, Event::Delete(deployment("b", "b"))), ["b"]);
+        assert!(autoscalers.state().namespaces.is_empty());
+    }
+
+    #[test]
+    fn finds_the_conflicts_of_an_autoscaler_and_a_spec() {
+        let keda = Autoscaler { kind: SCALED_OBJECT, name: "keda".to_owned(), maximum: 5 };
+        let scaling = |transport, replicas, backend_replicas| Scaling {
+            transport,
+            replicas,
+            backend_replicas,
+            session_storage: None,
+        };
+        let declared =
+            "spec.replicas conflicts with ScaledObject keda, which scales the Deployment; remove one of them";
+        let above_cap = "transport stdio supports 1 replica; ScaledObject keda may request 5 of the Deployment";
+        for (scaling, expected) in [
+            (scaling(Transport::Sse, None, None), vec![]),
+            (scaling(Transport::Sse, None, Some(2)), vec![]),
+            (scaling(Transport::Sse, Some(2), None), vec![declared]),
+            (scaling(Transport::Stdio, None, None), vec![above_cap]),
+            (scaling(Transport::Stdio, Some(1), None), vec![declared, above_cap]),
+        ] {
+            assert_eq!(conflicts(&keda, Workload::Deployment, &scaling), expected, "{scaling:?}");
+        }
+        let one = Autoscaler { maximum: 1, ..keda };
+        assert!(conflicts(&one, Workload::Deployment, &scaling(Transport::Stdio, None, None)).is_empty());
+    }
+}
