@@ -108,7 +108,7 @@ struct Run {
     /// Scale the backend of an MCPServer to 0 with its proxies, and up again with the first of them
     ///
     /// The count that the StatefulSet had is kept in its annotation mcpserver-scaling-policy/replicas-before-zero. It needs the
-    /// right to patch StatefulSets.
+    /// rights to get and patch StatefulSets.
     #[arg(long)]
     couple_zero: bool,
     /// Writes a second at most, events included; misleading conditions come first

@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::options::{Options, StorageSource};
 use crate::plan::{Circumstances, Plan, coupling_step, live_warning, plan};
 use crate::run_config::SessionStorages;
-use crate::scale::{LiveScale, ScaleChange, read_change, read_scale, write_change, write_kept_count};
+use crate::scale::{ScaleChange, read_change, read_scale, read_statefulset, write_change, write_kept_count};
 use crate::server::{FreshServer, Server};
 use crate::status::write_conditions;
 use crate::waiting::OPERATOR_TIMEOUT;
@@ -367,10 +367,12 @@ impl Reconciler {
     async fn couple(&self, server: &Server, scaling: &Scaling) -> Result<Vec<EventContent>, ReconcileError> {
         let (deployment, statefulset) = (Workload::Deployment, Workload::StatefulSet);
         let Some(proxies) = read_scale(&self.client, server, deployment).await? else { return Ok(Vec::new()) };
-        let Some(backend) = read_scale(&self.client, server, statefulset).await? else { return Ok(Vec::new()) };
-        let LiveScale { replicas: from, resource_version } = backend;
-        let circumstances = self.circumstances(server, scaling);
-        let circumstances = circumstances.with_live(deployment, proxies.replicas).with_live(statefulset, from);
+        let Some(backend) = read_statefulset(&self.client, server).await? else { return Ok(Vec::new()) };
+        let (Some(from), true) = (backend.replicas, backend.is_owned_by_server) else { return Ok(Vec::new()) };
+        let resource_version = backend.meta.resource_version;
+        let mut circumstances = self.circumstances(server, scaling).with_live(deployment, proxies.replicas);
+        circumstances.live.statefulset = Some(from);
+        circumstances.live.statefulset_before_zero = backend.replicas_before_zero;
         let Some(step) = coupling_step(scaling, circumstances) else { return Ok(Vec::new()) };
         if self.has_changed(server).await? {
             return Ok(Vec::new());

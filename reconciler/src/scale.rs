@@ -87,7 +87,19 @@ pub(crate) async fn write_change(client: &Client, server: &Server, change: &Scal
     Ok(())
 }
 
-/// Keeps a count in the annotation of a StatefulSet, or removes it, unless the StatefulSet has changed since its Scale was read.
+/// Reads the StatefulSet of a server. `None` where there is none.
+///
+/// # Errors
+/// [`ReconcileError::Call`] where it cannot be read.
+pub(crate) async fn read_statefulset(
+    client: &Client,
+    server: &Server,
+) -> Result<Option<WorkloadObject>, ReconcileError> {
+    let statefulset = api(client, server, Workload::StatefulSet).get_opt(server.name()).await;
+    statefulset.map_err(|source| ReconcileError::Call { action: "read the StatefulSet", source })
+}
+
+/// Keeps a count in the annotation of a StatefulSet, or removes it, unless the StatefulSet has changed since it was read.
 ///
 /// # Errors
 /// [`ReconcileError::Call`] where the StatefulSet cannot be written; a conflict where it has changed.

@@ -46,7 +46,7 @@ impl TestCluster {
     pub async fn start_coupling_reconciler(&mut self) -> Result<usize> {
         let group = "rbac.authorization.k8s.io";
         let name = "test-reconciler-couple-zero";
-        let rule = json!({"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["patch"]});
+        let rule = json!({"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["get", "patch"]});
         self.apply(&json!({
             "apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": [rule],
         }))
