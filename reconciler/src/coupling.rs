@@ -3,7 +3,7 @@
 //! lose it. Pure.
 //!
 //! ToolHive couples them in neither direction: a proxy runner that ends leaves its backend running
-//! (<https://github.com/stacklok/toolhive/issues/4484>), and one that starts does not scale a backend up from 0.
+//! (<https://github.com/stacklok/toolhive/issues/4484>), and from v0.12.5 on one that starts does not scale a backend up from 0.
 
 use mcp_scaling_rules::{Scaling, Workload, resolve};
 
