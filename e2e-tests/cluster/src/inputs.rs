@@ -105,11 +105,11 @@ pub fn helm() -> Result<PathBuf> {
     Ok("helm".into())
 }
 
-/// The folder that a script in `scripts/` prints with these arguments.
+/// The path that a script in `scripts/` prints with these arguments: of a program, or of a folder with several.
 ///
 /// # Errors
-/// [`Ignored`] where its content cannot be had on this machine; another error where the script fails.
-pub(crate) fn folder_from_script(script: &str, arguments: &[&str]) -> Result<PathBuf> {
+/// [`Ignored`] where it cannot be had on this machine; another error where the script fails.
+pub(crate) fn path_from_script(script: &str, arguments: &[&str]) -> Result<PathBuf> {
     let path = workspace_root().join("scripts").join(script);
     let mut command = Command::new(&path);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

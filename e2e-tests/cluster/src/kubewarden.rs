@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::inputs::folder_from_script;
+use crate::inputs::path_from_script;
 use crate::kubeconfig::encode;
 use crate::manifests::{read_manifest, read_objects};
 use crate::process::{Process, free_port, tied_to_this_thread};
@@ -69,7 +69,7 @@ impl Kubewarden {
     /// # Errors
     /// [`crate::Ignored`] where it cannot be had on this machine.
     pub fn find() -> Result<Self> {
-        let folder = folder_from_script("kubewarden", &[])?;
+        let folder = path_from_script("kubewarden", &[])?;
         let mut definitions = Vec::new();
         for entry in fs::read_dir(folder.join("crds"))? {
             definitions.extend(read_objects(&entry?.path())?);

@@ -15,6 +15,8 @@
 //! | [`objects`] | the objects that ToolHive, its operator and people create |
 //! | [`toolhive`] | releases of ToolHive: their operator and proxy runner |
 //! | [`toolhive_crds`] | releases of ToolHive: their custom resource definitions |
+//! | [`node`] | a node that KWOK simulates |
+//! | [`pods`] | the pods of an `MCPServer` and their rollouts |
 //! | [`crds`] | hand-written custom resource definitions of other projects |
 //! | [`wait`] | waiting for something to become true |
 //! | [`control_plane`] | kube-apiserver, etcd and kube-controller-manager |
@@ -36,7 +38,9 @@ pub mod kubeconfig;
 pub mod kubectl;
 pub mod kubewarden;
 pub mod manifests;
+pub mod node;
 pub mod objects;
+pub mod pods;
 pub mod process;
 pub mod reconcilers;
 pub mod requests;
@@ -50,6 +54,7 @@ pub mod webhook;
 pub use ignored::Ignored;
 pub use inputs::Inputs;
 pub use kubewarden::Kubewarden;
+pub use pods::ServerPods;
 pub use requests::{ApiClient, Response};
 pub use test_cluster::TestCluster;
 pub use toolhive::ToolHiveRelease;

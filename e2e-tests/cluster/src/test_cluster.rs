@@ -1,6 +1,7 @@
 //! The test cluster: how it starts, its namespaces and ToolHive's custom resource definitions.
 
-use std::fs;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -13,6 +14,7 @@ use crate::inputs::Inputs;
 use crate::kubeconfig::client;
 use crate::kubewarden::{CONTROLLER_LOG, Controller};
 use crate::manifests::read_manifest;
+use crate::node;
 use crate::objects::custom_resource;
 use crate::process::Process;
 use crate::requests::{ApiClient, Response, text};
@@ -29,6 +31,8 @@ pub struct TestCluster {
     // Dropped in this order: what uses the API server before the API server.
     pub(crate) operator: Option<Operator>,
     pub(crate) kubewarden: Option<Controller>,
+    /// KWOK, which simulates the node.
+    pub(crate) kwok: Option<Process>,
     pub(crate) reconcilers: Vec<Process>,
     pub(crate) webhook: Webhook,
     pub(crate) control_plane: ControlPlane,
@@ -71,6 +75,7 @@ impl TestCluster {
             admin: ApiClient::new(client(&kubeconfig).await?, crds.version()),
             operator: None,
             kubewarden: None,
+            kwok: None,
             reconcilers: Vec::new(),
             webhook: Webhook::default(),
             admin_kubeconfig: control_plane.folder.write("admin.kubeconfig", &kubeconfig.to_string())?,
@@ -107,6 +112,7 @@ impl TestCluster {
     pub async fn prepare(&mut self, setup: Setup) -> Result<()> {
         self.control_plane.start_api_server().await?;
         self.remove_kubewarden().await?;
+        self.remove_node().await?;
         if !setup.reconciler {
             self.stop_reconcilers().await?;
         }
@@ -290,10 +296,26 @@ impl TestCluster {
     /// # Errors
     /// Where the log cannot be read.
     pub fn audit_log(&self) -> Result<Vec<Value>> {
-        let log =
-            fs::read_to_string(self.control_plane.folder.path("audit.log")).context("cannot read the audit log")?;
+        self.audit_log_from(0)
+    }
+
+    /// The length of the audit log so far, in bytes.
+    pub(crate) fn audit_log_length(&self) -> Result<u64> {
+        Ok(self.open_audit_log()?.metadata()?.len())
+    }
+
+    /// The entries of the audit log after this length.
+    pub(crate) fn audit_log_from(&self, length: u64) -> Result<Vec<Value>> {
+        let mut file = self.open_audit_log()?;
+        file.seek(SeekFrom::Start(length))?;
+        let mut log = String::new();
+        file.read_to_string(&mut log)?;
         // The last line may not be complete yet.
         Ok(log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    fn open_audit_log(&self) -> Result<File> {
+        File::open(self.control_plane.folder.path("audit.log")).context("cannot read the audit log")
     }
 
     /// The last lines of the logs that explain a failure.
@@ -301,11 +323,13 @@ impl TestCluster {
         let webhook = self.webhook.is_running().then(|| "webhook.log".to_owned());
         let operator = self.operator.as_ref().map(|operator| operator.log.clone());
         let kubewarden = self.kubewarden.as_ref().map(|_| CONTROLLER_LOG.to_owned());
+        let kwok = self.kwok.as_ref().map(|_| node::LOG.to_owned());
         let reconcilers = (0..self.reconcilers.len()).map(|index| format!("reconciler-{index}.log"));
         let tails = webhook
             .into_iter()
             .chain(operator)
             .chain(kubewarden)
+            .chain(kwok)
             .chain(reconcilers)
             .map(|log| self.control_plane.folder.log_tail(&log));
         tails.collect::<Vec<_>>().join("\n")

@@ -157,8 +157,8 @@ impl TestCluster {
         wait_until(&format!("the Deployment {namespace}/{name} has a ReplicaSet"), has_revision).await
     }
 
-    /// Runs the proxy runner of an `MCPServer` until it has applied its StatefulSet once, as a new pod of the server's
-    /// Deployment does at its start.
+    /// Runs the proxy runner of an `MCPServer` until it has applied its StatefulSet and the Services of it, as a new pod of
+    /// the server's Deployment does at its start.
     ///
     /// # Errors
     /// Where the operator has not prepared the server, or the proxy runner does not come to its write.
@@ -168,7 +168,8 @@ impl TestCluster {
         let template = self.admin.get("deployments", namespace, name).await?["spec"]["template"].take();
         let container = &template["spec"]["containers"][0];
         let arguments: Vec<String> = container["args"].as_array().into_iter().flatten().map(text).collect();
-        let kubeconfig = self.service_account_kubeconfig(namespace, &format!("{name}-proxy-runner")).await?;
+        let account = format!("{name}-proxy-runner");
+        let kubeconfig = self.service_account_kubeconfig(namespace, &account).await?;
 
         let folder = self.control_plane.folder.path(&format!("proxy-runner-{namespace}-{name}"));
         fs::create_dir_all(&folder)?;
@@ -187,10 +188,17 @@ impl TestCluster {
         }
         command.env("KUBECONFIG", folder.join("kubeconfig"));
         detach_from_environment(&mut command);
+        let audit_log_before = self.audit_log_length()?;
         let mut process = Process::start(command, fs::File::create(&log)?)?;
         let begun = Instant::now();
-        // After its write it waits until the pods are ready, which they never are without nodes.
-        while !fs::read_to_string(&log)?.contains("aiting for statefulset") {
+        // After its writes it watches the StatefulSet until the pods are ready.
+        let user = format!("system:serviceaccount:{namespace}:{account}");
+        let watches = |entry: &Value| {
+            entry["user"]["username"] == user
+                && entry["verb"] == "watch"
+                && entry["objectRef"]["resource"] == "statefulsets"
+        };
+        while !self.audit_log_from(audit_log_before)?.iter().any(watches) {
             if let Some(status) = process.exit_status()? {
                 bail!("the proxy runner of {name} ended with {status}: {}", fs::read_to_string(&log)?);
             }

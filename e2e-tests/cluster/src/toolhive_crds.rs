@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use mcp_scaling_rules::kind::ServerKind;
 use serde_json::Value;
 
-use crate::inputs::folder_from_script;
+use crate::inputs::path_from_script;
 use crate::manifests::read_objects;
 
 /// The newest release of which the definitions are pinned. It serves `v1beta1` and `v1alpha1`, and the list of conditions
@@ -92,7 +92,7 @@ pub fn resource_of(kind: ServerKind) -> &'static str {
 /// The folder that `scripts/toolhive` prints with these arguments, of which the last is a tag.
 ///
 /// # Errors
-/// As [`folder_from_script`].
+/// As [`path_from_script`].
 pub(crate) fn release_folder(arguments: &[&str]) -> Result<PathBuf> {
-    folder_from_script("toolhive", arguments)
+    path_from_script("toolhive", arguments)
 }

@@ -43,6 +43,9 @@ pub(crate) type Version = (u32, u32, u32);
 const FIRST_WITHOUT_RESETS: Version = (0, 10, 1);
 /// The first release with `spec.replicas` and `spec.backendReplicas`.
 pub(crate) const FIRST_WITH_COUNTS: Version = (0, 13, 0);
+/// The first release whose proxy runner writes the same pod template at each start; the ones before order the environment
+/// variables of the container at random.
+const FIRST_WITH_STABLE_TEMPLATES: Version = (0, 27, 0);
 /// The first release whose operator adopts StatefulSets.
 const FIRST_WITH_ADOPTION: Version = (0, 45, 0);
 
@@ -113,6 +116,12 @@ fn tests_of(version: Version, release: &Arc<Requested>) -> Vec<Test> {
             sets_the_declared_count,
             admits_the_backend_of_a_stdio_server_under_reject,
             writes_nothing_beside_the_operator,
+        ]);
+    }
+    if version >= FIRST_WITH_STABLE_TEMPLATES {
+        tests.extend(tests![
+            replaces_no_backend_pod_when_a_declared_count_changes,
+            replaces_no_pod_when_kubectl_scales_a_server_without_a_declared_count,
         ]);
     }
     if version >= FIRST_WITH_ADOPTION {
@@ -422,6 +431,61 @@ async fn wait_for_coupled_backend(cluster: &TestCluster, namespace: &str) -> Res
     let begun = Instant::now();
     wait_for_replicas(&cluster.admin, "statefulsets", namespace, "github", 2).await?;
     ensure!(begun.elapsed() <= WAKING_TIME_LIMIT, "the backend was scaled up after {:?}", begun.elapsed());
+    Ok(())
+}
+
+/// A person changes the declared count of the proxies. The proxies are replaced, of which a warning tells, and the pods of
+/// the backend keep running; without the setting they are replaced as well.
+async fn replaces_no_backend_pod_when_a_declared_count_changes(
+    cluster: &mut TestCluster,
+    release: &ToolHiveRelease,
+) -> Result<()> {
+    cluster.require_node().await?;
+    let spec = json!({"transport": "streamable-http", "replicas": 2, "backendReplicas": 2});
+    let namespace = create_namespace(cluster, release, "kept").await?;
+    cluster.create_server_with_deployment(&namespace, "github", spec).await?;
+    cluster.complete_rollouts(release, &namespace, "github").await?;
+    let before = cluster.server_pods(&namespace, "github").await?;
+    expect_equal("proxies and backends before", (before.proxies.len(), before.backends.len()), (2, 2))?;
+
+    let three = json!({"spec": {"replicas": 3}});
+    let response = cluster.admin.merge("mcpservers", &namespace, "github", &three).await?.success()?;
+    expect_warning(&response.warnings, "restart all proxies of an MCPServer when a declared count changes")?;
+    cluster.complete_rollouts(release, &namespace, "github").await?;
+    let kept = cluster.server_pods(&namespace, "github").await?;
+    expect_equal("proxies", kept.proxies.len(), 3)?;
+    ensure!(kept.proxies.is_disjoint(&before.proxies), "expected all proxies to be replaced: {before:?}, {kept:?}");
+    expect_equal("the UIDs of the backends", &kept.backends, &before.backends)?;
+
+    cluster.remove_webhook().await?;
+    cluster.install_webhook(&json!({"keepBackendsOnScale": false})).await?;
+    let two = json!({"spec": {"replicas": 2}});
+    cluster.admin.merge("mcpservers", &namespace, "github", &two).await?.success()?;
+    cluster.complete_rollouts(release, &namespace, "github").await?;
+    let replaced = cluster.server_pods(&namespace, "github").await?.backends;
+    ensure!(replaced.is_disjoint(&kept.backends), "expected all backends to be replaced: {kept:?}, {replaced:?}");
+    expect_equal("backends", replaced.len(), 2)
+}
+
+/// With no count declared, `kubectl scale` adds pods and replaces none.
+async fn replaces_no_pod_when_kubectl_scales_a_server_without_a_declared_count(
+    cluster: &mut TestCluster,
+    release: &ToolHiveRelease,
+) -> Result<()> {
+    cluster.require_node().await?;
+    let namespace = create_namespace(cluster, release, "undeclared").await?;
+    cluster.create_server_with_deployment(&namespace, "github", json!({"transport": "streamable-http"})).await?;
+    cluster.complete_rollouts(release, &namespace, "github").await?;
+    let before = cluster.server_pods(&namespace, "github").await?;
+    cluster.kubectl_scale("deployments", &namespace, "github", 3).await?;
+    // The second time, the operator and the proxy runner have worked on what the first one left.
+    for _ in 0..2 {
+        cluster.complete_rollouts(release, &namespace, "github").await?;
+        let after = cluster.server_pods(&namespace, "github").await?;
+        ensure!(after.proxies.is_superset(&before.proxies), "a proxy was replaced: {before:?}, {after:?}");
+        expect_equal("proxies", after.proxies.len(), 3)?;
+        expect_equal("the UIDs of the backends", &after.backends, &before.backends)?;
+    }
     Ok(())
 }
 
