@@ -89,14 +89,17 @@ compatibility:
 		POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" \
 		cargo run --quiet --locked --package cluster-tests --bin compatibility
 
-# Shows the problem and the solution: in a real cluster if there is kubectl and `make cluster-tests` has built a control
-# plane, else as verdicts on requests.
-CAN_START_CLUSTER = command -v kubectl >/dev/null && CONTROL_PLANE=found scripts/control-plane >/dev/null 2>&1
+# Shows the problem and the solution: with ToolHive's own programs in a cluster, if there is kubectl and a control plane that was found or
+# built before, else as verdicts on requests.
+CAN_START_CLUSTER = command -v kubectl >/dev/null && \
+	[ -x "$$(CONTROL_PLANE=found scripts/control-plane 2>/dev/null)/kube-controller-manager" ]
 demo: policy.wasm
-	@$(CAN_START_CLUSTER) || $(MAKE) run
+	@{ $(CAN_START_CLUSTER); } || { \
+		echo "In a cluster, the demo needs kubectl and the programs that scripts/control-plane builds. Here, verdicts on requests:"; \
+		$(MAKE) run; }
 	@! { $(CAN_START_CLUSTER); } || { scripts/reconciler $(RECONCILER) && \
 		cargo build --quiet --locked --package cluster-tests --bins && \
-		CONTROL_PLANE_ASSETS="$$(CONTROL_PLANE=found scripts/control-plane)" POLICY_WASM="$(CURDIR)/policy.wasm" \
+		CONTROL_PLANE_ASSETS="$$(CONTROL_PLANE=found scripts/control-plane 2>/dev/null)" POLICY_WASM="$(CURDIR)/policy.wasm" \
 			RECONCILER="$(abspath $(RECONCILER))" $(TARGET_DIR)/debug/demo; }
 
 # The steps of the release workflow that publish nothing, with digests of nothing in the chart, and checks of what they write to dist/.

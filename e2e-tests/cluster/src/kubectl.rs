@@ -27,7 +27,9 @@ impl TestCluster {
             bail!(Ignored("kubectl is not on the PATH".to_owned()));
         }
         let mut command = tokio::process::Command::new("kubectl");
-        command.arg("--kubeconfig").arg(&self.admin_kubeconfig).args(arguments);
+        // kubectl remembers for hours which versions the API server prefers.
+        let cache = self.control_plane.folder.path(&format!("kubectl-cache-{}", self.toolhive_version()));
+        command.arg("--kubeconfig").arg(&self.admin_kubeconfig).arg("--cache-dir").arg(cache).args(arguments);
         let output = command.output().await.context("cannot run kubectl")?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Output { stdout: text(&output.stdout), stderr: text(&output.stderr) })

@@ -38,6 +38,8 @@ impl TestCluster {
         let folder = &self.control_plane.folder;
         let mut command = tied_to_this_thread(&program);
         command.arg("--kubeconfig").arg(&self.admin_kubeconfig).arg("--manage-all-nodes");
+        // The node's Lease; without it the controllers of Kubernetes take the node for lost after less than a minute.
+        command.arg("--node-lease-duration-seconds=40");
         command.arg("--config").arg(workspace_root().join("e2e-tests/cluster/kwok.yaml"));
         self.kwok = Some(Process::start(command, folder.open_log(LOG)?)?);
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME}});

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use mcp_scaling_rules::labels;
 use serde_json::Value;
 
 use crate::requests::text;
 use crate::test_cluster::TestCluster;
 use crate::toolhive::ToolHiveRelease;
-use crate::wait::wait_until;
+use crate::wait::{wait_for_value, wait_until};
 
 /// The UIDs of a server's pods. A pod that is replaced has another UID, even where the new one has the same name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,10 +79,15 @@ impl TestCluster {
             let workload = self.admin.get(resource, namespace, name).await?;
             let status = &workload["status"];
             let count = workload["spec"]["replicas"].as_u64().context("no spec.replicas")?;
-            let counts = ["replicas", "updatedReplicas", "readyReplicas"];
-            Ok(status["observedGeneration"] == workload["metadata"]["generation"]
-                && counts.iter().all(|field| status[*field].as_u64().unwrap_or(0) == count))
+            let are_all = |field: &str| status[field].as_u64().unwrap_or(0) == count;
+            ensure!(
+                status["observedGeneration"] == workload["metadata"]["generation"]
+                    && ["replicas", "updatedReplicas", "readyReplicas"].into_iter().all(are_all),
+                "{count} replicas at generation {}, status {status}",
+                workload["metadata"]["generation"]
+            );
+            Ok(())
         };
-        wait_until(&format!("the rollout of {resource} {namespace}/{name} is complete"), is_complete).await
+        wait_for_value(&format!("rollout of {resource} {namespace}/{name}"), &(), is_complete).await
     }
 }
