@@ -192,7 +192,12 @@ async fn prepare(
             let short = json!({"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 5}}}});
             cluster.admin.merge("deployments", namespace, &name, &short).await?.success()?;
         }
-        Path::Stopped => scale(cluster, namespace, &name, (0, 0)).await?,
+        Path::Stopped => {
+            scale(cluster, namespace, &name, (0, 0)).await?;
+            // An operator before v0.10.1 that was stopped between its reset to 1 and its next write would leave a Deployment that is
+            // owed the 0. A person who then scales it to 1 changes nothing, and cannot be told from the reset.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
         Path::Restarted | Path::Upgraded if case.is_chosen => scale(cluster, namespace, &name, case.counts).await?,
         Path::Created | Path::Restarted | Path::Undeclared | Path::Upgraded => {}
     }
