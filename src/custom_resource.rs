@@ -12,6 +12,7 @@ use crate::json::{joined, quoted};
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
+use crate::stopped;
 use crate::verdict::{Verdict, shortened};
 
 /// What a spec says about scaling.
@@ -91,6 +92,11 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
     if settings.session_storage != UnsharedSessions::Ignore {
         sessions(&mut verdict, kind, spec, &new, requester);
     }
+    let stopped = new.stopped_alone().filter(|_| kind == ServerKind::McpServer);
+    if let Some(workload) = stopped.filter(|workload| is_stopped_now(*workload, old.as_ref())) {
+        let name = request.name.string().value().unwrap_or_default();
+        stopped::report(&mut verdict, workload, workload.declared_in(), &name, requester);
+    }
     if kind == ServerKind::McpServer && requester == Requester::Person && counts_change {
         warn_of_restart(&mut verdict, request);
     }
@@ -98,6 +104,12 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
         record_requested_replicas(&mut verdict, object, &new, &capped);
     }
     Ok(verdict)
+}
+
+/// Whether it is the request that stops this workload alone. A server that is created without proxies has no backend, because
+/// a proxy makes it.
+fn is_stopped_now(workload: Workload, old: Option<&Scaling>) -> bool {
+    old.map_or(workload == Workload::StatefulSet, |old| old.stopped_alone() != Some(workload))
 }
 
 /// Warns about what the spec says of sessions besides their storage.

@@ -34,6 +34,7 @@ mod rollout;
 mod scale;
 pub mod settings;
 mod statefulset;
+mod stopped;
 mod verdict;
 
 use std::panic::PanicHookInfo;

@@ -2,7 +2,7 @@
 
 use mcp_scaling_rules::scaling::REPLICAS;
 use mcp_scaling_rules::{
-    Malformed, Owner, Scaling, SessionStorage, Transport, Workload, admitted, exceeds_stdio_cap, labels,
+    Malformed, Owner, Scaling, ServerKind, SessionStorage, Transport, Workload, admitted, exceeds_stdio_cap, labels,
 };
 
 use crate::checks::{self, RequestedReplicas};
@@ -12,6 +12,7 @@ use crate::request::{Request, Spec};
 use crate::requester::Requester;
 use crate::rollout;
 use crate::settings::{Corrections, ExcessReplicas, LookupFailure, Settings};
+use crate::stopped;
 use crate::verdict::{UNAVAILABLE, Verdict, shortened};
 
 /// The count that Kubernetes gives a workload without `spec.replicas`.
@@ -83,6 +84,17 @@ impl ReplicasRequest {
         self.requested > 1 || !(self.is_unchanged() || is_low_scale_of_nobody)
     }
 
+    /// Whether the request asks for 0 and gets it, and the other workload of the server is not declared as stopped too. On a
+    /// Scale, a declared count soon takes the place of the requested one.
+    fn stops_workload_alone(&self, owner: &Owner<'_>, scaling: &Scaling, count: u32) -> bool {
+        let is_stopped = |workload: Workload, default| workload.declared(scaling).unwrap_or(default) == 0;
+        owner.kind == ServerKind::McpServer
+            && (self.requested, count) == (0, 0)
+            && self.old.is_some_and(|old| old > 0)
+            && is_stopped(self.workload, 0)
+            && !is_stopped(self.workload.other(), 1)
+    }
+
     /// Whether the request may be refused at all. ToolHive's own writes and a count that does not rise never are.
     fn can_be_refused(&self) -> bool {
         self.requester != Requester::ToolHive && self.old.is_none_or(|old| self.requested > old)
@@ -123,7 +135,10 @@ pub(crate) fn validate(
             let transport = label.filter(|label| *label == Transport::Stdio).unwrap_or(server.scaling.transport);
             let server = Found { scaling: Scaling { transport, ..server.scaling }, ..server };
             let preserved = preserved(verdict, request, replicas, &server, settings, may_reset);
-            apply_rules(verdict, owner, replicas, &server.scaling, preserved, settings);
+            let count = apply_rules(verdict, owner, replicas, &server.scaling, preserved, settings);
+            if replicas.stops_workload_alone(owner, &server.scaling, count) {
+                stopped::report(verdict, replicas.workload, REPLICAS, &owner.name, replicas.requester);
+            }
         }
         // The transport is all that the stdio cap needs. Nothing is known of the sessions, so that they must not be
         // reported as at risk.
@@ -167,6 +182,7 @@ fn preserved(
     decision.preserved
 }
 
+/// Applies the rules, and returns the count that they give.
 fn apply_rules(
     verdict: &mut Verdict,
     owner: &Owner<'_>,
@@ -174,7 +190,7 @@ fn apply_rules(
     scaling: &Scaling,
     preserved: Option<u32>,
     settings: &Settings,
-) {
+) -> u32 {
     let ReplicasRequest { requested, old, requester, .. } = *replicas;
     let transport = scaling.transport;
     let storage = scaling.session_storage_or(settings.default_session_storage);
@@ -227,6 +243,7 @@ fn apply_rules(
         let overridden = if replicas.is_unchanged() { "current" } else { "requested" };
         verdict.warn(&format!("{field} of {kind} {name} is {declared} and overrides the {overridden} {requested}"));
     }
+    count
 }
 
 fn report_failed_lookup(verdict: &mut Verdict, owner: &Owner<'_>, replicas: &ReplicasRequest, settings: &Settings) {

@@ -7,6 +7,7 @@ use crate::field::{Field, replica_count};
 use crate::kind::ServerKind;
 use crate::session_storage::SessionStorage;
 use crate::transport::Transport;
+use crate::workload::Workload;
 
 /// `spec.transport`, as a path.
 pub const TRANSPORT: &str = "spec.transport";
@@ -77,6 +78,15 @@ impl Scaling {
             backend_replicas: valid(BACKEND_REPLICAS, spec.backend_replicas.and_then(replica_count))?,
             session_storage: valid(SESSION_STORAGE_PROVIDER, storage)?,
         })
+    }
+
+    /// The workload that is declared as stopped while the other one is not. Only an `MCPServer` has both.
+    ///
+    /// Proxies at 0 leave the backend running, which nobody can reach then (ToolHive #4484). Proxies without a backend answer
+    /// with errors, and those of a `stdio` server exit again and again.
+    pub fn stopped_alone(&self) -> Option<Workload> {
+        let is_stopped = |workload: Workload| workload.declared(self) == Some(0);
+        Workload::ALL.into_iter().find(|workload| is_stopped(*workload) && !is_stopped(workload.other()))
     }
 
     /// Where the server keeps its sessions; `default` applies where the spec does not say.

@@ -16,6 +16,15 @@ impl Workload {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Deployment, Self::StatefulSet];
 
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Deployment => Self::StatefulSet,
+            Self::StatefulSet => Self::Deployment,
+        }
+    }
+
     /// `kind`.
     pub fn kind(self) -> &'static str {
         match self {

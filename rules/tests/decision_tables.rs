@@ -407,3 +407,21 @@ fn keeps_a_generation_that_follows_and_a_template_from_older_runners() {
         assert_eq!(decision, expected, "{stored} {recorded:?} {written} {is_same}");
     }
 }
+
+#[test]
+fn finds_the_workload_that_is_declared_as_stopped_alone() {
+    let (deployment, statefulset) = (Some(Workload::Deployment), Some(Workload::StatefulSet));
+    for (replicas, backend_replicas, expected) in [
+        (None, None, None),
+        (Some(0), None, deployment),
+        (Some(0), Some(1), deployment),
+        (Some(0), Some(0), None),
+        (None, Some(0), statefulset),
+        (Some(1), Some(0), statefulset),
+        (Some(1), Some(1), None),
+        (Some(2), None, None),
+    ] {
+        let scaling = Scaling { transport: Sse, replicas, backend_replicas, session_storage: None };
+        assert_eq!(scaling.stopped_alone(), expected, "{replicas:?} and {backend_replicas:?}");
+    }
+}

@@ -45,5 +45,7 @@ mod sessions;
 mod settings;
 /// Requests to create or update a StatefulSet.
 mod statefulset;
+/// One of the two workloads of an `MCPServer` is stopped and the other one is not.
+mod stopped;
 /// The example requests in `test_data`, which `make run` evaluates.
 mod test_data;

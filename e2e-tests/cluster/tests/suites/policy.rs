@@ -27,6 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
             caps_autoscaler_of_stdio_server_only,
             warns_about_new_autoscaler_of_stdio_server,
             warns_about_autoscaler_of_embedding_server,
+            warns_who_stops_one_of_two_workloads,
             preserves_count_that_operator_v06_resets,
             keeps_declared_count,
             preserves_count_when_proxy_runner_starts,
@@ -143,6 +144,28 @@ async fn warns_about_autoscaler_of_embedding_server(cluster: &mut TestCluster) -
     autoscaler["spec"]["scaleTargetRef"]["kind"] = "StatefulSet".into();
     let created = cluster.admin.create("horizontalpodautoscalers", namespace, &autoscaler).await?.success()?;
     expect_warning(&created.warnings, "EmbeddingServer")
+}
+
+async fn warns_who_stops_one_of_two_workloads(cluster: &mut TestCluster) -> Result<()> {
+    let namespace = "stopped";
+    create_server_with_workloads(cluster, namespace, json!({})).await?;
+    for (resource, expected) in [
+        (
+            "deployments",
+            "a backend keeps running without proxies; kubectl scale statefulset github --replicas=0 stops it",
+        ),
+        (
+            "statefulsets",
+            "running proxies fail without a backend; kubectl scale deployment github --replicas=0 stops them",
+        ),
+    ] {
+        let warnings = cluster.kubectl_scale(resource, namespace, "github", 0).await?;
+        expect_equal("the warnings", &warnings[..], &[expected.to_owned()][..])?;
+        expect_replicas(&cluster.admin, resource, namespace, "github", 0).await?;
+    }
+    let stopped = json!({"spec": {"replicas": 0}});
+    let patched = cluster.admin.merge("mcpservers", namespace, "github", &stopped).await?.success()?;
+    expect_warning(&patched.warnings, "a backend keeps running without proxies")
 }
 
 async fn preserves_count_that_operator_v06_resets(cluster: &mut TestCluster) -> Result<()> {

@@ -1,0 +1,31 @@
+//! Warns where one of the two workloads of an `MCPServer` goes to 0 and the other one stays.
+
+use mcp_scaling_rules::Workload;
+
+use crate::json::joined;
+use crate::requester::Requester;
+use crate::verdict::{Verdict, shortened};
+
+/// Reports that `field` of the server of this name stops `workload` alone, and how to stop the other one.
+///
+/// The count of the other one is not looked up, so that each warning is worded to be true at any count of it.
+pub(crate) fn report(verdict: &mut Verdict, workload: Workload, field: &str, name: &str, requester: Requester) {
+    let (annotation, state, them) = match workload {
+        Workload::Deployment => (
+            "backend-keeps-running",
+            "a backend keeps running without proxies; kubectl scale statefulset ",
+            " --replicas=0 stops it",
+        ),
+        Workload::StatefulSet => (
+            "proxies-without-backend",
+            "running proxies fail without a backend; kubectl scale deployment ",
+            " --replicas=0 stops them",
+        ),
+    };
+    // An object gets its name after admission where the request has only the beginning of it.
+    let name = if name.is_empty() { "NAME" } else { &shortened(name) };
+    verdict.annotate(annotation, joined(&[field, "=0"], ""));
+    if requester == Requester::Person {
+        verdict.warn(&joined(&[state, name, them], ""));
+    }
+}
