@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use mcp_scaling_rules::kind::{EMBEDDING_SERVER, GROUP};
 use mcp_scaling_rules::{Malformed, Owner, Scaling, ServerKind, Workload, exceeds_stdio_cap, sessions_at_risk};
 
+use crate::json::{JsonText, joined};
 use crate::lookup::{self, Fields, GetResource, Lookup};
 use crate::request::{Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{Settings, UnsharedSessions};
-use crate::verdict::{Verdict, shortened};
+use crate::verdict::{Verdict, assignment, shortened};
 
 /// The maximum that KEDA gives a ScaledObject without `maxReplicaCount`.
 const KEDA_DEFAULT_MAXIMUM: u32 = 100;
@@ -44,28 +45,76 @@ pub(crate) fn validate(
     get: &GetResource<'_>,
 ) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
+    let requester = Requester::of(request, settings, None);
     let spec = request.spec()?;
-    let findings = match target(autoscaler, spec)? {
+    match target(autoscaler, spec)? {
         Target::Workload(workload, name) => {
             let maximum = autoscaler.maximum(spec)?;
             match lookup_owner(workload, &name, request, get) {
-                Some((owner, scaling)) => findings(&owner, workload, &scaling, maximum, settings),
-                None if runs_embedding_server(workload, &name, request, get) => vec![embedding_server(&name)],
-                None => Vec::new(),
+                Some((owner, scaling)) => {
+                    let server = joined(&[owner.kind.name(), " ", &shortened(&owner.name)], "");
+                    let of_server = joined(&[" of ", &server], "");
+                    let conflict = Conflict { of_server: &of_server, autoscaler: "the autoscaler", workload, maximum };
+                    conflict.report(&mut verdict, requester, &scaling);
+                    let storage = scaling.session_storage_or(settings.default_session_storage);
+                    if settings.session_storage != UnsharedSessions::Ignore && sessions_at_risk(storage, maximum) {
+                        let state = " does not store sessions in Redis; more than 1 replica loses sessions";
+                        let warning = joined(&[&server, state], "");
+                        verdict.report(requester, "sessions-at-risk", conflict.maximum(), &warning);
+                    }
+                }
+                None if runs_embedding_server(workload, &name, request, get) => {
+                    embedding_server(&mut verdict, requester, &name);
+                }
+                None => {}
             }
         }
-        Target::CustomResource(kind, name) => vec![not_scalable(kind, &name)],
-        Target::EmbeddingServer(name) => vec![embedding_server(&name)],
-        Target::Other => Vec::new(),
-    };
-    let by_person = Requester::of(request, settings, None) == Requester::Person;
-    for finding in findings {
-        verdict.annotate(finding.annotation, finding.value);
-        if by_person {
-            verdict.warn(&finding.warning);
-        }
+        // The custom resources have no subresource `scale`.
+        Target::CustomResource(kind, name) => not_scalable(
+            &mut verdict,
+            requester,
+            kind.name(),
+            &name,
+            ["", " cannot be scaled by an autoscaler; target its Deployment instead"],
+        ),
+        Target::EmbeddingServer(name) => embedding_server(&mut verdict, requester, &name),
+        Target::Other => {}
     }
     Ok(verdict)
+}
+
+/// An autoscaler that scales a workload of a server.
+struct Conflict<'a> {
+    /// ` of `, kind and name of the server; empty where the request itself is about the server.
+    of_server: &'a str,
+    /// What the autoscaler is called in a warning.
+    autoscaler: &'a str,
+    workload: Workload,
+    /// The most replicas that it may request.
+    maximum: u32,
+}
+
+impl Conflict<'_> {
+    /// The value of an audit annotation.
+    fn maximum(&self) -> String {
+        assignment("maximum", self.maximum)
+    }
+
+    /// Reports the reasons why the autoscaler will not work as intended.
+    fn report(&self, verdict: &mut Verdict, requester: Requester, scaling: &Scaling) {
+        let Self { of_server, autoscaler, workload, maximum } = *self;
+        if exceeds_stdio_cap(scaling.transport, maximum) {
+            let maximum = maximum.to_string();
+            let warning =
+                ["transport stdio", of_server, " supports 1 replica; ", autoscaler, " may request ", &maximum];
+            verdict.report(requester, "stdio-replicas", self.maximum(), &joined(&warning, ""));
+        }
+        if let Some(count) = workload.declared(scaling) {
+            let field = workload.declared_in();
+            let warning = [field, of_server, " conflicts with ", autoscaler, "; remove the field"];
+            verdict.report(requester, "declared-replicas", assignment(field, count), &joined(&warning, ""));
+        }
+    }
 }
 
 /// What an autoscaler scales.
@@ -82,20 +131,24 @@ enum Target<'a> {
 
 fn target<'a>(autoscaler: &Autoscaler, spec: &Spec<'a>) -> Result<Target<'a>, Malformed> {
     let target = spec.scale_target_ref.as_ref().optional()?.ok_or(Malformed)?;
-    let api_version = target.api_version.string().optional()?;
-    let kind = target.kind.string().optional()?;
-    let name = target.name.string().optional()?.ok_or(Malformed)?;
-    let (api_version, kind) = match autoscaler {
-        Autoscaler::Horizontal => (api_version.ok_or(Malformed)?, kind.ok_or(Malformed)?),
-        // KEDA takes a target without a kind for a Deployment.
-        Autoscaler::Keda => (api_version.unwrap_or("apps/v1".into()), kind.unwrap_or("Deployment".into())),
+    // KEDA takes a target without a kind for a Deployment.
+    let text = |field: JsonText<'a>, default: &'static str| match (field.string().optional()?, autoscaler) {
+        (Some(text), _) => Ok(text),
+        (None, Autoscaler::Keda) if !default.is_empty() => Ok(Cow::Borrowed(default)),
+        (None, _) => Err(Malformed),
     };
+    let api_version = text(target.api_version, "apps/v1")?;
+    let kind = text(target.kind, "Deployment")?;
+    let name = text(target.name, "")?;
     let (group, _) = api_version.split_once('/').unwrap_or_default();
-    Ok(match (Workload::from_kind(group, &kind), ServerKind::from_name(group, &kind)) {
-        (Some(workload), _) => Target::Workload(workload, name),
-        (None, Some(kind)) => Target::CustomResource(kind, name),
-        (None, None) if group == GROUP && kind == EMBEDDING_SERVER => Target::EmbeddingServer(name),
-        (None, None) => Target::Other,
+    Ok(if let Some(workload) = Workload::from_kind(group, &kind) {
+        Target::Workload(workload, name)
+    } else if let Some(kind) = ServerKind::from_name(group, &kind) {
+        Target::CustomResource(kind, name)
+    } else if group == GROUP && kind == EMBEDDING_SERVER {
+        Target::EmbeddingServer(name)
+    } else {
+        Target::Other
     })
 }
 
@@ -120,68 +173,16 @@ fn runs_embedding_server(workload: Workload, name: &str, request: &Request<'_>, 
     workload == Workload::StatefulSet && lookup::exists(EMBEDDING_SERVER, name, request, get)
 }
 
-/// A reason why the autoscaler will not work as intended.
-struct Finding {
-    annotation: &'static str,
-    value: String,
-    warning: String,
-}
-
-/// The custom resources have no subresource `scale`, so that no autoscaler can scale them.
-fn not_scalable(kind: ServerKind, name: &str) -> Finding {
-    let (kind, name) = (kind.name(), shortened(name));
-    Finding {
-        annotation: "not-scalable",
-        value: format!("{kind}/{name}"),
-        warning: format!("{kind} {name} cannot be scaled by an autoscaler; target its Deployment instead"),
-    }
+/// Reports an object that no autoscaler can scale: between the two parts of the warning are its kind and name.
+fn not_scalable(verdict: &mut Verdict, requester: Requester, kind: &str, name: &str, parts: [&str; 2]) {
+    let name = shortened(name);
+    let [before, after] = parts;
+    let warning = joined(&[before, kind, " ", &name, after], "");
+    verdict.report(requester, "not-scalable", joined(&[kind, "/", &name], ""), &warning);
 }
 
 /// ToolHive's operator sets the count of an `EmbeddingServer` back, whether it is declared or not.
-fn embedding_server(name: &str) -> Finding {
-    let name = shortened(name);
-    Finding {
-        annotation: "not-scalable",
-        value: format!("{EMBEDDING_SERVER}/{name}"),
-        warning: format!(
-            "the count of {EMBEDDING_SERVER} {name} is its spec.replicas; ToolHive undoes an autoscaler's"
-        ),
-    }
-}
-
-fn findings(
-    owner: &Owner<'_>,
-    workload: Workload,
-    scaling: &Scaling,
-    maximum: u32,
-    settings: &Settings,
-) -> Vec<Finding> {
-    let (kind, name) = (owner.kind.name(), shortened(&owner.name));
-    let storage = scaling.session_storage_or(settings.default_session_storage);
-    let mut findings = Vec::new();
-    if exceeds_stdio_cap(scaling.transport, maximum) {
-        findings.push(Finding {
-            annotation: "stdio-replicas",
-            value: format!("maximum={maximum}"),
-            warning: format!(
-                "transport stdio of {kind} {name} supports 1 replica; the autoscaler may request {maximum}"
-            ),
-        });
-    }
-    if let Some(count) = workload.declared(scaling) {
-        let field = workload.declared_in();
-        findings.push(Finding {
-            annotation: "declared-replicas",
-            value: format!("{field}={count}"),
-            warning: format!("{field} of {kind} {name} conflicts with the autoscaler; remove the field"),
-        });
-    }
-    if settings.session_storage != UnsharedSessions::Ignore && sessions_at_risk(storage, maximum) {
-        findings.push(Finding {
-            annotation: "sessions-at-risk",
-            value: format!("maximum={maximum}"),
-            warning: format!("{kind} {name} does not store sessions in Redis; more than 1 replica loses sessions"),
-        });
-    }
-    findings
+fn embedding_server(verdict: &mut Verdict, requester: Requester, name: &str) {
+    let parts = ["the count of ", " is its spec.replicas; ToolHive undoes an autoscaler's"];
+    not_scalable(verdict, requester, EMBEDDING_SERVER, name, parts);
 }

@@ -5,7 +5,7 @@ use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, Workload, exceeds
 
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
-use crate::verdict::{UNPROCESSABLE, Verdict};
+use crate::verdict::{UNPROCESSABLE, Verdict, assignment};
 
 /// A count that a request asks for.
 #[derive(Clone, Copy)]
@@ -57,7 +57,7 @@ pub(crate) fn stdio_cap(
     if !exceeds_stdio_cap(transport, count) {
         return;
     }
-    verdict.annotate("stdio-replicas", format!("{field}={count}"));
+    verdict.annotate("stdio-replicas", assignment(field, count));
     let described = requested.described();
     if action == ExcessReplicas::Reject && requested.can_be_refused(|old| exceeds_stdio_cap(old_transport, old)) {
         verdict.refuse(
@@ -92,7 +92,7 @@ pub(crate) fn session_storage(
     let binds_sessions =
         requested.workload == Workload::StatefulSet && binds_sessions_to_a_backend(requested.transport, resulting);
     if binds_sessions {
-        verdict.annotate("sse-backends", format!("{}={resulting}", requested.field));
+        verdict.annotate("sse-backends", assignment(requested.field, resulting));
         if is_person {
             verdict.warn(&format!(
                 "transport sse keeps each session in 1 of {resulting} backends, with Redis too; use transport streamable-http"
@@ -102,7 +102,7 @@ pub(crate) fn session_storage(
     if !sessions_at_risk(storage, resulting) {
         return;
     }
-    verdict.annotate("sessions-at-risk", format!("{}={resulting}", requested.field));
+    verdict.annotate("sessions-at-risk", assignment(requested.field, resulting));
     let kind = kind.name();
     if settings.session_storage == UnsharedSessions::Reject
         && sessions_at_risk(storage, requested.count)

@@ -8,12 +8,12 @@ use mcp_scaling_rules::{
 };
 
 use crate::checks::{self, RequestedReplicas};
-use crate::json::{joined, quoted};
+use crate::json::{append, joined, quoted};
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
 use crate::stopped;
-use crate::verdict::{Verdict, shortened};
+use crate::verdict::{Verdict, assignment, shortened};
 
 /// What a spec says about scaling.
 ///
@@ -114,40 +114,26 @@ fn is_stopped_now(workload: Workload, old: Option<&Scaling>) -> bool {
 
 /// Warns about what the spec says of sessions besides their storage.
 fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec<'_>, scaling: &Scaling, requester: Requester) {
-    let mut find = |annotation, value: String, warning: &str| {
-        verdict.annotate(annotation, value);
-        if requester == Requester::Person {
-            verdict.warn(warning);
-        }
-    };
     if let (Some(proxies), Some(backends)) = (scaling.replicas, scaling.backend_replicas)
         && leaves_backends_idle(scaling.transport, proxies, backends)
     {
-        find(
-            "idle-backends",
-            format!("{BACKEND_REPLICAS}={backends} {REPLICAS}={proxies}"),
-            &format!(
-                "{backends} backends for {proxies} proxies: each proxy sends all requests to 1 backend, so the others get none"
-            ),
-        );
+        let (proxies, backends) = (proxies.to_string(), backends.to_string());
+        let value = joined(&[BACKEND_REPLICAS, "=", &backends, " ", REPLICAS, "=", &proxies], "");
+        let rest = " proxies: each proxy sends all requests to 1 backend, so the others get none";
+        verdict.report(requester, "idle-backends", value, &joined(&[&backends, " backends for ", &proxies, rest], ""));
     }
     // ToolHive ignores the mode of other transports. Up to v0.50 its proxy does not tell the clients apart
     // (`ForwardResponseToClients` in `pkg/transport/proxy/httpsse/http_proxy.go`), and v0.58 does.
     if scaling.transport == Transport::Stdio && spec.proxy_mode.json() == Some("\"sse\"") {
-        find(
-            "proxy-mode",
-            "sse".to_owned(),
-            "with proxyMode sse, ToolHive up to v0.50 sends each answer to every connected client; use streamable-http",
-        );
+        let warning =
+            "with proxyMode sse, ToolHive up to v0.50 sends each answer to every connected client; use streamable-http";
+        verdict.report(requester, "proxy-mode", "sse".to_owned(), warning);
     }
     if let Some(replicas) = scaling.replicas.filter(|replicas| *replicas > 1 && has_auth_server_in_memory(kind, spec)) {
-        find(
-            "auth-server-storage",
-            format!("{REPLICAS}={replicas}"),
-            &format!(
-                "{replicas} replicas do not share logins with an auth server in memory; set authServerConfig.storage.type to redis"
-            ),
-        );
+        let rest =
+            " replicas do not share logins with an auth server in memory; set authServerConfig.storage.type to redis";
+        let warning = joined(&[&replicas.to_string(), rest], "");
+        verdict.report(requester, "auth-server-storage", assignment(REPLICAS, replicas), &warning);
     }
 }
 
@@ -177,7 +163,8 @@ fn has_auth_server_in_memory(kind: ServerKind, spec: &Spec<'_>) -> bool {
 fn warn_of_restart(verdict: &mut Verdict, request: &Request<'_>) {
     let name = request.name.string().value().unwrap_or_default();
     verdict.warn("ToolHive v0.24.1 and newer restart all proxies of an MCPServer when a declared count changes");
-    verdict.warn(&format!("with no count declared, kubectl scale deployment {} restarts nothing", shortened(&name)));
+    let parts = ["with no count declared, kubectl scale deployment ", &shortened(&name), " restarts nothing"];
+    verdict.warn(&joined(&parts, ""));
 }
 
 const REQUESTED_REPLICAS: &[&str] = &["metadata", "annotations", labels::REQUESTED_REPLICAS];
@@ -193,19 +180,20 @@ fn record_requested_replicas(
     capped: &[(&'static str, u32)],
 ) {
     let recorded = object.annotations().and_then(|annotations| annotations.requested_replicas.string().value());
-    let mut entries = Vec::new();
+    let mut entries = String::new();
     for workload in Workload::ALL {
         let field = workload.declared_in();
         let is_at_cap = scaling.transport == Transport::Stdio && workload.declared(scaling) == Some(STDIO_REPLICAS);
         if let Some((_, count)) = capped.iter().find(|(capped, _)| *capped == field) {
-            entries.push(format!("{field}={count}"));
+            append(&mut entries, &assignment(field, *count), "");
         } else if is_at_cap {
             let earlier = recorded.iter().flat_map(|recorded| recorded.split(','));
             let of_field = |entry: &&str| entry.split_once('=').is_some_and(|(name, _)| name == field);
-            entries.extend(earlier.filter(of_field).map(str::to_owned));
+            for entry in earlier.filter(of_field) {
+                append(&mut entries, entry, "");
+            }
         }
     }
-    let entries = joined(&entries, ",");
     if entries.is_empty() && recorded.is_some() {
         verdict.remove(REQUESTED_REPLICAS);
     } else if !entries.is_empty() && recorded.as_deref() != Some(&entries) {

@@ -5,7 +5,7 @@ use mcp_scaling_rules::scaling::{BACKEND_REPLICAS, FIELDS, REPLICAS, SESSION_STO
 use mcp_scaling_rules::{Field, Owner, Scaling, ServerKind};
 
 use crate::custom_resource;
-use crate::json::{quoted, read};
+use crate::json::{joined, quoted, read};
 use crate::request::{Object, Request};
 
 /// The host's `get_resource`: the JSON text of the object as the API server gives it.
@@ -67,7 +67,7 @@ impl HostError {
     /// Source: `policy-evaluator`, `src/callback_handler/kubernetes/client.rs`.
     fn is_not_found(&self, request: &GetResourceRequest<'_>) -> bool {
         let GetResourceRequest { api_version, kind, name, .. } = request;
-        let text = format!("Cannot find {api_version}/{kind} named '{name}'");
+        let text = joined(&["Cannot find ", api_version, "/", kind, " named '", name, "'"], "");
         // `str::contains` would do the same, with several kilobytes of the module.
         self.0.as_bytes().windows(text.len()).any(|part| part == text.as_bytes())
     }

@@ -13,7 +13,7 @@ use crate::requester::Requester;
 use crate::rollout;
 use crate::settings::{Corrections, ExcessReplicas, LookupFailure, Settings};
 use crate::stopped;
-use crate::verdict::{UNAVAILABLE, Verdict, shortened};
+use crate::verdict::{UNAVAILABLE, Verdict, assignment, shortened};
 
 /// The count that Kubernetes gives a workload without `spec.replicas`.
 const DEFAULT_REPLICAS: u32 = 1;
@@ -177,7 +177,7 @@ fn preserved(
         verdict.edit(&["metadata", "annotations", labels::ROLLED_OUT], quoted(&annotation.to_string()));
     }
     if decision.lets_reset_through {
-        verdict.annotate("reset-let-through", format!("replicas={old}"));
+        verdict.annotate("reset-let-through", assignment("replicas", old));
     }
     decision.preserved
 }

@@ -121,7 +121,12 @@ impl Settings {
         let members = members.optional().map_err(|Malformed| SettingsError::NotAnObject)?;
         let mut settings = Self::default();
         for (key, value) in members.unwrap_or_default().0 {
-            settings.set(&key, &value)?;
+            if !KEYS.contains(&key.as_str()) {
+                return Err(SettingsError::Unknown { key, known: joined(&KEYS, ", ") });
+            }
+            if settings.set(&key, &value).is_none() {
+                return Err(SettingsError::Invalid { expected: expected(&key), key });
+            }
         }
         if settings.corrections == Corrections::Reject {
             settings.replace_changes();
@@ -140,80 +145,97 @@ impl Settings {
         self.keep_backends_on_scale = false;
     }
 
-    fn set(&mut self, key: &str, value: &JsonText<'_>) -> Result<(), SettingsError> {
-        const EXCESS: [(&str, ExcessReplicas); 3] =
-            [("cap", ExcessReplicas::Cap), ("reject", ExcessReplicas::Reject), ("warn", ExcessReplicas::Warn)];
-        const SESSIONS: [(&str, UnsharedSessions); 3] = [
-            ("warn", UnsharedSessions::Warn),
-            ("reject", UnsharedSessions::Reject),
-            ("ignore", UnsharedSessions::Ignore),
-        ];
-        const STORAGE: [(&str, SessionStorage); 2] =
-            [("memory", SessionStorage::Memory), ("redis", SessionStorage::Redis)];
-        const LOOKUP: [(&str, LookupFailure); 2] = [("allow", LookupFailure::Allow), ("reject", LookupFailure::Reject)];
-        const CORRECTIONS: [(&str, Corrections); 2] = [("apply", Corrections::Apply), ("reject", Corrections::Reject)];
+    /// Sets the value of a key; `None` where the key does not take it.
+    fn set(&mut self, key: &str, value: &JsonText<'_>) -> Option<()> {
         match key {
-            "stdioReplicas" => self.stdio_replicas = one_of(key, value, &EXCESS)?,
-            "declaredReplicas" => self.declared_replicas = one_of(key, value, &EXCESS)?,
-            "sessionStorage" => self.session_storage = one_of(key, value, &SESSIONS)?,
-            "defaultSessionStorage" => self.default_session_storage = one_of(key, value, &STORAGE)?,
-            "terminationGracePeriodSeconds" => self.termination_grace_period_seconds = seconds(key, value)?,
-            "preStopSeconds" => self.pre_stop_seconds = seconds(key, value)?,
-            "preserveScaling" => self.preserve_scaling = boolean(key, value)?,
-            "keepBackendsOnScale" => self.keep_backends_on_scale = boolean(key, value)?,
-            "operatorServiceAccounts" => self.operator_service_accounts = names(key, value)?,
-            "controllerServiceAccounts" => self.controller_service_accounts = names(key, value)?,
-            "onLookupFailure" => self.on_lookup_failure = one_of(key, value, &LOOKUP)?,
-            "corrections" => self.corrections = one_of(key, value, &CORRECTIONS)?,
-            _ => return Err(SettingsError::Unknown { key: key.to_owned(), known: joined(&KEYS, ", ") }),
+            "stdioReplicas" => self.stdio_replicas = excess(value)?,
+            "declaredReplicas" => self.declared_replicas = excess(value)?,
+            "sessionStorage" => {
+                self.session_storage = match index_of(value, &SESSIONS)? {
+                    0 => UnsharedSessions::Warn,
+                    1 => UnsharedSessions::Reject,
+                    _ => UnsharedSessions::Ignore,
+                }
+            }
+            "defaultSessionStorage" => {
+                self.default_session_storage = SessionStorage::from_name(&value.string().value()?)?;
+            }
+            "terminationGracePeriodSeconds" => self.termination_grace_period_seconds = seconds(value)?,
+            "preStopSeconds" => self.pre_stop_seconds = seconds(value)?,
+            "preserveScaling" => self.preserve_scaling = boolean(value)?,
+            "keepBackendsOnScale" => self.keep_backends_on_scale = boolean(value)?,
+            "operatorServiceAccounts" => self.operator_service_accounts = names(value)?,
+            "controllerServiceAccounts" => self.controller_service_accounts = names(value)?,
+            "onLookupFailure" => {
+                self.on_lookup_failure = match index_of(value, &LOOKUP)? {
+                    0 => LookupFailure::Allow,
+                    _ => LookupFailure::Reject,
+                }
+            }
+            _ => {
+                self.corrections = match index_of(value, &CORRECTIONS)? {
+                    0 => Corrections::Apply,
+                    _ => Corrections::Reject,
+                }
+            }
         }
-        Ok(())
+        Some(())
     }
 }
 
-fn one_of<T: Copy>(key: &str, value: &JsonText<'_>, choices: &[(&str, T)]) -> Result<T, SettingsError> {
-    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-    let index = index_of(value, &names);
-    let choice = index.and_then(|index| choices.get(index));
-    choice.map(|(_, choice)| *choice).ok_or_else(|| not_one_of(key, &names))
-}
+const EXCESS: [&str; 3] = ["cap", "reject", "warn"];
+const SESSIONS: [&str; 3] = ["warn", "reject", "ignore"];
+const STORAGE: [&str; 2] = ["memory", "redis"];
+const LOOKUP: [&str; 2] = ["allow", "reject"];
+const CORRECTIONS: [&str; 2] = ["apply", "reject"];
 
-// These two are functions of their own so that the module has them once, and not for each type of choice.
+/// What a key takes, for the message about another value.
+fn expected(key: &str) -> String {
+    let names: &[&str] = match key {
+        "stdioReplicas" | "declaredReplicas" => &EXCESS,
+        "sessionStorage" => &SESSIONS,
+        "defaultSessionStorage" => &STORAGE,
+        "onLookupFailure" => &LOOKUP,
+        "corrections" => &CORRECTIONS,
+        "terminationGracePeriodSeconds" | "preStopSeconds" => return "a whole number of seconds, 0 or more".to_owned(),
+        "operatorServiceAccounts" | "controllerServiceAccounts" => {
+            return "a list of user names, none of them empty".to_owned();
+        }
+        _ => return "true or false".to_owned(),
+    };
+    joined(&["one of ", &joined(names, ", ")], "")
+}
 
 fn index_of(value: &JsonText<'_>, names: &[&str]) -> Option<usize> {
     let name = value.string().value()?;
     names.iter().position(|other| *other == name)
 }
 
-fn not_one_of(key: &str, names: &[&str]) -> SettingsError {
-    invalid(key, &format!("one of {}", joined(names, ", ")))
+fn excess(value: &JsonText<'_>) -> Option<ExcessReplicas> {
+    Some(match index_of(value, &EXCESS)? {
+        0 => ExcessReplicas::Cap,
+        1 => ExcessReplicas::Reject,
+        _ => ExcessReplicas::Warn,
+    })
 }
 
-fn seconds(key: &str, value: &JsonText<'_>) -> Result<i64, SettingsError> {
-    let seconds = value.integer().value().filter(|seconds| *seconds >= 0);
-    seconds.ok_or_else(|| invalid(key, "a whole number of seconds, 0 or more"))
+fn seconds(value: &JsonText<'_>) -> Option<i64> {
+    value.integer().value().filter(|seconds| *seconds >= 0)
 }
 
-fn boolean(key: &str, value: &JsonText<'_>) -> Result<bool, SettingsError> {
-    let flag = value.json().and_then(|json| json.parse().ok());
-    flag.ok_or_else(|| invalid(key, "true or false"))
+fn boolean(value: &JsonText<'_>) -> Option<bool> {
+    value.json()?.parse().ok()
 }
 
-fn names(key: &str, value: &JsonText<'_>) -> Result<Vec<String>, SettingsError> {
+fn names(value: &JsonText<'_>) -> Option<Vec<String>> {
     let mut list = Field::<Vec<JsonText<'_>>>::default();
-    let elements = value.json().and_then(|json| {
-        read(json, &mut list).ok()?;
-        list.value()
-    });
-    let names = elements.and_then(|elements| {
-        let names = elements.iter().map(|element| element.string().value().map(String::from));
-        names.map(|name| name.filter(|name| !name.is_empty())).collect()
-    });
-    names.ok_or_else(|| invalid(key, "a list of user names, none of them empty"))
-}
-
-fn invalid(key: &str, expected: &str) -> SettingsError {
-    SettingsError::Invalid { key: key.to_owned(), expected: expected.to_owned() }
+    read(value.json()?, &mut list).ok()?;
+    let mut names = Vec::new();
+    for element in list.value()? {
+        let name = element.string().value().filter(|name| !name.is_empty())?;
+        names.push(String::from(name));
+    }
+    Some(names)
 }
 
 /// The answer to `validate_settings`, as JSON.

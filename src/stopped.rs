@@ -4,7 +4,7 @@ use mcp_scaling_rules::Workload;
 
 use crate::json::joined;
 use crate::requester::Requester;
-use crate::verdict::{Verdict, shortened};
+use crate::verdict::{Verdict, assignment, shortened};
 
 /// Reports that `field` of the server of this name stops `workload` alone, and how to stop the other one.
 ///
@@ -24,8 +24,6 @@ pub(crate) fn report(verdict: &mut Verdict, workload: Workload, field: &str, nam
     };
     // An object gets its name after admission where the request has only the beginning of it.
     let name = if name.is_empty() { "NAME" } else { &shortened(name) };
-    verdict.annotate(annotation, joined(&[field, "=0"], ""));
-    if requester == Requester::Person {
-        verdict.warn(&joined(&[state, name, them], ""));
-    }
+    let warning = joined(&[state, name, them], "");
+    verdict.report(requester, annotation, assignment(field, 0), &warning);
 }

@@ -1,6 +1,7 @@
 //! The policy's answer to a request, and how it is written for the host.
 
-use crate::json::{self, Edit, quoted};
+use crate::json::{self, Edit, joined, quoted};
+use crate::requester::Requester;
 use crate::settings::{Corrections, Settings};
 
 /// Longest warning in characters. The API server may cut longer ones.
@@ -77,6 +78,14 @@ impl Verdict {
         }
     }
 
+    /// Adds to the audit log, and warns a person.
+    pub(crate) fn report(&mut self, requester: Requester, key: &'static str, value: String, warning: &str) {
+        self.annotate(key, value);
+        if requester == Requester::Person {
+            self.warn(warning);
+        }
+    }
+
     /// Refuses the request. Where there are several reasons the message gives them all, and the code is that of the first.
     pub(crate) fn refuse(&mut self, code: u16, reason: &str) {
         match &mut self.refusal {
@@ -111,6 +120,11 @@ impl Verdict {
         }
         json::object(&members).into_bytes()
     }
+}
+
+/// A field with its count, as an audit annotation has it.
+pub(crate) fn assignment(field: &str, count: u32) -> String {
+    joined(&[field, "=", &count.to_string()], "")
 }
 
 /// The name of an object, short enough for a warning and without line breaks. Names come from the request.

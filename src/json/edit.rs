@@ -7,7 +7,7 @@ use mcp_scaling_rules::Field;
 
 use super::read::{Destination, Members, ReadValue, View, read};
 use super::text::JsonText;
-use super::write::{joined, object, quoted};
+use super::write::{append, joined, object, quoted};
 
 /// A change of one value in an object.
 #[derive(Clone, Debug)]
@@ -45,10 +45,12 @@ fn remove(json: &str, path: &[&str]) -> Option<String> {
     let mut members = Field::<Members<'_>>::default();
     read(json, &mut members).ok()?;
     let members = members.value()?.0;
-    let kept = members.iter().filter(|(other, _)| other != name);
-    let texts: Vec<String> =
-        kept.map(|(name, value)| Some(joined(&[&quoted(name), ":", value.raw()?], ""))).collect::<Option<_>>()?;
-    Some(joined(&["{", &joined(&texts, ","), "}"], ""))
+    let mut kept = String::from("{");
+    for (other, value) in members.iter().filter(|(other, _)| other != name) {
+        append(&mut kept, &joined(&[&quoted(other), ":", value.raw()?], ""), "{");
+    }
+    kept.push('}');
+    Some(kept)
 }
 
 /// The object with one value set.

@@ -20,4 +20,4 @@ mod write;
 pub(crate) use edit::{Edit, apply};
 pub(crate) use read::{Destination, Members, View, read, view};
 pub(crate) use text::JsonText;
-pub(crate) use write::{joined, list, object, quoted};
+pub(crate) use write::{append, joined, list, object, quoted};
