@@ -67,6 +67,13 @@ patch() { answer '.patch // "" | @base64d' | jq -c '.[]?'; }
 	[[ "$(answer '.warnings[0]')" == "2 replicas without Redis lose sessions"* ]]
 }
 
+@test "warns about the autoscaler of an MCPServer where the settings say so" {
+	validate_with search-has-an-autoscaler mcpserver-without-redis --settings-json '{"readAutoscalers":true}'
+	[ "$(answer .allowed)" = true ]
+	[ "$(answer '.warnings[1]')" = "spec.replicas conflicts with HorizontalPodAutoscaler web; remove the field" ]
+	[ "$(answer '.auditAnnotations["declared-replicas"]')" = "spec.replicas=2" ]
+}
+
 @test "sets a missing grace period" {
 	validate_with search-is-sse deployment-missing-grace-period
 	[ "$(answer .allowed)" = true ]

@@ -3,17 +3,23 @@
 use std::borrow::Cow;
 
 use mcp_scaling_rules::kind::{EMBEDDING_SERVER, GROUP};
-use mcp_scaling_rules::{Malformed, Owner, Scaling, ServerKind, Workload, exceeds_stdio_cap, sessions_at_risk};
+use mcp_scaling_rules::{
+    Field, Malformed, Owner, Scaling, ServerKind, Transport, Workload, exceeds_stdio_cap, sessions_at_risk,
+};
 
-use crate::json::{JsonText, joined};
-use crate::lookup::{self, Fields, GetResource, Lookup};
-use crate::request::{Request, Spec};
+use crate::json::{JsonText, joined, read};
+use crate::lookup::{self, Fields, HORIZONTAL_POD_AUTOSCALER, Lookup, ReadResources};
+use crate::owner;
+use crate::request::{Object, ObjectList, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{Settings, UnsharedSessions};
 use crate::verdict::{Verdict, assignment, shortened};
 
 /// The maximum that KEDA gives a ScaledObject without `maxReplicaCount`.
 const KEDA_DEFAULT_MAXIMUM: u32 = 100;
+
+/// `kind` of KEDA's autoscalers.
+pub(crate) const SCALED_OBJECT: &str = "ScaledObject";
 
 /// A kind of autoscaler.
 pub(crate) enum Autoscaler {
@@ -42,7 +48,7 @@ pub(crate) fn validate(
     autoscaler: &Autoscaler,
     request: &Request<'_>,
     settings: &Settings,
-    get: &GetResource<'_>,
+    get: &ReadResources<'_>,
 ) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
     let requester = Requester::of(request, settings, None);
@@ -81,6 +87,70 @@ pub(crate) fn validate(
         Target::Other => {}
     }
     Ok(verdict)
+}
+
+/// Tells a person who declares a count, or turns a server to `stdio`, of the autoscalers that scale its workloads already. The
+/// one that KEDA makes for a `ScaledObject` is named by that.
+pub(crate) fn report_existing(
+    verdict: &mut Verdict,
+    kind: ServerKind,
+    request: &Request<'_>,
+    new: &Scaling,
+    old: Option<&Scaling>,
+    get: &ReadResources<'_>,
+) {
+    let name = request.name.string().value().unwrap_or_default();
+    let is_given = |workload: Workload| {
+        let declared = workload.declared(new);
+        declared.is_some() && old.is_none_or(|old| workload.declared(old) != declared)
+    };
+    let turns_to_stdio = new.transport == Transport::Stdio && old.is_none_or(|old| old.transport != new.transport);
+    // An object without a name gets one after admission, which no autoscaler knows yet.
+    if name.is_empty() || !(turns_to_stdio || Workload::ALL.into_iter().any(is_given)) {
+        return;
+    }
+    let Some(list) = lookup::autoscalers(&name, request, get) else {
+        let warning = "HorizontalPodAutoscalers could not be read; one may conflict with this server";
+        verdict.report(Requester::Person, "autoscaler-lookup", "failed".to_owned(), warning);
+        return;
+    };
+    let mut parsed = Field::<ObjectList<'_>>::default();
+    // What is no list has no items.
+    let _ = read(&list, &mut parsed);
+    for item in parsed.value().and_then(|list| list.items.value()).into_iter().flatten() {
+        let mut object = Field::<Object<'_>>::default();
+        let _ = read(item.raw().unwrap_or_default(), &mut object);
+        let _ = object.value().and_then(|object| report_item(verdict, kind, &name, new, &object));
+    }
+}
+
+/// Reports a HorizontalPodAutoscaler where it conflicts with the server of this kind and name. `None` where it does not scale
+/// the server, or is malformed.
+fn report_item(
+    verdict: &mut Verdict,
+    kind: ServerKind,
+    name: &str,
+    scaling: &Scaling,
+    object: &Object<'_>,
+) -> Option<()> {
+    let spec = object.spec.as_ref().value()?;
+    let Ok(Target::Workload(workload, target)) = target(&Autoscaler::Horizontal, spec) else {
+        return None;
+    };
+    // A StatefulSet with the name of another kind of server is somebody else's.
+    if target != name || !workload.owner_kinds().contains(&kind) {
+        return None;
+    }
+    let maximum = spec.max_replicas.count().value()?;
+    let metadata = object.metadata.as_ref().value()?;
+    let (kind, name) = match owner::controller(metadata)? {
+        Some(owner) if owner.kind == SCALED_OBJECT => (SCALED_OBJECT, owner.name),
+        _ => (HORIZONTAL_POD_AUTOSCALER, metadata.name.string().value()?),
+    };
+    let autoscaler = joined(&[kind, " ", &shortened(&name)], "");
+    let conflict = Conflict { of_server: "", autoscaler: &autoscaler, workload, maximum };
+    conflict.report(verdict, Requester::Person, scaling);
+    Some(())
 }
 
 /// An autoscaler that scales a workload of a server.
@@ -157,7 +227,7 @@ fn lookup_owner<'a>(
     workload: Workload,
     name: &'a str,
     request: &Request<'_>,
-    get: &GetResource<'_>,
+    get: &ReadResources<'_>,
 ) -> Option<(Owner<'a>, Scaling)> {
     workload.owner_kinds().iter().find_map(|kind| {
         let owner = Owner { kind: *kind, ..Owner::by_name(name.into()) };
@@ -169,7 +239,7 @@ fn lookup_owner<'a>(
 }
 
 /// Whether the workload of this name runs for an `EmbeddingServer`.
-fn runs_embedding_server(workload: Workload, name: &str, request: &Request<'_>, get: &GetResource<'_>) -> bool {
+fn runs_embedding_server(workload: Workload, name: &str, request: &Request<'_>, get: &ReadResources<'_>) -> bool {
     workload == Workload::StatefulSet && lookup::exists(EMBEDDING_SERVER, name, request, get)
 }
 

@@ -7,8 +7,10 @@ use mcp_scaling_rules::{
     Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, SessionStorage, Transport, Workload, labels, resolve,
 };
 
+use crate::autoscaler;
 use crate::checks::{self, RequestedReplicas};
 use crate::json::{append, joined, quoted};
+use crate::lookup::ReadResources;
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
@@ -40,7 +42,12 @@ pub(crate) fn scaling(kind: ServerKind, spec: &Spec<'_>) -> Result<Scaling, Inva
 ///
 /// # Errors
 /// [`Malformed`] where a field that decides is malformed. The API server validates after mutation and refuses it then.
-pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Settings) -> Result<Verdict, Malformed> {
+pub(crate) fn validate(
+    kind: ServerKind,
+    request: &Request<'_>,
+    settings: &Settings,
+    get: &ReadResources<'_>,
+) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
     let Some(object) = request.object.as_ref().optional()? else {
         return Ok(verdict);
@@ -99,6 +106,9 @@ pub(crate) fn validate(kind: ServerKind, request: &Request<'_>, settings: &Setti
     }
     if kind == ServerKind::McpServer && requester == Requester::Person && counts_change {
         warn_of_restart(&mut verdict, request);
+    }
+    if settings.read_autoscalers && requester == Requester::Person {
+        autoscaler::report_existing(&mut verdict, kind, request, &new, old.as_ref(), get);
     }
     if settings.declared_replicas == ExcessReplicas::Cap {
         record_requested_replicas(&mut verdict, object, &new, &capped);

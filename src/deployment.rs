@@ -4,7 +4,7 @@ use mcp_scaling_rules::grace_period::raised_to_floor;
 use mcp_scaling_rules::{Field, Malformed, Owner, ServerKind, Workload};
 
 use crate::json::{Edit, JsonText, apply, joined, read};
-use crate::lookup::GetResource;
+use crate::lookup::ReadResources;
 use crate::replicas::{self, ReplicasRequest};
 use crate::request::{Container, PodSpec, Request, Spec};
 use crate::requester::Requester;
@@ -19,7 +19,7 @@ pub(crate) fn validate(
     owner: &Owner<'_>,
     request: &Request<'_>,
     settings: &Settings,
-    get: &GetResource<'_>,
+    get: &ReadResources<'_>,
 ) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
     let spec = request.spec()?;

@@ -39,9 +39,10 @@ mod verdict;
 
 use std::panic::PanicHookInfo;
 
-use autoscaler::Autoscaler;
+use autoscaler::{Autoscaler, SCALED_OBJECT};
 pub use error::{RequestError, SettingsError};
-pub use lookup::{GetResource, GetResourceRequest, HostError};
+use lookup::HORIZONTAL_POD_AUTOSCALER;
+pub use lookup::{HostError, ReadResources, ResourceRequest};
 use mcp_scaling_rules::{Field, Malformed, ServerKind};
 use request::{Payload, Request};
 use settings::Settings;
@@ -66,13 +67,13 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 }
 
 fn answer_validate(payload: &[u8]) -> CallResult {
-    Ok(validate(payload, &get_resource)?)
+    Ok(validate(payload, &read_resources)?)
 }
 
-fn get_resource(request: &GetResourceRequest<'_>) -> Result<String, HostError> {
-    let answer = host_call("kubewarden", "kubernetes", "get_resource", request.to_json().as_bytes());
+fn read_resources(request: &ResourceRequest<'_>) -> Result<String, HostError> {
+    let answer = host_call("kubewarden", "kubernetes", request.operation(), request.to_json().as_bytes());
     String::from_utf8(answer.map_err(|error| HostError(error.to_string()))?)
-        .map_err(|_| HostError("the object is not UTF-8".to_owned()))
+        .map_err(|_| HostError("the answer is not UTF-8".to_owned()))
 }
 
 fn answer_validate_settings(payload: &[u8]) -> CallResult {
@@ -90,7 +91,7 @@ fn answer_protocol_version(_: &[u8]) -> CallResult {
 /// # Errors
 /// [`RequestError`] where the payload is no admission request, or holds settings that `validate_settings` refuses. The host
 /// denies such a request.
-pub fn validate(payload: &[u8], get: &GetResource<'_>) -> Result<Vec<u8>, RequestError> {
+pub fn validate(payload: &[u8], get: &ReadResources<'_>) -> Result<Vec<u8>, RequestError> {
     let payload = std::str::from_utf8(payload).map_err(|_| RequestError::NotUtf8)?;
     let parsed = Payload::read(payload)?;
     let request = match &parsed.request {
@@ -108,7 +109,7 @@ pub fn validate(payload: &[u8], get: &GetResource<'_>) -> Result<Vec<u8>, Reques
 fn validate_request(
     request: &Request<'_>,
     settings: impl FnOnce() -> Result<Settings, RequestError>,
-    get: &GetResource<'_>,
+    get: &ReadResources<'_>,
 ) -> Result<Verdict, RequestError> {
     let kind = match &request.kind {
         Field::Value(kind) => kind,
@@ -125,7 +126,7 @@ fn validate_request(
     }
     let verdict = match (&*group, &*name, &*sub_resource) {
         (group, name, "") if let Some(kind) = ServerKind::from_name(group, name) => {
-            custom_resource::validate(kind, request, &settings()?)
+            custom_resource::validate(kind, request, &settings()?, get)
         }
         ("apps", "Deployment", "") if let Some(owner) = owner::of_workload(request) => {
             deployment::validate(&owner, request, &settings()?, get)
@@ -136,10 +137,10 @@ fn validate_request(
         ("autoscaling", "Scale", "scale") if let Some((owner, workload)) = owner::of_scale(request) => {
             scale::validate(&owner, workload, request, &settings()?, get)
         }
-        ("autoscaling", "HorizontalPodAutoscaler", "") => {
+        ("autoscaling", HORIZONTAL_POD_AUTOSCALER, "") => {
             autoscaler::validate(&Autoscaler::Horizontal, request, &settings()?, get)
         }
-        ("keda.sh", "ScaledObject", "") => autoscaler::validate(&Autoscaler::Keda, request, &settings()?, get),
+        ("keda.sh", SCALED_OBJECT, "") => autoscaler::validate(&Autoscaler::Keda, request, &settings()?, get),
         _ => Ok(Verdict::default()),
     };
     // The API server refuses a malformed object itself, and names the field.

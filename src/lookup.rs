@@ -8,40 +8,49 @@ use crate::custom_resource;
 use crate::json::{joined, quoted, read};
 use crate::request::{Object, Request};
 
-/// The host's `get_resource`: the JSON text of the object as the API server gives it.
-pub type GetResource<'h> = dyn Fn(&GetResourceRequest<'_>) -> Result<String, HostError> + 'h;
+/// The host's `get_resource` and `list_resources_by_namespace`: the JSON text of the object or of the list, as the API server
+/// gives it.
+pub type ReadResources<'h> = dyn Fn(&ResourceRequest<'_>) -> Result<String, HostError> + 'h;
 
-/// The request for an object, with the members of kubewarden-policy-sdk's type of this name. That holds its field masks in an
-/// ordered set, which would be a tenth of the module.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GetResourceRequest<'a> {
+/// The request for an object, or for all objects of a kind in a namespace. The members are those of kubewarden-policy-sdk's
+/// types `GetResourceRequest` and `ListResourcesByNamespaceRequest`. These hold their field masks in an ordered set, which
+/// would be a tenth of the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceRequest<'a> {
     /// `apiVersion` of the object.
     pub api_version: &'a str,
     /// `kind` of the object.
     pub kind: &'a str,
-    /// Name of the object.
-    pub name: &'a str,
+    /// Name of the object, or `None` for a list of all.
+    pub name: Option<&'a str>,
     /// Namespace of the object.
     pub namespace: &'a str,
     /// Paths of the fields to fetch. Metadata is fetched in any case.
     pub field_masks: &'a [&'a str],
 }
 
-impl GetResourceRequest<'_> {
-    /// The request as the host reads it. The host's cache is never used: an answer some seconds old would undo a change that
-    /// the operator is just carrying out.
+impl ResourceRequest<'_> {
+    /// The host's operation that answers the request.
+    pub fn operation(&self) -> &'static str {
+        if self.name.is_some() { "get_resource" } else { "list_resources_by_namespace" }
+    }
+
+    /// The request as the host reads it. The host's cache of objects is never used: an answer some seconds old would undo a
+    /// change that the operator is just carrying out.
     pub fn to_json(&self) -> String {
         let mut json = String::with_capacity(256);
         for (name, value) in [
-            ("{\"api_version\":", self.api_version),
-            (",\"kind\":", self.kind),
-            (",\"name\":", self.name),
-            (",\"namespace\":", self.namespace),
+            ("{\"api_version\":", Some(self.api_version)),
+            (",\"kind\":", Some(self.kind)),
+            (",\"disable_cache\":true,\"name\":", self.name),
+            (",\"namespace\":", Some(self.namespace)),
         ] {
-            json.push_str(name);
-            json.push_str(&quoted(value));
+            if let Some(value) = value {
+                json.push_str(name);
+                json.push_str(&quoted(value));
+            }
         }
-        json.push_str(",\"disable_cache\":true,\"field_masks\":[");
+        json.push_str(",\"field_masks\":[");
         for (index, mask) in self.field_masks.iter().enumerate() {
             // Paths need no escapes.
             json.push_str(if index == 0 { "\"" } else { ",\"" });
@@ -65,13 +74,16 @@ impl HostError {
     /// a text of its own.
     ///
     /// Source: `policy-evaluator`, `src/callback_handler/kubernetes/client.rs`.
-    fn is_not_found(&self, request: &GetResourceRequest<'_>) -> bool {
-        let GetResourceRequest { api_version, kind, name, .. } = request;
-        let text = joined(&["Cannot find ", api_version, "/", kind, " named '", name, "'"], "");
+    fn is_not_found(&self, request: &ResourceRequest<'_>) -> bool {
+        let ResourceRequest { api_version, kind, name, .. } = request;
+        let text = joined(&["Cannot find ", api_version, "/", kind, " named '", name.unwrap_or_default(), "'"], "");
         // `str::contains` would do the same, with several kilobytes of the module.
         self.0.as_bytes().windows(text.len()).any(|part| part == text.as_bytes())
     }
 }
+
+/// `kind` of Kubernetes' own autoscalers.
+pub(crate) const HORIZONTAL_POD_AUTOSCALER: &str = "HorizontalPodAutoscaler";
 
 /// The result of a lookup.
 #[derive(Debug)]
@@ -130,7 +142,7 @@ const FIELDS_AND_ROLLOUT: [&str; 6] = [
 ///
 /// An owner that is known by its name alone is tried at one version where it is not found, and a failed lookup of it counts
 /// as not found: the name may as well belong to something else.
-pub(crate) fn find(owner: &Owner<'_>, fields: Fields, request: &Request<'_>, get: &GetResource<'_>) -> Lookup {
+pub(crate) fn find(owner: &Owner<'_>, fields: Fields, request: &Request<'_>, get: &ReadResources<'_>) -> Lookup {
     let read = Read {
         kind: owner.kind.name(),
         name: &owner.name,
@@ -144,8 +156,30 @@ pub(crate) fn find(owner: &Owner<'_>, fields: Fields, request: &Request<'_>, get
 }
 
 /// Whether there is a custom resource of this kind and name. A failed lookup counts as not found.
-pub(crate) fn exists(kind: &str, name: &str, request: &Request<'_>, get: &GetResource<'_>) -> bool {
+pub(crate) fn exists(kind: &str, name: &str, request: &Request<'_>, get: &ReadResources<'_>) -> bool {
     Read { kind, name, field_masks: &[REPLICAS], is_by_name_only: true }.object(None, request, get).is_ok()
+}
+
+/// The texts of all HorizontalPodAutoscalers in the namespace, or `None` where they cannot be read. `name` is that of the
+/// object of the request.
+///
+/// policy-server answers a list from a watch, and waits without end for the first answer to a watch that it is not allowed to
+/// make. Therefore the right is tried before, with a request for one object.
+///
+/// Source: `policy-evaluator`, `src/callback_handler/kubernetes/reflector.rs`.
+pub(crate) fn autoscalers(name: &str, request: &Request<'_>, get: &ReadResources<'_>) -> Option<String> {
+    let namespace = request.namespace.string().value().unwrap_or_default();
+    let one = ResourceRequest {
+        api_version: "autoscaling/v2",
+        kind: HORIZONTAL_POD_AUTOSCALER,
+        name: Some(name),
+        namespace: &namespace,
+        field_masks: &["spec.maxReplicas", "spec.scaleTargetRef"],
+    };
+    match get(&one) {
+        Err(error) if !error.is_not_found(&one) => None,
+        _ => get(&ResourceRequest { name: None, ..one }).ok(),
+    }
 }
 
 /// A custom resource that is to be read.
@@ -162,16 +196,16 @@ impl Read<'_> {
         &self,
         api_version: Option<&str>,
         request: &Request<'_>,
-        get: &GetResource<'_>,
+        get: &ReadResources<'_>,
     ) -> Result<String, Lookup> {
         let namespace = request.namespace.string().value().unwrap_or_default();
         let others = API_VERSIONS.into_iter().filter(|version| Some(*version) != api_version);
         let mut outcome = if self.is_by_name_only { Lookup::NotFound } else { Lookup::Failed };
         for api_version in api_version.into_iter().chain(others).take(2) {
-            let request = GetResourceRequest {
+            let request = ResourceRequest {
                 api_version,
                 kind: self.kind,
-                name: self.name,
+                name: Some(self.name),
                 namespace: &namespace,
                 field_masks: self.field_masks,
             };

@@ -30,7 +30,7 @@ pub(crate) fn of_scale<'a>(request: &Request<'a>) -> Option<(Owner<'a>, Workload
 }
 
 /// The owner reference with `controller: true`, `Some(None)` where there is none, and `None` where the list is malformed.
-fn controller<'a>(metadata: &Metadata<'a>) -> Option<Option<OwnerReference<'a>>> {
+pub(crate) fn controller<'a>(metadata: &Metadata<'a>) -> Option<Option<OwnerReference<'a>>> {
     let references = metadata.owner_references.as_ref().optional().ok()?;
     let mut references = references.into_iter().flatten().filter_map(owner_reference);
     match references.find(|reference| reference.controller.json() == Some("true")) {

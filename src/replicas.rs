@@ -7,7 +7,7 @@ use mcp_scaling_rules::{
 
 use crate::checks::{self, RequestedReplicas};
 use crate::json::quoted;
-use crate::lookup::{self, Found, GetResource, Lookup};
+use crate::lookup::{self, Found, Lookup, ReadResources};
 use crate::request::{Request, Spec};
 use crate::requester::Requester;
 use crate::rollout;
@@ -116,7 +116,7 @@ pub(crate) fn validate(
     request: &Request<'_>,
     replicas: &ReplicasRequest,
     settings: &Settings,
-    get: &GetResource<'_>,
+    get: &ReadResources<'_>,
 ) {
     let may_reset = replicas.may_be_by_resetting_operator(owner, settings);
     let needs_lookup = replicas.needs_lookup() || may_reset && rollout::concerns_unchanged_count(request);

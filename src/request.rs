@@ -103,8 +103,20 @@ view!(Object {
     "status" => Value(status),
 });
 
+/// A list of objects, as a lookup gives it.
+#[derive(Debug, Default)]
+pub(crate) struct ObjectList<'a> {
+    pub(crate) items: Field<Vec<JsonText<'a>>>,
+}
+
+view!(ObjectList {
+    "items" => Value(items),
+});
+
 #[derive(Debug, Default)]
 pub(crate) struct Metadata<'a> {
+    /// Of objects in a list; that of the request's object is in the request.
+    pub(crate) name: JsonText<'a>,
     pub(crate) generation: JsonText<'a>,
     pub(crate) deletion_timestamp: JsonText<'a>,
     pub(crate) annotations: Field<Annotations<'a>>,
@@ -113,6 +125,7 @@ pub(crate) struct Metadata<'a> {
 }
 
 view!(Metadata {
+    "name" => Text(name),
     "generation" => Text(generation),
     "deletionTimestamp" => Text(deletion_timestamp),
     "annotations" => Value(annotations),

@@ -2,7 +2,7 @@
 
 use mcp_scaling_rules::{Malformed, Owner, Workload};
 
-use crate::lookup::GetResource;
+use crate::lookup::ReadResources;
 use crate::replicas::{self, ReplicasRequest};
 use crate::request::Request;
 use crate::requester::Requester;
@@ -18,7 +18,7 @@ pub(crate) fn validate(
     workload: Workload,
     request: &Request<'_>,
     settings: &Settings,
-    get: &GetResource<'_>,
+    get: &ReadResources<'_>,
 ) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
     let replicas = ReplicasRequest {

@@ -6,7 +6,7 @@ use crate::error::SettingsError;
 use crate::json::{JsonText, Members, joined, object, quoted, read};
 
 /// The names of all settings.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "stdioReplicas",
     "declaredReplicas",
     "sessionStorage",
@@ -18,6 +18,7 @@ const KEYS: [&str; 12] = [
     "operatorServiceAccounts",
     "controllerServiceAccounts",
     "onLookupFailure",
+    "readAutoscalers",
     "corrections",
 ];
 
@@ -47,6 +48,8 @@ pub struct Settings {
     pub controller_service_accounts: Vec<String>,
     /// `onLookupFailure`: what happens when the custom resource cannot be read.
     pub on_lookup_failure: LookupFailure,
+    /// `readAutoscalers`: whether a person who changes a custom resource is told of the autoscalers that scale its workloads.
+    pub read_autoscalers: bool,
     /// `corrections`: what happens to a request whose object needs a change.
     pub corrections: Corrections,
 }
@@ -105,6 +108,7 @@ impl Default for Settings {
             operator_service_accounts: vec![accounts::OPERATOR.to_owned()],
             controller_service_accounts: vec![accounts::KEDA_OPERATOR.to_owned()],
             on_lookup_failure: LookupFailure::Allow,
+            read_autoscalers: false,
             corrections: Corrections::Apply,
         }
     }
@@ -172,6 +176,7 @@ impl Settings {
                     _ => LookupFailure::Reject,
                 }
             }
+            "readAutoscalers" => self.read_autoscalers = boolean(value)?,
             _ => {
                 self.corrections = match index_of(value, &CORRECTIONS)? {
                     0 => Corrections::Apply,
@@ -266,7 +271,7 @@ mod tests {
         let settings = Settings::from_json(
             r#"{"stdioReplicas": "reject", "declaredReplicas": "cap", "sessionStorage": "ignore",
                 "defaultSessionStorage": "redis", "terminationGracePeriodSeconds": 0, "preStopSeconds": 15, "preserveScaling": false, "keepBackendsOnScale": false,
-                "operatorServiceAccounts": ["me"], "controllerServiceAccounts": [], "onLookupFailure": "reject", "corrections": "apply"}"#,
+                "operatorServiceAccounts": ["me"], "controllerServiceAccounts": [], "onLookupFailure": "reject", "readAutoscalers": true, "corrections": "apply"}"#,
         );
         assert_eq!(
             settings.expect("are settings"),
@@ -282,6 +287,7 @@ mod tests {
                 operator_service_accounts: vec!["me".to_owned()],
                 controller_service_accounts: Vec::new(),
                 on_lookup_failure: LookupFailure::Reject,
+                read_autoscalers: true,
                 corrections: Corrections::Apply,
             }
         );
@@ -326,6 +332,7 @@ mod tests {
             (r#"{"operatorServiceAccounts": [""]}"#, "operatorServiceAccounts"),
             (r#"{"controllerServiceAccounts": [7]}"#, "controllerServiceAccounts"),
             (r#"{"onLookupFailure": "warn"}"#, "onLookupFailure"),
+            (r#"{"readAutoscalers": "on"}"#, "readAutoscalers"),
             (r#"{"corrections": "warn"}"#, "corrections"),
             ("[]", "settings"),
             ("7", "settings"),

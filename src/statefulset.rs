@@ -3,7 +3,7 @@
 use mcp_scaling_rules::{Malformed, Owner, Transport, Workload};
 
 use crate::backend_template;
-use crate::lookup::GetResource;
+use crate::lookup::ReadResources;
 use crate::replicas::{self, ReplicasRequest};
 use crate::request::Request;
 use crate::requester::Requester;
@@ -18,7 +18,7 @@ pub(crate) fn validate(
     owner: &Owner<'_>,
     request: &Request<'_>,
     settings: &Settings,
-    get: &GetResource<'_>,
+    get: &ReadResources<'_>,
 ) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
     let requester = Requester::of(request, settings, Some(owner));

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use mcp_scaling_rules::{Condition as DesiredCondition, ConditionReason, ConditionType, SessionStorage, Workload};
-use mcpserver_scaling_policy::{GetResourceRequest, HostError, validate};
+use mcpserver_scaling_policy::{HostError, ResourceRequest, validate};
 use mcpserver_scaling_reconciler::backoff::{Backoff, Target, WriteKind};
 use mcpserver_scaling_reconciler::live_replicas::LiveReplicas;
 use mcpserver_scaling_reconciler::options::Counts;
@@ -204,7 +204,7 @@ impl Decisions {
             "settings": {"defaultSessionStorage": self.default_storage.name()},
         }));
         let object = request["request"]["object"].clone();
-        let get = |request: &GetResourceRequest<'_>| {
+        let get = |request: &ResourceRequest<'_>| {
             if lookup_fails {
                 return Err(HostError("the API server does not answer".to_owned()));
             }

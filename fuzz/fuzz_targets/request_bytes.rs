@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mcpserver_scaling_policy::{GetResourceRequest, HostError, validate};
+use mcpserver_scaling_policy::{HostError, ResourceRequest, validate};
 use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut parts = bytes.splitn(2, |byte| *byte == 0);
     let (payload, found) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let get = |_: &GetResourceRequest<'_>| {
+    let get = |_: &ResourceRequest<'_>| {
         std::str::from_utf8(found)
             .map(str::to_owned)
             .map_err(|_| HostError(String::from_utf8_lossy(found).into_owned()))

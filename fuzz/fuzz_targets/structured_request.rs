@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use mcpserver_scaling_policy::{GetResourceRequest, HostError, validate};
+use mcpserver_scaling_policy::{HostError, ResourceRequest, validate};
 use serde_json::{Value, json};
 
 /// A JSON value of any type; `Small` is a likely count.
@@ -68,8 +68,11 @@ struct Input {
     found_spec: Option<Spec>,
     /// The generation of the custom resource.
     generation: Option<u8>,
+    /// The items of a list of autoscalers, each with the index of a target and its spec; the list cannot be read where it is
+    /// absent.
+    autoscalers: Option<Vec<(u8, Spec)>>,
     /// Indexes of the values of the settings.
-    settings: [u8; 5],
+    settings: [u8; 6],
 }
 
 /// The choice at this index, counted around the end of the list.
@@ -182,7 +185,8 @@ impl Input {
                 "declaredReplicas": pick(&excess, self.settings[1]),
                 "sessionStorage": pick(&sessions, self.settings[2]),
                 "preserveScaling": self.settings[3] % 2 == 0,
-                "onLookupFailure": pick(&lookup, self.settings[4])
+                "onLookupFailure": pick(&lookup, self.settings[4]),
+                "readAutoscalers": self.settings[5] % 2 == 0
             }
         })
         .to_string()
@@ -190,13 +194,30 @@ impl Input {
 
     /// The response to the request with this object.
     fn validate(&self, object: &Value) -> Value {
-        let get = |_: &GetResourceRequest<'_>| {
+        let get = |request: &ResourceRequest<'_>| {
+            if request.kind == "HorizontalPodAutoscaler" {
+                let items = self.autoscalers.as_ref().ok_or_else(|| HostError("forbidden".to_owned()))?;
+                let items: Vec<Value> = items.iter().map(|(target, spec)| autoscaler(*target, spec)).collect();
+                return Ok(json!({"items": items}).to_string());
+            }
             let spec = self.found_spec.as_ref().ok_or_else(|| HostError("unreachable".to_owned()))?.to_json();
             Ok(json!({"metadata": {"generation": self.generation}, "spec": spec}).to_string())
         };
         let response = validate(self.payload(object).as_bytes(), &get).expect("the payload is a request");
         serde_json::from_slice(&response).expect("a response is JSON")
     }
+}
+
+/// An autoscaler of a workload with the server's name, or of something else.
+fn autoscaler(target: u8, spec: &Spec) -> Value {
+    let mut autoscaler = json!({"metadata": {"name": "web"}, "spec": spec.to_json()});
+    autoscaler["spec"]["scaleTargetRef"]["kind"] = json!(pick(&["Deployment", "StatefulSet", "Job"], target));
+    if target >= 128 {
+        let owner =
+            json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "queue", "controller": true});
+        autoscaler["metadata"]["ownerReferences"] = json!([owner]);
+    }
+    autoscaler
 }
 
 /// The object without the fields that the policy may change.

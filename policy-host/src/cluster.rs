@@ -1,11 +1,11 @@
-//! A cluster that consists of manifests, from which `get_resource` is answered.
+//! A cluster that consists of manifests, from which lookups are answered.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use crate::host::{self, GetResourceRequest, Host};
+use crate::host::{self, GetResourceRequest, Host, ListResourcesRequest};
 
 /// The objects of a cluster, read from manifests.
 #[derive(Clone, Debug, Default)]
@@ -90,13 +90,27 @@ impl Host for Cluster {
     fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
         let Some(object) = self.find(request) else {
             let is_served = self.serves(&request.api_version);
-            return Err(if is_served { host::not_found(request) } else { host::not_served(request) });
+            let not_served = || host::not_served(&request.api_version, &request.kind);
+            return Err(if is_served { host::not_found(request) } else { not_served() });
         };
         let mut object = object.clone();
         if let Some(masks) = &request.field_masks {
             keep_masked(&mut object, masks.iter().map(String::as_str));
         }
         Ok(object.to_string().into_bytes())
+    }
+
+    fn list_resources(&self, request: &ListResourcesRequest) -> Result<Vec<u8>, String> {
+        let ListResourcesRequest { api_version, kind, namespace, .. } = request;
+        if !self.serves(api_version) {
+            return Err(host::not_served(api_version, kind));
+        }
+        let is_listed = |object: &&Value| {
+            object["apiVersion"] == *api_version
+                && object["kind"] == *kind
+                && object["metadata"]["namespace"].as_str().unwrap_or("default") == namespace
+        };
+        Ok(host::list(request, self.objects.iter().filter(is_listed).cloned()))
     }
 }
 
@@ -155,7 +169,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::Cluster;
-    use crate::host::{GetResourceRequest, Host, not_found, not_served};
+    use crate::host::{GetResourceRequest, Host, ListResourcesRequest, not_found, not_served};
 
     const MANIFESTS: &str = "
 apiVersion: example.com/v1
@@ -207,11 +221,35 @@ items:
             };
             let cluster = Cluster::from_manifests(MANIFESTS).expect("the text contains manifests");
             let error = cluster.get_resource(&request).expect_err("the object does not exist");
-            (error == not_found(&request), error == not_served(&request))
+            (error == not_found(&request), error == not_served(&request.api_version, &request.kind))
         };
         assert_eq!(error("example.com/v1"), (true, false));
         assert_eq!(error("example.com/v2"), (false, true));
         assert_eq!(error("other.example.com/v1"), (true, false), "nothing is known of this group");
+    }
+
+    #[test]
+    fn lists_objects_by_version_kind_and_namespace() {
+        let names = |api_version: &str, kind: &str, namespace: &str| {
+            let request = ListResourcesRequest {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+                namespace: namespace.to_owned(),
+                label_selector: None,
+                field_selector: None,
+                field_masks: Some(["spec.a".to_owned()].into()),
+            };
+            let cluster = Cluster::from_manifests(MANIFESTS).expect("the text contains manifests");
+            let list: Value = serde_json::from_slice(&cluster.list_resources(&request)?).expect("the list is JSON");
+            Ok::<_, String>(list["items"].clone())
+        };
+        let metadata = json!({"name": "one", "namespace": "here"});
+        let one = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": metadata, "spec": {"a": 1}});
+        assert_eq!(names("example.com/v1", "Thing", "here"), Ok(json!([one])));
+        assert_eq!(names("example.com/v1", "Thing", "there"), Ok(json!([])));
+        assert_eq!(names("example.com/v1", "Other", "here"), Ok(json!([])));
+        let error = not_served("example.com/v2", "Thing");
+        assert_eq!(names("example.com/v2", "Thing", "here"), Err(error));
     }
 
     #[test]

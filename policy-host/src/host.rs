@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::cluster::keep_masked;
 
 /// A request of the module for one object, as kubewarden-policy-sdk writes it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
@@ -23,6 +25,23 @@ pub struct GetResourceRequest {
     pub field_masks: Option<BTreeSet<String>>,
 }
 
+/// A request of the module for all objects of a kind in a namespace, as kubewarden-policy-sdk writes it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
+pub struct ListResourcesRequest {
+    /// Group and version; only the version for the core group.
+    pub api_version: String,
+    /// The kind of the objects.
+    pub kind: String,
+    /// The namespace of the objects.
+    pub namespace: String,
+    /// Limits the list by labels; `None` for all objects.
+    pub label_selector: Option<String>,
+    /// Limits the list by fields; `None` for all objects.
+    pub field_selector: Option<String>,
+    /// The fields that the module needs, as paths with dots; `None` for whole objects.
+    pub field_masks: Option<BTreeSet<String>>,
+}
+
 /// Provides objects of the cluster to the module.
 pub trait Host: Send + Sync {
     /// Returns the requested object as JSON.
@@ -30,6 +49,14 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// The error text that Kubewarden's host would return.
     fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String>;
+
+    /// Returns a list of the requested objects as JSON. A host that is a closure has none to offer.
+    ///
+    /// # Errors
+    /// As [`Host::get_resource`].
+    fn list_resources(&self, request: &ListResourcesRequest) -> Result<Vec<u8>, String> {
+        Err(not_granted(&request.api_version, &request.kind))
+    }
 }
 
 impl<F> Host for F
@@ -58,16 +85,26 @@ pub fn not_found(request: &GetResourceRequest) -> String {
 }
 
 /// The error text of Kubewarden's host for an API version that the API server does not serve.
-pub fn not_served(request: &GetResourceRequest) -> String {
-    let GetResourceRequest { api_version, kind, .. } = request;
+pub fn not_served(api_version: &str, kind: &str) -> String {
     callback_failure(&format!("error finding resource {api_version} / {kind}: 404 page not found"))
+}
+
+/// The JSON of a list of objects, as Kubewarden's host makes it. Of each object the fields stay that the
+/// request asks for.
+pub fn list(request: &ListResourcesRequest, objects: impl IntoIterator<Item = Value>) -> Vec<u8> {
+    let mut items: Vec<Value> = objects.into_iter().collect();
+    if let Some(masks) = &request.field_masks {
+        items.iter_mut().for_each(|item| keep_masked(item, masks.iter().map(String::as_str)));
+    }
+    let ListResourcesRequest { api_version, kind, .. } = request;
+    let list = json!({"apiVersion": api_version, "kind": format!("{kind}List"), "metadata": {}, "items": items});
+    list.to_string().into_bytes()
 }
 
 /// The error text of Kubewarden's host for a kind that `contextAwareResources` does not name.
 ///
 /// Source: `policy-evaluator`, `runtimes/callback.rs`.
-pub fn not_granted(request: &GetResourceRequest) -> String {
-    let GetResourceRequest { api_version, kind, .. } = request;
+pub fn not_granted(api_version: &str, kind: &str) -> String {
     format!(
         "Policy has not been granted access to Kubernetes {api_version}/{kind} resources. The violation has been reported."
     )
@@ -92,6 +129,10 @@ pub(crate) fn call(
         ("kubewarden", "kubernetes", "get_resource") => {
             let request: GetResourceRequest = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
             host.get_resource(&request)
+        }
+        ("kubewarden", "kubernetes", "list_resources_by_namespace") => {
+            let request: ListResourcesRequest = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+            host.list_resources(&request)
         }
         ("kubewarden", "tracing", "log") => {
             let event: Value = serde_json::from_slice(payload).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Result;
 
 use crate::engine::Compiled;
-use crate::host::{GetResourceRequest, Host};
+use crate::host::{GetResourceRequest, Host, ListResourcesRequest};
 
 /// A module that is compiled to count its fuel.
 pub struct Meter {
@@ -21,7 +21,7 @@ pub struct Cost {
     pub fuel: u64,
     /// Size of the linear memory at the end, in bytes. It never shrinks, so that this is the largest size.
     pub memory: u64,
-    /// Number of objects that the module requested from its host.
+    /// Number of objects and lists that the module requested from its host.
     pub lookups: u64,
 }
 
@@ -41,11 +41,26 @@ impl Meter {
     pub fn measure(&self, operation: &str, payload: &[u8], host: Arc<dyn Host>) -> Result<(Vec<u8>, Cost)> {
         let lookups = Arc::new(AtomicU64::new(0));
         let counter = lookups.clone();
-        let counting_host = move |request: &GetResourceRequest| {
-            counter.fetch_add(1, Ordering::Relaxed);
-            host.get_resource(request)
-        };
+        let counting_host = CountingHost { host, lookups: counter };
         let (response, usage) = self.module.call(operation, payload, Arc::new(counting_host), Arc::new(|_, _| {}))?;
         Ok((response, Cost { fuel: usage.fuel, memory: usage.memory, lookups: lookups.load(Ordering::Relaxed) }))
+    }
+}
+
+/// Counts the lookups that another host answers.
+struct CountingHost {
+    host: Arc<dyn Host>,
+    lookups: Arc<AtomicU64>,
+}
+
+impl Host for CountingHost {
+    fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
+        self.lookups.fetch_add(1, Ordering::Relaxed);
+        self.host.get_resource(request)
+    }
+
+    fn list_resources(&self, request: &ListResourcesRequest) -> Result<Vec<u8>, String> {
+        self.lookups.fetch_add(1, Ordering::Relaxed);
+        self.host.list_resources(request)
     }
 }

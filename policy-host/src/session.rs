@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::host::{GetResourceRequest, Host, callback_failure};
+use crate::host::{GetResourceRequest, Host, ListResourcesRequest, callback_failure};
 
 /// A recorded session, which is replayed in its order. A request that differs from the next recorded one gets the error
 /// that kwctl returns.
@@ -24,7 +24,7 @@ enum RecordedExchange {
 
 #[derive(Debug)]
 struct Exchange {
-    request: GetResourceRequest,
+    request: RecordedRequest,
     response: Response,
 }
 
@@ -36,9 +36,10 @@ enum Response {
 }
 
 /// The request of an exchange, with the tag that kwctl writes.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 enum RecordedRequest {
     KubernetesGetResource(GetResourceRequest),
+    KubernetesListResourceNamespace(ListResourcesRequest),
 }
 
 impl Session {
@@ -58,7 +59,7 @@ impl Session {
     pub fn from_yaml(text: &str) -> Result<Self> {
         let recorded: Vec<RecordedExchange> = serde_saphyr::from_str(text)?;
         let exchanges = recorded.into_iter().map(|RecordedExchange::Exchange { request, response }| {
-            let RecordedRequest::KubernetesGetResource(request) =
+            let request =
                 serde_saphyr::from_str(&request).context("a recorded request is not one that this policy sends")?;
             Ok(Exchange { request, response })
         });
@@ -69,10 +70,8 @@ impl Session {
     pub fn left(&self) -> usize {
         self.exchanges.lock().map_or(0, |exchanges| exchanges.len())
     }
-}
 
-impl Host for Session {
-    fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
+    fn replay(&self, request: &RecordedRequest) -> Result<Vec<u8>, String> {
         let next = self.exchanges.lock().ok().and_then(|mut exchanges| exchanges.pop_front());
         match next {
             None => Err(callback_failure("the list of recorded responses is empty")),
@@ -88,10 +87,20 @@ impl Host for Session {
     }
 }
 
+impl Host for Session {
+    fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
+        self.replay(&RecordedRequest::KubernetesGetResource(request.clone()))
+    }
+
+    fn list_resources(&self, request: &ListResourcesRequest) -> Result<Vec<u8>, String> {
+        self.replay(&RecordedRequest::KubernetesListResourceNamespace(request.clone()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Session;
-    use crate::host::{GetResourceRequest, Host};
+    use crate::host::{GetResourceRequest, Host, ListResourcesRequest};
 
     const SESSION: &str = r#"
 - type: Exchange
@@ -139,6 +148,37 @@ mod tests {
         assert!(error.contains("no such thing"), "{error}");
         let error = session.get_resource(&request("two", None)).expect_err("no exchange remains");
         assert!(error.contains("the list of recorded responses is empty"), "{error}");
+    }
+
+    #[test]
+    fn replays_a_list() {
+        let session = Session::from_yaml(
+            r#"
+- type: Exchange
+  request: |
+    !KubernetesListResourceNamespace
+    api_version: v1
+    kind: Thing
+    namespace: here
+    label_selector: null
+    field_selector: null
+    field_masks:
+    - spec.a
+  response:
+    type: Success
+    payload: '{"items":[]}'
+"#,
+        );
+        let request = ListResourcesRequest {
+            api_version: "v1".to_owned(),
+            kind: "Thing".to_owned(),
+            namespace: "here".to_owned(),
+            label_selector: None,
+            field_selector: None,
+            field_masks: Some(["spec.a".to_owned()].into()),
+        };
+        let session = session.expect("the text is a session");
+        assert_eq!(session.list_resources(&request), Ok(br#"{"items":[]}"#.to_vec()));
     }
 
     #[test]

@@ -27,6 +27,7 @@ contextAwareResources:
   - {apiVersion: toolhive.stacklok.dev/v1beta1, kind: {{ $kind }}}
   - {apiVersion: toolhive.stacklok.dev/v1alpha1, kind: {{ $kind }}}
   {{- end }}
+  - {apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler}
 {{- with .Values.policy.namespaceSelector }}
 namespaceSelector:
   {{- toYaml . | nindent 2 }}

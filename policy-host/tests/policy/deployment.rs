@@ -293,7 +293,7 @@ fn looks_up_the_owners_api_version_first_and_then_the_other() {
     );
     let old_cluster = |request: &GetResourceRequest| {
         if request.api_version == "toolhive.stacklok.dev/v1beta1" {
-            return Err(not_served(request));
+            return Err(not_served(&request.api_version, &request.kind));
         }
         Ok(br#"{"spec":{"transport":"stdio"}}"#.to_vec())
     };
@@ -313,7 +313,7 @@ fn unsuccessful_lookups() -> Vec<(&'static str, Case, bool)> {
     };
     vec![
         ("not found", errors(not_found), false),
-        ("API version not served", errors(not_served), true),
+        ("API version not served", errors(|request| not_served(&request.api_version, &request.kind)), true),
         ("unreachable", errors(|_| callback_failure("error trying to connect: tcp connect error")), true),
         (
             "access not granted",

@@ -9,8 +9,7 @@ use mcp_scaling_rules::kind::API_VERSIONS;
 use mcp_scaling_rules::{ServerKind, Workload, labels};
 use policy_host::admission::{AdmissionRequest, AdmissionResponse};
 use policy_host::cluster::Cluster;
-use policy_host::host::GetResourceRequest;
-use policy_host::host::Host;
+use policy_host::host::{GetResourceRequest, Host, ListResourcesRequest};
 use policy_host::policy::Policy;
 use serde_json::{Value, json};
 
@@ -250,16 +249,8 @@ impl Case {
         let request = AdmissionRequest::from_json(&self.request.to_string()).expect("is a request");
         let lookups = Arc::new(Mutex::new(Vec::new()));
         let (host, recorded) = (self.host, lookups.clone());
-        let recording_host = move |request: &GetResourceRequest| {
-            let GetResourceRequest { api_version, kind, name, namespace, .. } = request;
-            let namespace = namespace.as_deref().unwrap_or_default();
-            assert!(request.disable_cache, "the lookup must not be answered from the host's cache");
-            assert!(request.field_masks.is_some(), "the lookup must fetch only the fields that decide");
-            recorded.lock().expect("the lock is not poisoned").push(format!("{api_version} {kind} {namespace}/{name}"));
-            host.get_resource(request)
-        };
-        let response =
-            policy().validate(&request, &self.settings, Arc::new(recording_host)).expect("the module answers");
+        let recording_host = Arc::new(RecordingHost { host, recorded });
+        let response = policy().validate(&request, &self.settings, recording_host).expect("the module answers");
         let lookups = lookups.lock().expect("the lock is not poisoned").clone();
         for warning in response.warnings.iter().flatten() {
             assert!(
@@ -268,6 +259,35 @@ impl Case {
             );
         }
         Outcome { before: request.object.clone().unwrap_or_default(), response, lookups }
+    }
+}
+
+/// Records the lookups that another host answers.
+struct RecordingHost {
+    host: Arc<dyn Host>,
+    recorded: Arc<Mutex<Vec<String>>>,
+}
+
+impl RecordingHost {
+    fn record(&self, lookup: String) {
+        self.recorded.lock().expect("the lock is not poisoned").push(lookup);
+    }
+}
+
+impl Host for RecordingHost {
+    fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
+        let GetResourceRequest { api_version, kind, name, namespace, .. } = request;
+        assert!(request.disable_cache, "the lookup must not be answered from the host's cache");
+        assert!(request.field_masks.is_some(), "the lookup must fetch only the fields that decide");
+        self.record(format!("{api_version} {kind} {}/{name}", namespace.as_deref().unwrap_or_default()));
+        self.host.get_resource(request)
+    }
+
+    fn list_resources(&self, request: &ListResourcesRequest) -> Result<Vec<u8>, String> {
+        let ListResourcesRequest { api_version, kind, namespace, .. } = request;
+        assert!(request.field_masks.is_some(), "the lookup must fetch only the fields that decide");
+        self.record(format!("{api_version} {kind} {namespace}/*"));
+        self.host.list_resources(request)
     }
 }
 
@@ -282,7 +302,7 @@ pub(crate) fn admitted(case: Case) -> Value {
 /// The response of the policy to a request.
 pub(crate) struct Outcome {
     pub(crate) response: AdmissionResponse,
-    /// The lookups that the module made, each as `apiVersion kind namespace/name`.
+    /// The lookups that the module made, each as `apiVersion kind namespace/name`, with `*` as the name of a list.
     pub(crate) lookups: Vec<String>,
     before: Value,
 }

@@ -19,6 +19,8 @@ mod corrections;
 mod deployment;
 /// The command line of `evaluate`.
 mod evaluate_command;
+/// With `readAutoscalers`, the autoscalers that scale a server already.
+mod existing_autoscalers;
 /// Builders for objects and requests, and the outcome of a request; every other file uses them.
 mod harness;
 /// Requests to create or update an `MCPServer`.

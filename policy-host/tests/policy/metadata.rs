@@ -50,7 +50,8 @@ fn describes_the_module() {
     assert_eq!(metadata["mutating"], true);
     assert_eq!(metadata["executionMode"], "kubewarden-wapc");
     assert_eq!(metadata["policyType"], "kubernetes");
-    assert_eq!(strings(&metadata["hostCapabilities"]), ["kubernetes/get_resource"]);
+    let capabilities = ["kubernetes/get_resource", "kubernetes/list_resources_by_namespace"];
+    assert_eq!(strings(&metadata["hostCapabilities"]), capabilities);
     assert_eq!(metadata["annotations"]["io.kubewarden.policy.version"], env!("CARGO_PKG_VERSION"));
 }
 
@@ -66,7 +67,8 @@ fn grants_lookups_of_every_kind_at_every_version() {
     let granted = granted_lookups(&metadata["contextAwareResources"]);
     let kinds = ServerKind::ALL.map(ServerKind::name).into_iter().chain([EMBEDDING_SERVER]);
     let needed = kinds.flat_map(|kind| API_VERSIONS.map(|version| (Some(version), Some(kind))));
-    assert_eq!(granted, needed.collect());
+    let autoscalers = (Some("autoscaling/v2"), Some("HorizontalPodAutoscaler"));
+    assert_eq!(granted, needed.chain([autoscalers]).collect());
 }
 
 #[test]

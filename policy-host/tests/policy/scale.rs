@@ -174,7 +174,7 @@ fn ignores_a_statefulset_whose_mcpserver_is_not_found() {
 fn looks_up_the_older_api_version_where_the_newest_is_not_served() {
     let old_cluster = |request: &GetResourceRequest| {
         if request.api_version.ends_with("v1beta1") {
-            return Err(not_served(request));
+            return Err(not_served(&request.api_version, &request.kind));
         }
         Ok(br#"{"spec":{}}"#.to_vec())
     };

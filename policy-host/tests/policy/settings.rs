@@ -30,7 +30,7 @@ impl Setting {
 }
 
 /// Every setting of the policy.
-pub(crate) fn settings() -> [Setting; 12] {
+pub(crate) fn settings() -> [Setting; 13] {
     [
         Setting::choice("stdioReplicas", &["cap", "reject", "warn"]),
         Setting::choice("declaredReplicas", &["warn", "cap", "reject"]),
@@ -43,6 +43,7 @@ pub(crate) fn settings() -> [Setting; 12] {
         Setting::free("operatorServiceAccounts", &[json!([OPERATOR]), json!([]), json!(["a", "b"])]),
         Setting::free("controllerServiceAccounts", &[json!([KEDA_OPERATOR]), json!([]), json!(["a", "b"])]),
         Setting::choice("onLookupFailure", &["allow", "reject"]),
+        Setting::free("readAutoscalers", &[json!(false), json!(true)]),
         Setting::choice("corrections", &["apply", "reject"]),
     ]
 }

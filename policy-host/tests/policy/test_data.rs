@@ -3,11 +3,11 @@
 use std::fs;
 use std::sync::Arc;
 
-use policy_host::admission::AdmissionRequest;
+use policy_host::admission::{AdmissionRequest, AdmissionResponse};
 use policy_host::cluster::Cluster;
 use policy_host::report::report;
 use policy_host::session::Session;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{policy, repository};
 
@@ -152,13 +152,24 @@ fn ignores_statefulsets_and_scales_that_are_not_toolhives() {
     }
 }
 
-#[test]
-fn makes_the_lookups_of_the_recorded_session() {
+/// The response to a request with these settings and the lookups of a recorded session, all of which are made.
+fn replay(request: &str, session: &str, settings: &Value) -> AdmissionResponse {
     let test_data = repository().join("test_data");
-    let text = fs::read_to_string(test_data.join("requests/deployment-stdio-three-replicas.json")).expect("exists");
+    let text = fs::read_to_string(test_data.join(format!("requests/{request}.json"))).expect("exists");
     let request = AdmissionRequest::from_json(&text).expect("is a request");
-    let session = Arc::new(Session::read(&test_data.join("sessions/github-is-stdio.yaml")).expect("is a session"));
-    let response = policy().validate(&request, &json!({}), session.clone()).expect("the module answers");
-    assert_eq!(response.patch_operations().expect("is a patch").0.len(), 1);
+    let session = Session::read(&test_data.join(format!("sessions/{session}.yaml"))).expect("is a session");
+    let session = Arc::new(session);
+    let response = policy().validate(&request, settings, session.clone()).expect("the module answers");
     assert_eq!(session.left(), 0);
+    response
+}
+
+#[test]
+fn makes_the_lookups_of_the_recorded_sessions() {
+    let response = replay("deployment-stdio-three-replicas", "github-is-stdio", &json!({}));
+    assert_eq!(response.patch_operations().expect("is a patch").0.len(), 1);
+    let settings = json!({"readAutoscalers": true});
+    let response = replay("mcpserver-without-redis", "search-has-an-autoscaler", &settings);
+    let warning = "spec.replicas conflicts with HorizontalPodAutoscaler web; remove the field";
+    assert_eq!(response.warnings.expect("has warnings")[1], warning);
 }

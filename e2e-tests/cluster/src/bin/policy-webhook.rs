@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::fs;
+use std::future::ready;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use cluster_tests::kubeconfig::client;
+use futures::StreamExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -22,10 +24,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
+use kube::runtime::reflector::Store;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, discovery};
 use policy_host::admission::{AdmissionRequest, AdmissionResponse, Status};
 use policy_host::cluster::keep_masked;
-use policy_host::host::{self, GetResourceRequest, Host};
+use policy_host::host::{self, GetResourceRequest, Host, ListResourcesRequest};
 use policy_host::policy::Policy;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -158,6 +163,7 @@ fn load(configurations: BTreeMap<String, Configuration>, client: &Client) -> Res
             runtime: Handle::current(),
             allowed: configuration.context_aware_resources,
             resources: Mutex::default(),
+            lists: Mutex::default(),
         };
         policies.push(ServedPolicy {
             id,
@@ -259,7 +265,7 @@ fn rejection(uid: String) -> AdmissionResponse {
     }
 }
 
-/// Answers `get_resource` from the API server, without a cache.
+/// Answers lookups from the API server, without a cache.
 struct Lookups {
     client: Client,
     runtime: Handle,
@@ -267,24 +273,28 @@ struct Lookups {
     allowed: Vec<Resource>,
     /// The resource of each API version and kind that was discovered.
     resources: Mutex<HashMap<(String, String), ApiResource>>,
+    /// The objects of each API version, kind and namespace that are watched.
+    lists: Mutex<HashMap<(String, String, String), Store<DynamicObject>>>,
 }
 
 impl Host for Lookups {
     fn get_resource(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
         self.runtime.block_on(self.get(request))
     }
+
+    fn list_resources(&self, request: &ListResourcesRequest) -> Result<Vec<u8>, String> {
+        self.runtime.block_on(self.list(request))
+    }
+}
+
+fn failure(error: &dyn std::fmt::Display) -> String {
+    host::callback_failure(&error.to_string())
 }
 
 impl Lookups {
     async fn get(&self, request: &GetResourceRequest) -> Result<Vec<u8>, String> {
-        let resource = Resource { api_version: request.api_version.clone(), kind: request.kind.clone() };
-        if !self.allowed.contains(&resource) {
-            return Err(host::not_granted(request));
-        }
-        let resource = self.resource(request).await.map_err(|_| host::not_served(request))?;
         let namespace = request.namespace.as_deref().unwrap_or("default");
-        let objects: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
-        let failure = |error: &dyn std::fmt::Display| host::callback_failure(&error.to_string());
+        let objects = self.objects(&request.api_version, &request.kind, namespace).await?;
         let object = match objects.get_opt(&request.name).await {
             Ok(Some(object)) => object,
             Ok(None) => return Err(host::not_found(request)),
@@ -297,14 +307,51 @@ impl Lookups {
         Ok(object.to_string().into_bytes())
     }
 
-    async fn resource(&self, request: &GetResourceRequest) -> Result<ApiResource> {
-        let key = (request.api_version.clone(), request.kind.clone());
+    /// Answers from a watch, which begins with the first request for a list and has no end, as in policy-server.
+    ///
+    /// Source: `policy-evaluator`, `callback_handler/kubernetes/reflector.rs`.
+    async fn list(&self, request: &ListResourcesRequest) -> Result<Vec<u8>, String> {
+        let ListResourcesRequest { api_version, kind, namespace, .. } = request;
+        let key = (api_version.clone(), kind.clone(), namespace.clone());
+        let watched = || self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = watched().get(&key).cloned();
+        let store = match store {
+            Some(store) => store,
+            None => {
+                let objects = self.objects(api_version, kind, namespace).await?;
+                let resource = self.resource(api_version, kind).await.map_err(|error| failure(&error))?;
+                let writer = Writer::<DynamicObject>::new(resource);
+                let store = writer.as_reader();
+                let events = reflector(writer, watcher(objects, watcher::Config::default())).default_backoff();
+                self.runtime.spawn(events.for_each(|_| ready(())));
+                store.wait_until_ready().await.map_err(|error| failure(&error))?;
+                watched().insert(key, store.clone());
+                store
+            }
+        };
+        let items: Result<Vec<Value>, _> =
+            store.state().iter().map(|object| serde_json::to_value(object.as_ref())).collect();
+        Ok(host::list(request, items.map_err(|error| failure(&error))?))
+    }
+
+    /// The objects of a kind in a namespace, where the policy may read it.
+    async fn objects(&self, api_version: &str, kind: &str, namespace: &str) -> Result<Api<DynamicObject>, String> {
+        let resource = Resource { api_version: api_version.to_owned(), kind: kind.to_owned() };
+        if !self.allowed.contains(&resource) {
+            return Err(host::not_granted(api_version, kind));
+        }
+        let resource = self.resource(api_version, kind).await.map_err(|_| host::not_served(api_version, kind))?;
+        Ok(Api::namespaced_with(self.client.clone(), namespace, &resource))
+    }
+
+    async fn resource(&self, api_version: &str, kind: &str) -> Result<ApiResource> {
+        let key = (api_version.to_owned(), kind.to_owned());
         let discovered = || self.resources.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(resource) = discovered().get(&key) {
             return Ok(resource.clone());
         }
-        let (group, version) = request.api_version.split_once('/').unwrap_or(("", &request.api_version));
-        let kind = GroupVersionKind::gvk(group, version, &request.kind);
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let kind = GroupVersionKind::gvk(group, version, kind);
         let (resource, _) = discovery::pinned_kind(&self.client, &kind).await?;
         discovered().insert(key, resource.clone());
         Ok(resource)

@@ -20,8 +20,11 @@ const SETUP: Setup = Setup { webhook: false, reconciler: false, crds: None };
 /// The manifests besides those for Kubewarden.
 const ROOT: [&str; 3] = ["deploy/reconciler.yaml", "deploy/policy-server-rbac.yaml", "deploy/audit-scanner-rbac.yaml"];
 
+/// The manifest with the right that the setting `readAutoscalers` needs.
+const AUTOSCALERS: &str = "deploy/policy-server-autoscalers-rbac.yaml";
+
 /// Values that enable everything the chart can render, with settings that differ from the defaults.
-const EVERYTHING: [&str; 11] = [
+const EVERYTHING: [&str; 12] = [
     "guard.enabled=true",
     "monitor.enabled=true",
     "serviceMonitor.enabled=true",
@@ -31,9 +34,13 @@ const EVERYTHING: [&str; 11] = [
     "reconciler.dryRun=true",
     "reconciler.priorityClassName=system-cluster-critical",
     "policy.settings.stdioReplicas=reject",
+    "policy.settings.readAutoscalers=true",
     "policy.namespaceSelector.matchExpressions[0].key=mcp-scaling",
     "policy.namespaceSelector.matchExpressions[0].operator=Exists",
 ];
+
+/// The beginning of the names of the policy server's ClusterRoles.
+const ROLE: &str = "mcpserver-scaling-policy";
 
 /// What the chart and the manifests have in common.
 const COMMON_FIELDS: [&str; 20] = [
@@ -67,6 +74,7 @@ pub(crate) fn tests() -> Vec<Test> {
             accepts_plain_manifests,
             accepts_chart_and_rejects_wrong_values,
             renders_chart_like_plain_manifests,
+            grants_the_right_to_read_autoscalers_only_where_it_is_used,
             follows_ranchers_registry_and_the_ports_of_the_api_server,
             admits_reconciler_pod_under_restricted_profile,
             accepts_cel_policy_of_documentation,
@@ -76,7 +84,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 async fn accepts_plain_manifests(cluster: &mut TestCluster) -> Result<()> {
     install_platform_crds(cluster).await?;
-    for file in ROOT {
+    for file in ROOT.into_iter().chain([AUTOSCALERS]) {
         for object in read_manifest(file)? {
             cluster.apply_as_dry_run(&object).await.with_context(|| file)?;
         }
@@ -158,6 +166,30 @@ async fn renders_chart_like_plain_manifests(_: &mut TestCluster) -> Result<()> {
         }
     }
     ensure!(compared > 30, "expected more than 30 fields to compare, got {compared}");
+    Ok(())
+}
+
+async fn grants_the_right_to_read_autoscalers_only_where_it_is_used(_: &mut TestCluster) -> Result<()> {
+    let rules_of = |objects: &[Value]| {
+        let roles = objects.iter().filter(|object| object["kind"] == "ClusterRole");
+        let of_policy =
+            roles.filter(|role| role["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(ROLE)));
+        of_policy.flat_map(|role| role["rules"].as_array().cloned().unwrap_or_default()).collect::<Vec<Value>>()
+    };
+    let plain = rules_of(&read_manifest("deploy/policy-server-rbac.yaml")?);
+    let with_autoscalers = [plain.clone(), rules_of(&read_manifest(AUTOSCALERS)?)].concat();
+    ensure!(with_autoscalers.len() == plain.len() + 1, "expected {AUTOSCALERS} to have one rule");
+    for (values, expected) in [
+        (&[][..], &plain),
+        (&["policy.settings.readAutoscalers=false"], &plain),
+        (&["policy.settings.readAutoscalers=true"], &with_autoscalers),
+    ] {
+        expect_equal(
+            &format!("rights of the policy server with {values:?}"),
+            &rules_of(&render_chart(values)?),
+            expected,
+        )?;
+    }
     Ok(())
 }
 

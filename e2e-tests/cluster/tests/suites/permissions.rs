@@ -38,11 +38,13 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 async fn grants_reconciler_what_it_uses(cluster: &mut TestCluster) -> Result<()> {
-    compare(cluster, RECONCILER, "deploy/reconciler.yaml")
+    compare(cluster, RECONCILER, &["deploy/reconciler.yaml"])
 }
 
 async fn grants_policy_server_what_it_uses(cluster: &mut TestCluster) -> Result<()> {
-    compare(cluster, POLICY_SERVER, "deploy/policy-server-rbac.yaml")
+    // The second one is for the setting readAutoscalers, which a test of the suite `policy` turns on.
+    let manifests = ["deploy/policy-server-rbac.yaml", "deploy/policy-server-autoscalers-rbac.yaml"];
+    compare(cluster, POLICY_SERVER, &manifests)
 }
 
 /// Fails where the ValidatingAdmissionPolicy let a request pass.
@@ -200,8 +202,8 @@ async fn limits_reconcilers_account_to_its_annotation_of_statefulsets(cluster: &
     Ok(())
 }
 
-/// Compares the permissions in a manifest with those that the audit log shows.
-fn compare(cluster: &TestCluster, user: &str, manifest: &str) -> Result<()> {
+/// Compares the permissions in manifests with those that the audit log shows.
+fn compare(cluster: &TestCluster, user: &str, manifests: &[&str]) -> Result<()> {
     let (mut used, mut denied) = (BTreeSet::new(), BTreeSet::new());
     for entry in cluster.audit_log()?.iter().filter(|entry| entry["user"]["username"] == user) {
         // Requests for something else than objects, such as the list of API groups, are open to everybody.
@@ -211,13 +213,19 @@ fn compare(cluster: &TestCluster, user: &str, manifest: &str) -> Result<()> {
             false => denied.insert(permission),
         };
     }
-    let granted: BTreeSet<Permission> = read_manifest(manifest)?.iter().flat_map(granted_permissions).collect();
+    let mut granted = BTreeSet::new();
+    for manifest in manifests {
+        granted.extend(read_manifest(manifest)?.iter().flat_map(granted_permissions));
+    }
     ensure!(!used.is_empty(), "expected requests of {user} in the audit log, got none");
     // An API server that has just started denies for a moment what it allows afterwards.
     let missing: Vec<&Permission> = denied.difference(&used).collect();
-    ensure!(missing.is_empty(), "expected {manifest} to grant all that {user} requested, but {missing:?} were denied");
+    ensure!(
+        missing.is_empty(),
+        "expected {manifests:?} to grant all that {user} requested, but {missing:?} were denied"
+    );
     let superfluous: Vec<&Permission> = granted.difference(&used).collect();
-    ensure!(superfluous.is_empty(), "expected {user} to use all that {manifest} grants, but not {superfluous:?}");
+    ensure!(superfluous.is_empty(), "expected {user} to use all that {manifests:?} grant, but not {superfluous:?}");
     Ok(())
 }
 

@@ -1,8 +1,11 @@
 //! The policy behind a webhook, without the reconciler.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use anyhow::{Result, ensure};
 use cluster_tests::TestCluster;
 use cluster_tests::accounts::{AUTOSCALER, OPERATOR};
+use cluster_tests::manifests::read_manifest;
 use cluster_tests::objects::{autoscaler, custom_resource, deployment, redis_patch, statefulset};
 use cluster_tests::test_cluster::Setup;
 use cluster_tests::toolhive_crds::{NEWEST, resource_of};
@@ -28,6 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
             warns_about_new_autoscaler_of_stdio_server,
             warns_about_autoscaler_of_embedding_server,
             warns_who_stops_one_of_two_workloads,
+            warns_about_autoscaler_that_scales_the_server_already,
             preserves_count_that_operator_v06_resets,
             keeps_declared_count,
             preserves_count_when_proxy_runner_starts,
@@ -166,6 +170,56 @@ async fn warns_who_stops_one_of_two_workloads(cluster: &mut TestCluster) -> Resu
     let stopped = json!({"spec": {"replicas": 0}});
     let patched = cluster.admin.merge("mcpservers", namespace, "github", &stopped).await?.success()?;
     expect_warning(&patched.warnings, "a backend keeps running without proxies")
+}
+
+/// Without the right to read autoscalers the request passes all the same.
+async fn warns_about_autoscaler_that_scales_the_server_already(cluster: &mut TestCluster) -> Result<()> {
+    cluster.remove_webhook().await?;
+    cluster.install_webhook(&json!({"readAutoscalers": true})).await?;
+    let namespace = &cluster.create_namespace("hpa-exists").await?;
+    let redis = json!({"transport": "sse", "sessionStorage": {"provider": "redis", "address": "redis:6379"}});
+    let created = cluster.create_mcp_server(namespace, "github", redis).await?;
+    expect_no_warning(&created.warnings)?;
+    let admin = &cluster.admin;
+    let give_count = |count: u32| {
+        let patch = json!({"spec": {"replicas": count}});
+        async move { admin.merge("mcpservers", namespace, "github", &patch).await?.success() }
+    };
+    expect_warning(&give_count(1).await?.warnings, "HorizontalPodAutoscalers could not be read")?;
+
+    for object in read_manifest("deploy/policy-server-autoscalers-rbac.yaml")? {
+        cluster.apply(&object).await?;
+    }
+    let web = autoscaler("web", "github", 5);
+    admin.create("horizontalpodautoscalers", namespace, &web).await?.success()?;
+    let counts = AtomicU32::new(1);
+    let expected = "spec.replicas conflicts with HorizontalPodAutoscaler web; remove the field";
+    // The right is not in force at once, and the policy server learns of the autoscaler a moment later.
+    wait_until("the policy warns of the autoscaler", || async {
+        let warnings = give_count(counts.fetch_add(1, Ordering::Relaxed) % 5 + 1).await?.warnings;
+        Ok(warnings.iter().any(|warning| warning == expected))
+    })
+    .await?;
+
+    // What KEDA makes of a ScaledObject.
+    let mut keda = autoscaler("keda-hpa-queue", "github", 7);
+    keda["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "queue", "uid": "1", "controller": true,
+    }]);
+    admin.create("horizontalpodautoscalers", namespace, &keda).await?.success()?;
+    let turn_to = |transport: &str| {
+        let patch = json!({"spec": {"transport": transport, "replicas": null}});
+        async move { admin.merge("mcpservers", namespace, "github", &patch).await?.success() }
+    };
+    wait_until("the policy warns of the ScaledObject", || async {
+        turn_to("sse").await?;
+        let warnings = turn_to("stdio").await?.warnings;
+        let requests =
+            |autoscaler, maximum| format!("transport stdio supports 1 replica; {autoscaler} may request {maximum}");
+        let expected = [requests("HorizontalPodAutoscaler web", 5), requests("ScaledObject queue", 7)];
+        Ok(expected.iter().all(|expected| warnings.contains(expected)))
+    })
+    .await
 }
 
 async fn preserves_count_that_operator_v06_resets(cluster: &mut TestCluster) -> Result<()> {
