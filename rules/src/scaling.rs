@@ -83,7 +83,7 @@ impl Scaling {
     /// The workload that is declared as stopped while the other one is not. Only an `MCPServer` has both.
     ///
     /// Proxies at 0 leave the backend running, which nobody can reach then (ToolHive #4484). Proxies without a backend answer
-    /// with errors, and those of a `stdio` server exit again and again.
+    /// with errors, and each one that starts ends within a second (seen with ToolHive v0.10.0 and v0.47.0).
     pub fn stopped_alone(&self) -> Option<Workload> {
         let is_stopped = |workload: Workload| workload.declared(self) == Some(0);
         Workload::ALL.into_iter().find(|workload| is_stopped(*workload) && !is_stopped(workload.other()))
