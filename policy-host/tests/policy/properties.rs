@@ -143,12 +143,12 @@ fn settings() -> impl Strategy<Value = Value> {
     let sessions = prop::sample::select(&["warn", "reject", "ignore"]);
     let storage = prop::sample::select(&["memory", "redis"]);
     let lookup = prop::sample::select(&["allow", "reject"]);
-    (excess(), excess(), sessions, storage, 0..90i64, any::<bool>(), lookup).prop_map(
-        |(stdio, declared, sessions, storage, grace, preserve, lookup)| {
+    (excess(), excess(), sessions, storage, 0..90i64, any::<bool>(), lookup, any::<bool>()).prop_map(
+        |(stdio, declared, sessions, storage, grace, preserve, lookup, autoscalers)| {
             json!({
                 "stdioReplicas": stdio, "declaredReplicas": declared, "sessionStorage": sessions,
                 "defaultSessionStorage": storage, "terminationGracePeriodSeconds": grace,
-                "preserveScaling": preserve, "onLookupFailure": lookup
+                "preserveScaling": preserve, "onLookupFailure": lookup, "readAutoscalers": autoscalers
             })
         },
     )
