@@ -406,7 +406,8 @@ async fn couples_the_backend_to_its_proxies(cluster: &mut TestCluster, release: 
     cluster.admin.scale("statefulsets", &namespace, "github", 2).await?.success()?;
     cluster.start_coupling_reconciler().await?;
 
-    cluster.kubectl_scale("deployments", &namespace, "github", 0).await?;
+    let warnings = cluster.kubectl_scale("deployments", &namespace, "github", 0).await?;
+    expect_warning(&warnings, "a backend keeps running without proxies")?;
     wait_for_replicas(&cluster.admin, "statefulsets", &namespace, "github", 0).await?;
     cluster.stop_reconcilers().await?;
     cluster.start_coupling_reconciler().await?;
