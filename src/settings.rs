@@ -177,12 +177,13 @@ impl Settings {
                 }
             }
             "readAutoscalers" => self.read_autoscalers = boolean(value)?,
-            _ => {
+            "corrections" => {
                 self.corrections = match index_of(value, &CORRECTIONS)? {
                     0 => Corrections::Apply,
                     _ => Corrections::Reject,
                 }
             }
+            _ => return None,
         }
         Some(())
     }
