@@ -35,11 +35,14 @@ impl LiveReplicas {
         }
     }
 
-    /// The same with another count of one workload.
+    /// The same with the count of one workload as it was just read.
     #[must_use]
     pub fn with(self, workload: Workload, replicas: u32) -> Self {
+        // Nothing is known yet of the pods of a Deployment that has been scaled to 0 since.
+        let is_just_stopped = replicas == 0 && self.deployment != Some(0);
+        let proxies_left = if is_just_stopped { PodsLeft::Some } else { self.proxies_left };
         match workload {
-            Workload::Deployment => Self { deployment: Some(replicas), ..self },
+            Workload::Deployment => Self { deployment: Some(replicas), proxies_left, ..self },
             Workload::StatefulSet => Self { statefulset: Some(replicas), ..self },
         }
     }
@@ -120,7 +123,7 @@ mod tests {
 
     use super::{LiveReplicas, LiveReplicasCache};
     use crate::uid::Uid;
-    use crate::workload::WorkloadObject;
+    use crate::workload::{PodsLeft, WorkloadObject};
 
     fn workload(name: &str, replicas: u32) -> WorkloadObject {
         let labels = json!({"toolhive": "true", "toolhive-name": name});
@@ -145,6 +148,17 @@ mod tests {
         assert_eq!(changed(&cache, Event::Delete(workload("a", 2))), ["a"]);
         assert!(changed(&cache, Event::Delete(workload("a", 2))).is_empty());
         assert_eq!(cache.get("default", "a"), LiveReplicas::default());
+    }
+
+    #[test]
+    fn takes_the_pods_of_proxies_that_were_just_scaled_to_zero_as_left() {
+        let seen = |replicas| LiveReplicas { deployment: Some(replicas), ..LiveReplicas::default() };
+        for (seen, read, proxies_left) in
+            [(seen(1), 0, PodsLeft::Some), (seen(0), 0, PodsLeft::None), (seen(0), 1, PodsLeft::None)]
+        {
+            assert_eq!(seen.with(Workload::Deployment, read).proxies_left, proxies_left, "{seen:?}, {read} read");
+            assert_eq!(seen.with(Workload::StatefulSet, read).proxies_left, PodsLeft::None, "another workload");
+        }
     }
 
     #[test]
