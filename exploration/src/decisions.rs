@@ -6,6 +6,7 @@ use std::time::Duration;
 use mcp_scaling_rules::{Condition as DesiredCondition, ConditionReason, ConditionType, SessionStorage, Workload};
 use mcpserver_scaling_policy::{HostError, ResourceRequest, validate};
 use mcpserver_scaling_reconciler::backoff::{Backoff, Target, WriteKind};
+use mcpserver_scaling_reconciler::coupling::Step;
 use mcpserver_scaling_reconciler::live_replicas::LiveReplicas;
 use mcpserver_scaling_reconciler::options::Counts;
 use mcpserver_scaling_reconciler::plan::{self, Circumstances};
@@ -14,7 +15,7 @@ use mcpserver_scaling_reconciler::stabilization::{StabilizationWindows, WINDOW};
 use mcpserver_scaling_reconciler::status::with_conditions;
 use mcpserver_scaling_reconciler::uid::Uid;
 use mcpserver_scaling_reconciler::waiting::{OPERATOR_TIMEOUT, Waiting};
-use mcpserver_scaling_reconciler::workload::WorkloadObject;
+use mcpserver_scaling_reconciler::workload::{PodsLeft, WorkloadObject};
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -77,6 +78,34 @@ pub struct Live {
     pub statefulset: Option<Count>,
     /// The count of the Deployment before a reset that the policy let through.
     pub before_reset: Option<Count>,
+    /// Whether pods of a Deployment with 0 replicas are still ending.
+    pub has_ending_proxies: bool,
+    /// The count in the annotation of the StatefulSet.
+    pub kept: Option<Count>,
+}
+
+/// A write that couples the backend to its proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Coupling {
+    /// Keep this count of the StatefulSet in its annotation.
+    KeepCount(Count),
+    /// Scale the StatefulSet to 0.
+    ScaleToZero,
+    /// Scale the StatefulSet from 0 to this count.
+    ScaleUp(Count),
+    /// Remove the annotation.
+    ForgetCount,
+}
+
+/// What the reconciler has read to decide about the next write that couples the backend to its proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReadWorkloads {
+    /// The count of the Deployment.
+    pub proxies: Count,
+    /// The count of the StatefulSet.
+    pub backend: Count,
+    /// The count in the annotation of the StatefulSet.
+    pub kept: Option<Count>,
 }
 
 /// The reasons of the conditions that the reconciler writes, in the order of [`ConditionType::ALL`].
@@ -89,8 +118,17 @@ pub struct Plan {
     pub deployment: Option<Count>,
     /// The count to set the StatefulSet to.
     pub statefulset: Option<Count>,
+    /// The write that couples the backend to its proxies.
+    pub coupling: Option<Coupling>,
     /// The conditions to write.
     pub conditions: Option<Desired>,
+}
+
+impl Plan {
+    /// Whether nothing has to be written.
+    pub fn is_empty(&self) -> bool {
+        self.deployment.is_none() && self.statefulset.is_none() && self.coupling.is_none() && self.conditions.is_none()
+    }
 }
 
 /// What the reconciler remembers of its writes to one target. The delay is either not over or over; nothing else of the time
@@ -138,14 +176,17 @@ pub const WRITES_WITHOUT_DELAY: u8 = 3;
 pub struct Decisions {
     api: OnlyAlpha,
     default_storage: SessionStorage,
+    couple_zero: bool,
     pub(crate) mutant: Option<Mutant>,
     /// The texts of the policy's annotation that occurred. The first stands for none.
     pub annotations: Vec<String>,
     admitted: FxHashMap<AdmissionKey, Option<Write>>,
-    before_reset: FxHashMap<u8, Option<Count>>,
+    deployments: FxHashMap<(u8, bool), (Option<Count>, bool)>,
+    kept: FxHashMap<Option<Count>, Option<Count>>,
     plans: FxHashMap<(Server, Live, bool), Plan>,
     warned: FxHashMap<(Spec, Live), bool>,
     corrections: FxHashMap<(Workload, Spec, Live), Option<Count>>,
+    couplings: FxHashMap<(Spec, Live, ReadWorkloads), Option<Coupling>>,
     written: FxHashMap<(Server, Desired), Conditions>,
 }
 
@@ -153,18 +194,21 @@ static UID: LazyLock<Uid> = LazyLock::new(|| Uid::of(Some("uid")));
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Decisions {
-    /// The decisions in a cluster, with `mutant` in their place where there is one.
-    pub fn new(api: OnlyAlpha, default_storage: SessionStorage, mutant: Option<Mutant>) -> Self {
+    /// The decisions in a cluster, with `mutant` in their place where there is one. `couple_zero` is the reconciler's option.
+    pub fn new(api: OnlyAlpha, default_storage: SessionStorage, couple_zero: bool, mutant: Option<Mutant>) -> Self {
         Self {
             api,
             default_storage,
+            couple_zero,
             mutant,
             annotations: vec![String::new()],
             admitted: FxHashMap::default(),
-            before_reset: FxHashMap::default(),
+            deployments: FxHashMap::default(),
+            kept: FxHashMap::default(),
             plans: FxHashMap::default(),
             warned: FxHashMap::default(),
             corrections: FxHashMap::default(),
+            couplings: FxHashMap::default(),
             written: FxHashMap::default(),
         }
     }
@@ -297,23 +341,40 @@ impl Decisions {
 
     /// What the reconciler reads of the workloads.
     pub fn live(&mut self, deployment: Option<Deployment>, statefulset: Option<StatefulSet>) -> Live {
+        let (before_reset, has_ending_proxies) =
+            deployment.map_or((None, false), |deployment| self.read_deployment(deployment));
         Live {
             deployment: deployment.map(|deployment| deployment.replicas),
             statefulset: statefulset.map(|statefulset| statefulset.replicas),
-            before_reset: deployment.and_then(|deployment| self.before_reset(deployment)),
+            before_reset,
+            has_ending_proxies,
+            kept: statefulset.and_then(|statefulset| self.read_kept(statefulset)),
         }
     }
 
-    fn before_reset(&mut self, deployment: Deployment) -> Option<Count> {
-        if let Some(known) = self.before_reset.get(&deployment.rolled_out) {
+    /// The count before a reset, and whether pods are ending.
+    fn read_deployment(&mut self, deployment: Deployment) -> (Option<Count>, bool) {
+        let key = (deployment.rolled_out, deployment.has_ending_pods);
+        if let Some(known) = self.deployments.get(&key) {
             return *known;
         }
         let object = deployment.to_json(self.api, self.annotation(deployment));
         let object: WorkloadObject = serde_json::from_value(object).expect("is a workload");
         assert_eq!(object.replicas, Some(deployment.replicas.into()), "the reconciler reads the count");
-        let before = object.replicas_before_reset.map(|count| Count::try_from(count).expect("is a low count"));
-        self.before_reset.insert(deployment.rolled_out, before);
-        before
+        let read = (low(object.replicas_before_reset), object.pods_left != PodsLeft::None);
+        self.deployments.insert(key, read);
+        read
+    }
+
+    /// The count in the annotation.
+    fn read_kept(&mut self, statefulset: StatefulSet) -> Option<Count> {
+        if let Some(known) = self.kept.get(&statefulset.kept) {
+            return *known;
+        }
+        let object: WorkloadObject = serde_json::from_value(statefulset.to_json()).expect("is a workload");
+        let kept = low(object.replicas_before_zero);
+        self.kept.insert(statefulset.kept, kept);
+        kept
     }
 
     fn slim(&self, server: &Server) -> SlimServer {
@@ -327,11 +388,13 @@ impl Decisions {
                 deployment: live.deployment.map(u32::from),
                 statefulset: live.statefulset.map(u32::from),
                 deployment_before_reset: live.before_reset.map(u32::from),
+                proxies_left: if live.has_ending_proxies { PodsLeft::Some } else { PodsLeft::None },
+                statefulset_before_zero: live.kept.map(u32::from),
                 ..LiveReplicas::default()
             },
             storage: Some(scaling.session_storage_or(self.default_storage)),
             counts: Counts::All,
-            couple_zero: false,
+            couple_zero: self.couple_zero,
         }
     }
 
@@ -352,12 +415,12 @@ impl Decisions {
         let slim = self.slim(server);
         let scaling = slim.scaling.expect("the spec is valid");
         let plan = plan::plan(&slim, &scaling, self.circumstances(&slim, live), keep);
-        let count = |count: Option<u32>| count.map(|count| Count::try_from(count).expect("is a low count"));
         let reason =
             |type_| plan.conditions.iter().find(|condition| condition.type_ == type_).map(|found| found.reason);
         Plan {
-            deployment: count(plan.deployment),
-            statefulset: count(plan.statefulset),
+            deployment: low(plan.deployment),
+            statefulset: low(plan.statefulset),
+            coupling: plan.coupling.map(Coupling::of),
             conditions: (!plan.conditions.is_empty()).then(|| ConditionType::ALL.map(reason)),
         }
     }
@@ -391,8 +454,30 @@ impl Decisions {
     pub(crate) fn real_correction(&self, workload: Workload, spec: Spec, live: Live) -> Option<Count> {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        let correction = plan::correction(workload, &scaling, self.circumstances(&slim, live));
-        correction.map(|count| Count::try_from(count).expect("is a low count"))
+        low(plan::correction(workload, &scaling, self.circumstances(&slim, live)))
+    }
+
+    /// The write that couples the backend to its proxies, decided from what the reconciler has `read`. The rest is as in its
+    /// cache, which has `live`.
+    pub fn coupling(&mut self, spec: Spec, live: Live, read: ReadWorkloads) -> Option<Coupling> {
+        if let Some(known) = self.couplings.get(&(spec, live, read)) {
+            return *known;
+        }
+        let coupling = match self.mutant {
+            Some(mutant) => mutant.coupling(self, spec, live, read),
+            None => self.real_coupling(spec, live, read),
+        };
+        self.couplings.insert((spec, live, read), coupling);
+        coupling
+    }
+
+    pub(crate) fn real_coupling(&self, spec: Spec, live: Live, read: ReadWorkloads) -> Option<Coupling> {
+        let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
+        let scaling = slim.scaling.expect("the spec is valid");
+        let mut circumstances = self.circumstances(&slim, live).with_live(Workload::Deployment, read.proxies.into());
+        circumstances.live.statefulset = Some(read.backend.into());
+        circumstances.live.statefulset_before_zero = read.kept.map(u32::from);
+        plan::coupling_step(&scaling, circumstances).map(Coupling::of)
     }
 
     /// The conditions of a server after the reconciler has written the desired ones.
@@ -487,6 +572,22 @@ impl Decisions {
         };
         (next, is_overdue)
     }
+}
+
+impl Coupling {
+    fn of(step: Step) -> Self {
+        let count = |count| Count::try_from(count).expect("is a low count");
+        match step {
+            Step::KeepCount(kept) => Self::KeepCount(count(kept)),
+            Step::ScaleToZero => Self::ScaleToZero,
+            Step::ScaleUp(to) => Self::ScaleUp(count(to)),
+            Step::ForgetCount => Self::ForgetCount,
+        }
+    }
+}
+
+fn low(count: Option<u32>) -> Option<Count> {
+    count.map(|count| Count::try_from(count).expect("is a low count"))
 }
 
 /// A backoff with these writes, and the time that it is now.

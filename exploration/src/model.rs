@@ -9,13 +9,20 @@
 //! - A person who scales a Deployment to 1 while an operator before v0.10.1 owes it another count is not told from the
 //!   operator's reset.
 //! - An upgrade of such an operator before it has written to a Deployment once since the policy is there.
+//! - The time that proxies have to end on Kubernetes before v1.35. They end with an event of the Deployment, as on newer ones.
+//! - A person who scales a backend to 0 while its annotation is there is not told from the reconciler, which then gives it the
+//!   count in the annotation. The annotation is left for about a second after the backend was scaled up.
+//! - Proxies that were scaled up and to 0 again between two events of the Deployment: nothing that the reconciler reads tells
+//!   that they are ending.
 //!
 //! Optimistic concurrency is exact without numbers: whoever holds an object that it will write holds one bit beside it, which
 //! says whether the object is still the one that it read. A write from a stale object is refused and changes nothing.
 
 use mcp_scaling_rules::{ConditionReason, ConditionStatus, SessionStorage, Transport, Workload};
 
-use crate::decisions::{Cause, Decisions, Desired, Live, PendingReset, WRITES_WITHOUT_DELAY, Write, Writes};
+use crate::decisions::{
+    Cause, Coupling, Decisions, Desired, Live, PendingReset, ReadWorkloads, WRITES_WITHOUT_DELAY, Write, Writes,
+};
 use crate::mutant::Mutant;
 use crate::objects::{Condition, Conditions, Count, Deployment, OnlyAlpha, Server, Spec, StatefulSet, Template, User};
 
@@ -34,6 +41,10 @@ pub enum Era {
 
 /// The index of the server in [`Reconciler::has_events`], after those of the workloads.
 const SERVER: usize = 2;
+/// The index of the conditions in [`Reconciler::writes`], after those of the workloads.
+const CONDITIONS: usize = 2;
+/// The index of the StatefulSet that is scaled to 0 with its proxies in [`Reconciler::writes`].
+const TO_ZERO: usize = 3;
 
 /// What is explored.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +55,8 @@ pub struct Scenario {
     pub policy: bool,
     /// Whether the reconciler runs.
     pub reconciler: bool,
+    /// Whether the reconciler couples the backend to its proxies: `--couple-zero`.
+    pub couple_zero: bool,
     /// Whether the operator acts on a server that it has not yet seen as it is now. Its writes of the Deployment succeed all the
     /// same: the resource version of the server does not guard them.
     pub stale_operator: bool,
@@ -72,14 +85,26 @@ pub enum Scope {
     StatefulSet,
     /// Both.
     Both,
+    /// The StatefulSet, and whether there are proxies: people scale the Deployment to 0 and 1.
+    StatefulSetAndProxies,
 }
 
 impl Scope {
+    /// Whether people declare the count of a workload.
     fn has(self, workload: Workload) -> bool {
         match self {
             Self::Deployment => workload == Workload::Deployment,
-            Self::StatefulSet => workload == Workload::StatefulSet,
+            Self::StatefulSet | Self::StatefulSetAndProxies => workload == Workload::StatefulSet,
             Self::Both => true,
+        }
+    }
+
+    /// The counts that people scale a workload to.
+    fn live_counts(self, workload: Workload, counts: &'static [Count]) -> &'static [Count] {
+        match (self, workload) {
+            (Self::StatefulSetAndProxies, Workload::Deployment) => &[0, 1],
+            _ if self.has(workload) => counts,
+            _ => &[],
         }
     }
 }
@@ -121,6 +146,8 @@ pub struct Work {
     pub deployment: bool,
     /// Whether the StatefulSet is still to be corrected.
     pub statefulset: bool,
+    /// The write that couples the backend to its proxies, as far as it is prepared.
+    pub coupling: Option<CouplingWork>,
     /// The conditions that are still to be written.
     pub conditions: Option<Desired>,
     /// The Scale that was read and is written next.
@@ -129,6 +156,22 @@ pub struct Work {
     pub has_failed: bool,
     /// Whether a write backs off.
     pub is_delayed: bool,
+}
+
+/// How far a write is prepared that couples the backend to its proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CouplingWork {
+    /// It is planned: this one, as far as the cache tells.
+    Planned(Coupling),
+    /// The Scale of the Deployment was read, with this count.
+    ReadProxies(Count),
+    /// The StatefulSet was read too, and this write is made next.
+    Decided {
+        /// The write.
+        write: Coupling,
+        /// Whether the StatefulSet is still the one that was read.
+        is_current: bool,
+    },
 }
 
 /// A Scale that was read, and the count that follows from it.
@@ -156,8 +199,8 @@ pub struct Reconciler {
     pub live: Live,
     /// The reconcile that is under way.
     pub work: Option<Work>,
-    /// Its writes to the Deployment, the StatefulSet and the conditions.
-    pub writes: [Writes; 3],
+    /// Its writes to the Deployment, the StatefulSet and the conditions, and those that scale the StatefulSet to 0.
+    pub writes: [Writes; 4],
     /// The cause of its warning.
     pub cause: Cause,
     /// The reset that it waits for.
@@ -218,6 +261,8 @@ pub enum Step {
     RunnerApplies,
     /// A proxy runner starts again.
     RunnerRestarts,
+    /// Time passes: the last pod of a Deployment with 0 replicas has ended.
+    ProxiesEnd,
     /// Another writer removes the conditions.
     ConditionsLost,
     /// The reconciler's cache of the server is brought up to date.
@@ -230,6 +275,12 @@ pub enum Step {
     ReconcilerReadsScale(Workload),
     /// The reconciler sets a count.
     ReconcilerScales(Workload, Count),
+    /// The reconciler reads the Scale of the Deployment, to couple the backend to its proxies.
+    ReconcilerReadsProxies,
+    /// The reconciler reads the StatefulSet, and decides how to couple it to its proxies.
+    ReconcilerReadsBackend,
+    /// The reconciler makes a write that couples the backend to its proxies.
+    ReconcilerCouples(Coupling),
     /// The reconciler writes conditions.
     ReconcilerConditions,
     /// The reconciler's write comes too late: the object has changed since it was read.
@@ -244,6 +295,8 @@ pub enum Step {
     BackoffOver(Workload),
     /// Time passes: the backoff of the conditions is over.
     ConditionsBackoffOver,
+    /// Time passes: the backoff from scaling the StatefulSet to 0 is over.
+    ToZeroBackoffOver,
     /// Time passes: the stabilization window is over.
     WindowOver,
     /// Time passes: the operator had its time to give a count back.
@@ -310,13 +363,18 @@ impl Transition {
 
     /// Whether the reconciler writes.
     pub fn is_reconcilers_write(&self) -> bool {
-        self.how != How::CallFails && matches!(self.step, Step::ReconcilerScales(..) | Step::ReconcilerConditions)
+        use Step::{ReconcilerConditions, ReconcilerCouples, ReconcilerScales};
+        self.how != How::CallFails
+            && matches!(self.step, ReconcilerScales(..) | ReconcilerCouples(_) | ReconcilerConditions)
     }
 
     /// Whether time passes.
     pub fn is_time(&self) -> bool {
-        use Step::{BackoffOver, ConditionsBackoffOver, OperatorTimeOver, WindowOver};
-        matches!(self.step, BackoffOver(_) | ConditionsBackoffOver | OperatorTimeOver | WindowOver)
+        use Step::{BackoffOver, ConditionsBackoffOver, OperatorTimeOver, ProxiesEnd, ToZeroBackoffOver, WindowOver};
+        matches!(
+            self.step,
+            BackoffOver(_) | ConditionsBackoffOver | OperatorTimeOver | ProxiesEnd | ToZeroBackoffOver | WindowOver
+        )
     }
 }
 
@@ -383,6 +441,12 @@ impl State {
         }
     }
 
+    /// The count of a workload, unless it is the reconciler's: a count of 0 that no owner chose is that of a backend which the
+    /// reconciler has scaled to 0 with its proxies.
+    fn chosen_count(&self, workload: Workload) -> Option<Count> {
+        self.count(workload).filter(|count| *count > 0 || self.choices(workload) & only(0) != 0)
+    }
+
     fn choices_mut(&mut self, workload: Workload) -> &mut u8 {
         match workload {
             Workload::Deployment => &mut self.deployment_choices,
@@ -394,9 +458,18 @@ impl State {
     /// and then the count is what it is.
     fn accept_unchecked(&mut self, workload: Workload, how: How) {
         if how == How::LookupFails
-            && let Some(count) = self.count(workload)
+            && let Some(count) = self.chosen_count(workload)
         {
             *self.choices_mut(workload) |= only(count);
+        }
+    }
+
+    /// After a write of the StatefulSet itself. A runner of an older template labels the backend with stdio, and the policy caps
+    /// such a backend.
+    fn accept_cap_by_label(&mut self) {
+        let is_labelled = self.statefulset.is_some_and(|statefulset| statefulset.transport == Transport::Stdio);
+        if is_labelled && self.statefulset_choices > 0b11 {
+            self.statefulset_choices |= only(1);
         }
     }
 
@@ -416,6 +489,10 @@ impl State {
         let work = reconciler.work.as_mut();
         if let Some(scale) = work.and_then(|work| work.scale.as_mut()).filter(|scale| scale.workload == workload) {
             scale.is_current = false;
+        }
+        let coupling = reconciler.work.as_mut().and_then(|work| work.coupling.as_mut());
+        if let Some(CouplingWork::Decided { is_current, .. }) = coupling.filter(|_| workload == Workload::StatefulSet) {
+            *is_current = false;
         }
     }
 
@@ -450,7 +527,8 @@ impl Model {
     pub fn new(scenario: Scenario) -> Self {
         // ToolHive serves v1beta1 since v0.23. Before v0.13 there are no counts to declare.
         let api = OnlyAlpha(scenario.era != Era::Declares);
-        Self { scenario, decisions: Decisions::new(api, scenario.default_storage, scenario.mutant) }
+        let Scenario { default_storage, couple_zero, mutant, .. } = scenario;
+        Self { scenario, decisions: Decisions::new(api, default_storage, couple_zero, mutant) }
     }
 
     fn can_declare(&self) -> bool {
@@ -481,8 +559,14 @@ impl Model {
     /// Without the reconciler nobody corrects what was wrong before the policy was installed, so that every count is right.
     pub fn initial_states(&mut self) -> Vec<State> {
         let mut states = Vec::new();
-        let live = |scenario: &Scenario, workload| {
-            if scenario.scope.has(workload) { scenario.counts.to_vec() } else { vec![1] }
+        let live = |scenario: &Scenario, workload| match scenario.scope.live_counts(workload, scenario.counts) {
+            [] => vec![1],
+            counts => counts.to_vec(),
+        };
+        // The reconciler has left the annotation with the highest count before.
+        let kept_counts = match self.scenario.counts.iter().max() {
+            Some(most) if self.scenario.couple_zero => vec![None, Some(*most)],
+            _ => vec![None],
         };
         for transport in [Transport::Stdio, Transport::StreamableHttp] {
             for replicas in self.declared_counts(Workload::Deployment) {
@@ -491,7 +575,9 @@ impl Model {
                         for deployment in live(&self.scenario, Workload::Deployment) {
                             for statefulset in live(&self.scenario, Workload::StatefulSet) {
                                 let spec = Spec { transport, replicas, backend_replicas, storage, image: 0 };
-                                states.extend(self.initial_state(spec, Some((deployment, statefulset))));
+                                for kept in &kept_counts {
+                                    states.extend(self.initial_state(spec, Some((deployment, statefulset, *kept))));
+                                }
                             }
                         }
                         let spec = Spec { transport, replicas, backend_replicas, storage, image: 0 };
@@ -503,16 +589,21 @@ impl Model {
         states
     }
 
-    fn initial_state(&mut self, spec: Spec, counts: Option<(Count, Count)>) -> Option<State> {
+    /// `counts` are those of the Deployment and of the StatefulSet, and the one in the annotation.
+    fn initial_state(&mut self, spec: Spec, counts: Option<(Count, Count, Option<Count>)>) -> Option<State> {
         let server = Server { spec, generation: 1, conditions: [None; 3] };
         let template = spec.template(0);
-        let deployment = counts.map(|(replicas, _)| Deployment { replicas, template, rolled_out: 0 });
-        let statefulset = counts.map(|(_, replicas)| StatefulSet {
+        let new_deployment = |replicas| Deployment { replicas, template, rolled_out: 0, has_ending_pods: false };
+        let deployment = counts.map(|(replicas, ..)| new_deployment(replicas));
+        let statefulset = counts.map(|(_, replicas, kept)| StatefulSet {
             replicas,
             image: spec.image,
             transport: spec.transport,
             is_count_applied: spec.backend_replicas.is_some(),
+            kept,
         });
+        // A backend at 0 with the annotation was scaled to 0 by the reconciler.
+        let backend = counts.map(|(_, replicas, kept)| kept.filter(|_| replicas == 0).unwrap_or(replicas));
         let choices = |workload: Workload, live: Option<Count>| {
             let live = live.unwrap_or(1);
             let mut choices = only(live) | only(capped(spec.transport, live));
@@ -528,8 +619,8 @@ impl Model {
             operator: Operator { is_up: true, release: 0, spec, generation: 1 },
             is_runner_due: false,
             reconciler: None,
-            deployment_choices: choices(Workload::Deployment, counts.map(|(deployment, _)| deployment)),
-            statefulset_choices: choices(Workload::StatefulSet, counts.map(|(_, statefulset)| statefulset)),
+            deployment_choices: choices(Workload::Deployment, counts.map(|(deployment, ..)| deployment)),
+            statefulset_choices: choices(Workload::StatefulSet, backend),
             people: self.scenario.people,
             faults: self.scenario.faults,
         };
@@ -553,7 +644,7 @@ impl Model {
             has_events: [false; 3],
             live: self.decisions.live(state.deployment, state.statefulset),
             work: None,
-            writes: [Writes::default(); 3],
+            writes: [Writes::default(); 4],
             cause: Cause::Unknown,
             pending: PendingReset::None,
         }
@@ -568,11 +659,11 @@ impl Model {
         };
         match answer {
             None => return false,
-            Some(Write::Deployment { new, .. }) => state.set_deployment(new),
+            Some(Write::Deployment { new, .. }) => self.set_deployment(state, new),
             Some(Write::StatefulSet { new, .. }) => state.set_statefulset(new),
             Some(Write::Scale { workload: Workload::Deployment, to, .. }) => {
                 if let Some(deployment) = state.deployment {
-                    state.set_deployment(Deployment { replicas: to, ..deployment });
+                    self.set_deployment(state, Deployment { replicas: to, ..deployment });
                 }
             }
             Some(Write::Scale { workload: Workload::StatefulSet, to, .. }) => {
@@ -592,6 +683,12 @@ impl Model {
         true
     }
 
+    fn set_deployment(&self, state: &mut State, new: Deployment) {
+        let had_pods = state.deployment.is_some_and(|old| old.replicas > 0 || old.has_ending_pods);
+        let has_ending_pods = self.scenario.couple_zero && new.replicas == 0 && had_pods;
+        state.set_deployment(Deployment { has_ending_pods, ..new });
+    }
+
     /// All steps that are possible in a state. A step that changes nothing is left out.
     pub fn transitions(&mut self, state: &State) -> Vec<Transition> {
         let mut steps = Vec::new();
@@ -599,6 +696,11 @@ impl Model {
         self.autoscaler(state, &mut steps);
         self.operator(state, &mut steps);
         self.proxy_runner(state, &mut steps);
+        if let Some(deployment) = state.deployment.filter(|deployment| deployment.has_ending_pods) {
+            let mut to = *state;
+            to.set_deployment(Deployment { has_ending_pods: false, ..deployment });
+            steps.push(Transition { step: Step::ProxiesEnd, how: How::Plain, to });
+        }
         self.reconciler(state, &mut steps);
         steps.retain(|transition| transition.to != *state);
         steps
@@ -638,7 +740,7 @@ impl Model {
             let mut to = State { people: state.people - 1, ..*state };
             if self.write(&mut to, User::Person, Write::Server { old: spec, new }, How::Plain) {
                 for workload in Workload::ALL {
-                    let live = state.count(workload).map_or(0, only);
+                    let live = state.chosen_count(workload).map_or(0, only);
                     let counts = [spec, new].into_iter().filter_map(|spec| {
                         let declared = spec.declared(workload)?;
                         Some(only(declared) | only(capped(spec.transport, declared)))
@@ -656,9 +758,10 @@ impl Model {
             steps.push(Transition { step: Step::Edit(edit), how: How::Plain, to });
         }
         for workload in Workload::ALL {
-            let Some(from) = state.count(workload).filter(|_| self.scenario.scope.has(workload)) else { continue };
+            let Some(from) = state.count(workload) else { continue };
+            let counts = self.scenario.scope.live_counts(workload, self.scenario.counts);
             // A person who asks for the count that is there asks for nothing.
-            for count in self.scenario.counts.iter().copied().filter(|count| *count != from) {
+            for count in counts.iter().copied().filter(|count| *count != from) {
                 let to = State { people: state.people - 1, ..*state };
                 let step = Step::Scale(workload, count);
                 self.scale(to, User::Person, workload, from, count, step, steps);
@@ -689,11 +792,15 @@ impl Model {
             let spec = to.server.spec;
             let wanted = capped(spec.transport, count);
             let stored = to.count(workload);
+            // A backend at 0 gets the count back that its annotation keeps, whoever scaled it to 0.
+            let kept = to.statefulset.and_then(|statefulset| statefulset.kept);
+            let given_back = kept.filter(|_| workload == Workload::StatefulSet && count == 0);
             let choices = to.choices_mut(workload);
             if is_written && wanted == from && stored == Some(from) {
                 *choices |= only(from);
             } else if is_written {
                 *choices = if spec.declared(workload).is_some() { *choices } else { 0 } | only(wanted);
+                *choices |= given_back.map_or(0, |count| only(capped(spec.transport, count)) | only(count));
                 // Nobody caps it where there is no policy, or where the policy does not know the transport.
                 let is_uncapped = !self.scenario.policy || how == How::LookupFails;
                 if is_uncapped && stored == Some(count) {
@@ -756,7 +863,7 @@ impl Model {
         let declared = spec.replicas.map(|count| capped(spec.transport, count));
         let Some(old) = state.deployment else {
             let replicas = declared.filter(|_| self.can_declare()).unwrap_or(1);
-            let new = Deployment { replicas, template, rolled_out: 0 };
+            let new = Deployment { replicas, template, rolled_out: 0, has_ending_pods: false };
             self.operator_writes(state, Step::OperatorCreates, None, new, steps);
             return;
         };
@@ -823,16 +930,14 @@ impl Model {
         };
         // Server-side apply: a count that the runner no longer sends is removed, and the API server's default is 1.
         let replicas = applied.unwrap_or_else(|| old.filter(|old| !old.is_count_applied).map_or(1, |old| old.replicas));
-        let new = StatefulSet { replicas, image, transport, is_count_applied: applied.is_some() };
+        let kept = old.and_then(|old| old.kept);
+        let new = StatefulSet { replicas, image, transport, is_count_applied: applied.is_some(), kept };
         for how in self.ways(state) {
             let faults = state.faults - u8::from(how != How::Plain);
             let mut to = State { is_runner_due: false, faults, ..*state };
             self.write(&mut to, User::ProxyRunner, Write::StatefulSet { old, new }, how);
             to.accept_unchecked(Workload::StatefulSet, how);
-            // A runner of an older template labels the backend with stdio, and the policy caps such a backend.
-            if transport == Transport::Stdio && to.statefulset_choices > 0b11 {
-                to.statefulset_choices |= only(1);
-            }
+            to.accept_cap_by_label();
             steps.push(Transition { step: Step::RunnerApplies, how, to });
         }
     }
@@ -851,22 +956,27 @@ impl Model {
             push(Step::ReconcilerSeesServer, seen(SERVER));
         }
         let live = self.decisions.live(state.deployment, state.statefulset);
-        let Live { deployment, statefulset, before_reset } = live;
-        let of_deployment = Live { deployment, before_reset, ..reconciler.live };
-        let of_statefulset = Live { statefulset, ..reconciler.live };
+        let Live { deployment, statefulset, before_reset, has_ending_proxies, kept } = live;
+        let of_deployment = Live { deployment, before_reset, has_ending_proxies, ..reconciler.live };
+        let of_statefulset = Live { statefulset, kept, ..reconciler.live };
         for (workload, live) in [(Workload::Deployment, of_deployment), (Workload::StatefulSet, of_statefulset)] {
             if reconciler.has_events[workload as usize] {
                 push(Step::ReconcilerSees(workload), Reconciler { live, ..seen(workload as usize) });
             }
         }
         // What time does.
-        for (index, workload) in [Some(Workload::Deployment), Some(Workload::StatefulSet), None].into_iter().enumerate()
-        {
+        let backoffs = [
+            Step::BackoffOver(Workload::Deployment),
+            Step::BackoffOver(Workload::StatefulSet),
+            Step::ConditionsBackoffOver,
+            Step::ToZeroBackoffOver,
+        ];
+        for (index, step) in backoffs.into_iter().enumerate() {
             let writes = reconciler.writes[index];
             if writes.count == WRITES_WITHOUT_DELAY && !writes.is_delay_over {
                 let mut after = reconciler.woken_by(Timer::Backoff);
                 after.writes[index].is_delay_over = true;
-                push(workload.map_or(Step::ConditionsBackoffOver, Step::BackoffOver), after);
+                push(step, after);
             }
         }
         if reconciler.cause == Cause::Gone {
@@ -912,7 +1022,7 @@ impl Model {
         let (cause, keep) = self.decisions.observe_cause(reconciler.cause, has_cause, is_warning_set);
         reconciler.cause = cause;
         let plan = self.decisions.plan(&server, live, keep);
-        if plan.deployment.is_none() && plan.statefulset.is_none() && plan.conditions.is_none() {
+        if plan.is_empty() {
             reconciler.timer = reconciler.next_timer();
         } else {
             reconciler.work = Some(Work {
@@ -921,6 +1031,7 @@ impl Model {
                 is_server_current: true,
                 deployment: plan.deployment.is_some(),
                 statefulset: plan.statefulset.is_some(),
+                coupling: plan.coupling.map(CouplingWork::Planned),
                 conditions: plan.conditions,
                 scale: None,
                 has_failed: false,
@@ -932,7 +1043,9 @@ impl Model {
     }
 
     fn continue_reconcile(&mut self, state: &State, reconciler: Reconciler, work: Work, steps: &mut Vec<Transition>) {
-        if let Some(scale) = work.scale {
+        if let Some(coupling) = work.coupling {
+            self.reconciler_couples(state, reconciler, work, coupling, steps);
+        } else if let Some(scale) = work.scale {
             self.reconciler_scales(state, reconciler, work, scale, steps);
         } else if work.deployment {
             self.reconciler_reads_scale(state, reconciler, work, Workload::Deployment, steps);
@@ -956,6 +1069,105 @@ impl Model {
             }
             let to = State { reconciler: Some(reconciler), ..*state };
             steps.push(Transition { step: Step::ReconcilerEnds, how: How::Plain, to });
+        }
+    }
+
+    fn reconciler_couples(
+        &mut self,
+        state: &State,
+        mut reconciler: Reconciler,
+        mut work: Work,
+        coupling: CouplingWork,
+        steps: &mut Vec<Transition>,
+    ) {
+        let step = match coupling {
+            CouplingWork::Planned(write) => {
+                let is_due = self.decisions.is_due(reconciler.writes[TO_ZERO], work.generation);
+                if write == Coupling::ScaleToZero && !is_due {
+                    work.coupling = None;
+                    work.is_delayed = true;
+                } else {
+                    work.coupling = state.count(Workload::Deployment).map(CouplingWork::ReadProxies);
+                }
+                Step::ReconcilerReadsProxies
+            }
+            CouplingWork::ReadProxies(proxies) => {
+                // As with a Scale, it reads the server once more afterwards.
+                let is_spec_current = work.generation == state.server.generation
+                    || self.scenario.mutant == Some(Mutant::CouplesByAnOldSpec);
+                let backend = state.statefulset.filter(|_| is_spec_current);
+                let live = reconciler.live;
+                work.coupling = backend.and_then(|StatefulSet { replicas, kept, .. }| {
+                    let read = ReadWorkloads { proxies, backend: replicas, kept };
+                    let write = self.decisions.coupling(work.spec, live, read)?;
+                    Some(CouplingWork::Decided { write, is_current: true })
+                });
+                Step::ReconcilerReadsBackend
+            }
+            CouplingWork::Decided { write, is_current } => {
+                return self.reconciler_writes_coupling(state, reconciler, work, write, is_current, steps);
+            }
+        };
+        reconciler.work = Some(work);
+        let to = State { reconciler: Some(reconciler), ..*state };
+        steps.push(Transition { step, how: How::Plain, to });
+    }
+
+    fn reconciler_writes_coupling(
+        &mut self,
+        state: &State,
+        reconciler: Reconciler,
+        work: Work,
+        coupling: Coupling,
+        is_current: bool,
+        steps: &mut Vec<Transition>,
+    ) {
+        let is_current = is_current || self.scenario.mutant == Some(Mutant::CouplesUnguarded);
+        let workload = Workload::StatefulSet;
+        for how in self.ways_of_the_reconcilers_write(state) {
+            if !is_current && how != How::Plain {
+                continue;
+            }
+            let mut to = State { faults: state.faults - u8::from(how != How::Plain), ..*state };
+            let old = state.statefulset.filter(|_| is_current && how != How::CallFails);
+            let write = old.map(|old| {
+                let annotated = |kept| Write::StatefulSet { old: Some(old), new: StatefulSet { kept, ..old } };
+                let scaled = |to| Write::Scale { workload, from: old.replicas, to };
+                match coupling {
+                    Coupling::KeepCount(count) => annotated(Some(count)),
+                    Coupling::ForgetCount => annotated(None),
+                    Coupling::ScaleToZero => scaled(0),
+                    Coupling::ScaleUp(count) => scaled(count),
+                }
+            });
+            let is_written = write.is_some_and(|write| self.write(&mut to, User::Reconciler, write, how));
+            if is_written && matches!(coupling, Coupling::KeepCount(_) | Coupling::ForgetCount) {
+                to.accept_cap_by_label();
+            }
+            let mut reconciler = to.reconciler.unwrap_or(reconciler);
+            let mut work = Work { coupling: None, ..work };
+            if is_written && matches!(how, How::Plain | How::LookupFails) {
+                let writes = &mut reconciler.writes[TO_ZERO];
+                match coupling {
+                    Coupling::ScaleToZero => *writes = self.decisions.record_write(*writes, work.generation),
+                    Coupling::ScaleUp(_) => *writes = Writes::default(),
+                    Coupling::KeepCount(_) | Coupling::ForgetCount => {}
+                }
+                // The count is kept by a write of its own, which a crash may prevent.
+                if let (Some(Mutant::CountKeptAfterScaling), Coupling::ScaleToZero, Some(old)) =
+                    (self.scenario.mutant, coupling, old)
+                {
+                    let write = Coupling::KeepCount(old.replicas);
+                    work.coupling = Some(CouplingWork::Decided { write, is_current: true });
+                }
+            } else {
+                work.has_failed = true;
+            }
+            reconciler.work = Some(work);
+            to.reconciler = Some(reconciler);
+            let step = if is_current { Step::ReconcilerCouples(coupling) } else { Step::ReconcilerConflict };
+            let how = if is_current && !is_written { How::CallFails } else { how };
+            steps.push(Transition { step, how, to });
         }
     }
 
@@ -1037,7 +1249,7 @@ impl Model {
         desired: Desired,
         steps: &mut Vec<Transition>,
     ) {
-        let writes = reconciler.writes[2];
+        let writes = reconciler.writes[CONDITIONS];
         if !self.decisions.is_due(writes, work.generation) {
             let work = Work { conditions: None, is_delayed: true, ..work };
             let to = State { reconciler: Some(Reconciler { work: Some(work), ..reconciler }), ..*state };
@@ -1061,7 +1273,7 @@ impl Model {
             let mut reconciler = to.reconciler.unwrap_or(reconciler);
             let mut work = Work { conditions: None, ..work };
             if how == How::Plain {
-                reconciler.writes[2] = self.decisions.record_write(writes, work.generation);
+                reconciler.writes[CONDITIONS] = self.decisions.record_write(writes, work.generation);
             } else {
                 work.has_failed = true;
             }

@@ -4,7 +4,7 @@
 use mcp_scaling_rules::{ConditionReason, RolledOut, SessionStorage, Transport, Workload};
 use serde_json::{Value, json};
 
-use crate::decisions::{Decisions, Live, Plan, Write};
+use crate::decisions::{Coupling, Decisions, Live, Plan, ReadWorkloads, Write};
 use crate::model::capped;
 use crate::objects::{Condition, Count, Deployment, Server, Spec, User};
 
@@ -74,6 +74,31 @@ pub enum Mutant {
     WritesScalesUnguarded,
     /// It does not look whether the spec has changed when it has read a Scale.
     DoesNotReadTheSpecAgain,
+    // Reconciler that couples the backend to its proxies.
+    /// It writes the annotation after it has scaled the backend to 0.
+    CountKeptAfterScaling,
+    /// It takes the count of the backend and the annotation from its cache, as it did with the annotation at first.
+    CouplesCachedBackends,
+    /// It takes the count of the proxies from its cache.
+    CouplesByCachedProxies,
+    /// It scales the backend to 0 with whatever count is in the annotation.
+    OldAnnotationsAccepted,
+    /// It does not remove the annotation.
+    KeptCountNotForgotten,
+    /// It does not wait for proxies that are ending.
+    EndingProxiesNotAwaited,
+    /// It does not wait for the end of proxies that were scaled to 0 after its cache has seen them, as at first.
+    StoppedProxiesNotAwaited,
+    /// It starts a backend at 0 that has no annotation.
+    StartsWithoutAnnotation,
+    /// It gives a backend with a declared count the one in the annotation.
+    DeclaredBackendsNotGivenBack,
+    /// It gives back one replica.
+    GivesBackOne,
+    /// Its write to the backend has no resource version.
+    CouplesUnguarded,
+    /// It does not look whether the spec has changed when it has read the workloads.
+    CouplesByAnOldSpec,
 }
 
 impl Mutant {
@@ -228,14 +253,53 @@ impl Mutant {
             }
             _ => {}
         }
+        plan.coupling = match live {
+            Live { deployment: Some(proxies), statefulset: Some(backend), kept, .. } => {
+                self.coupling(decisions, server.spec, live, ReadWorkloads { proxies, backend, kept })
+            }
+            _ => None,
+        };
         for workload in Workload::ALL {
             let count = self.correction(decisions, workload, server.spec, live);
             match workload {
                 Workload::Deployment => plan.deployment = count,
-                Workload::StatefulSet => plan.statefulset = count,
+                Workload::StatefulSet => plan.statefulset = count.filter(|_| plan.coupling.is_none()),
             }
         }
         plan
+    }
+
+    /// The write with this fault that couples the backend to its proxies.
+    pub(crate) fn coupling(
+        self,
+        decisions: &Decisions,
+        spec: Spec,
+        live: Live,
+        read: ReadWorkloads,
+    ) -> Option<Coupling> {
+        let mut spec = self.spec(spec);
+        let (mut live, mut read) = (live, read);
+        match self {
+            Self::CouplesCachedBackends => {
+                read = ReadWorkloads { backend: live.statefulset?, kept: live.kept, ..read };
+            }
+            Self::CouplesByCachedProxies => read.proxies = live.deployment?,
+            Self::EndingProxiesNotAwaited => live.has_ending_proxies = false,
+            Self::StoppedProxiesNotAwaited => live.deployment = Some(read.proxies),
+            Self::StartsWithoutAnnotation => read.kept = read.kept.or(Some(1).filter(|_| read.backend == 0)),
+            Self::DeclaredBackendsNotGivenBack => spec.backend_replicas = None,
+            _ => {}
+        }
+        let coupling = decisions.real_coupling(spec, live, read)?;
+        match (self, coupling) {
+            (Self::KeptCountNotForgotten, Coupling::ForgetCount) => None,
+            (Self::CountKeptAfterScaling, Coupling::KeepCount(_)) => Some(Coupling::ScaleToZero),
+            (Self::OldAnnotationsAccepted, Coupling::KeepCount(_)) if read.kept.is_some() => {
+                Some(Coupling::ScaleToZero)
+            }
+            (Self::GivesBackOne, Coupling::ScaleUp(_)) => Some(Coupling::ScaleUp(1)),
+            _ => Some(coupling),
+        }
     }
 
     /// The count that the reconciler sets with this fault.

@@ -74,6 +74,9 @@ pub struct Deployment {
     pub template: Template,
     /// The policy's annotation, as an index into [`crate::decisions::Decisions::annotations`]; 0 where there is none.
     pub rolled_out: u8,
+    /// Of a Deployment with 0 replicas, whether its pods are still ending. It is followed only where the backend is coupled to
+    /// its proxies.
+    pub has_ending_pods: bool,
 }
 
 /// The StatefulSet.
@@ -87,6 +90,8 @@ pub struct StatefulSet {
     pub transport: Transport,
     /// Whether the proxy runner's server-side apply owns the count: the count is removed when the runner no longer sends it.
     pub is_count_applied: bool,
+    /// The reconciler's annotation: the count before it was scaled to 0 with its proxies.
+    pub kept: Option<Count>,
 }
 
 /// Who makes a request.
@@ -216,7 +221,7 @@ impl Deployment {
         }]);
         let Template { image, transport, backend_replicas, release } = self.template;
         let checksum = format!("{}-{backend_replicas:?}", transport.name());
-        json!({
+        let mut object = json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": metadata,
@@ -236,7 +241,11 @@ impl Deployment {
                     },
                 },
             },
-        })
+        });
+        if self.has_ending_pods {
+            object["status"] = json!({"observedGeneration": 1, "terminatingReplicas": 1});
+        }
+        object
     }
 }
 
@@ -247,10 +256,11 @@ impl StatefulSet {
             "app": NAME, "toolhive": "true", "toolhive-basename": NAME, "toolhive-name": NAME, "toolhive-port": "8080",
             "toolhive-transport": self.transport.name(),
         });
+        let kept = self.kept.map(|count| (labels::REPLICAS_BEFORE_ZERO.to_owned(), count.to_string().into()));
         json!({
             "apiVersion": "apps/v1",
             "kind": "StatefulSet",
-            "metadata": metadata(labels.clone(), Map::new()),
+            "metadata": metadata(labels.clone(), kept.into_iter().collect()),
             "spec": {
                 "replicas": self.replicas,
                 "selector": {"matchLabels": {"app": NAME}},

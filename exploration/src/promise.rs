@@ -2,7 +2,8 @@
 
 use mcp_scaling_rules::{ConditionReason, ConditionStatus, SessionStorage, Transport, Workload};
 
-use crate::model::{Era, Scenario, State, Step, Transition, capped};
+use crate::decisions::Coupling;
+use crate::model::{CouplingWork, Era, Scenario, State, Step, Transition, capped};
 use crate::objects::Count;
 
 /// What a state breaks of the promise, as sentences; empty where it keeps it.
@@ -17,14 +18,59 @@ pub fn broken(scenario: &Scenario, state: &State) -> Vec<String> {
         broken.extend(own_condition(scenario, state));
     }
     broken.extend(rollout(state));
+    broken.extend(kept_count(scenario, state));
     broken
 }
 
-/// What is wrong about a step, whatever follows: the reconciler starts no workload that somebody has scaled to zero.
+const STARTS_FOREIGN_BACKEND: &str = "the reconciler starts a backend that somebody else scaled to zero";
+
+/// What is wrong about a step, whatever follows. The reconciler starts no workload that somebody has scaled to zero; a backend
+/// that it has scaled to zero itself, with its proxies, has its annotation.
 pub fn forbidden(state: &State, transition: &Transition) -> Option<&'static str> {
-    let Step::ReconcilerScales(workload, _) = transition.step else { return None };
-    let is_started = state.count(workload) == Some(0) && transition.to.count(workload) != Some(0);
-    is_started.then_some("the reconciler starts a workload that was scaled to zero")
+    let is_started = |workload| state.count(workload) == Some(0) && transition.to.count(workload) != Some(0);
+    match transition.step {
+        Step::ReconcilerScales(workload, _) => {
+            is_started(workload).then_some("the reconciler starts a workload that was scaled to zero")
+        }
+        Step::ReconcilerCouples(_) => {
+            let has_annotation = state.statefulset.is_some_and(|statefulset| statefulset.kept.is_some());
+            let is_wrong = is_started(Workload::StatefulSet) && !has_annotation;
+            is_wrong.then_some(STARTS_FOREIGN_BACKEND)
+        }
+        Step::ReconcilerReadsBackend => forbidden_coupling(state, &transition.to),
+        _ => None,
+    }
+}
+
+/// What is wrong about a write that couples the backend to its proxies, at the moment when it is decided. Somebody may scale the
+/// proxies between that and the write.
+fn forbidden_coupling(state: &State, decided: &State) -> Option<&'static str> {
+    let reconciler = state.reconciler?;
+    let Some(CouplingWork::ReadProxies(proxies)) = reconciler.work?.coupling else { return None };
+    let Some(CouplingWork::Decided { write, .. }) = decided.reconciler?.work?.coupling else { return None };
+    let (deployment, statefulset) = (state.deployment?, state.statefulset?);
+    let spec = &state.server.spec;
+    match write {
+        Coupling::ScaleToZero => {
+            // It knows only what it has just read and its cache. What the cache has not seen at all it cannot know.
+            let seems_ended =
+                proxies == 0 && reconciler.live.deployment == Some(0) && !reconciler.live.has_ending_proxies;
+            let has_proxies = proxies > 0 || deployment.replicas > 0 || deployment.has_ending_pods;
+            (has_proxies && !seems_ended).then_some("the reconciler scales a backend to zero that still has proxies")
+        }
+        Coupling::ScaleUp(count) => {
+            let Some(kept) = statefulset.kept else { return Some(STARTS_FOREIGN_BACKEND) };
+            let wanted = capped(spec.transport, spec.backend_replicas.unwrap_or(kept));
+            if proxies == 0 {
+                Some("the reconciler starts a backend that has no proxies")
+            } else if count != wanted {
+                Some("the reconciler starts a backend with another count than the declared or kept one")
+            } else {
+                None
+            }
+        }
+        Coupling::KeepCount(_) | Coupling::ForgetCount => None,
+    }
 }
 
 /// Whether a count is allowed for ever.
@@ -35,6 +81,9 @@ fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<Strin
         return None;
     }
     let live = state.count(workload)?;
+    if workload == Workload::StatefulSet && is_without_proxies(scenario, state) {
+        return (live > 0).then(|| format!("the StatefulSet has {live} replicas without proxies"));
+    }
     let spec = &state.server.spec;
     let is_stdio = spec.transport == Transport::Stdio;
     let operator = state.operator.is_up;
@@ -58,9 +107,43 @@ fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<Strin
     // missing too, nobody gives back the count of an operator that has stopped in between.
     let is_preserved = scenario.policy && (operator || scenario.reconciler);
     let is_chosen = chosen(live) || is_stdio && live == 1 && (2..8).any(chosen);
-    (is_preserved && !is_chosen).then(|| {
-        let chosen: Vec<String> = (0..8).filter(|count| chosen(*count)).map(|count| count.to_string()).collect();
-        format!("the {name} has {live} replicas; its owner chose {}", chosen.join(" or "))
+    (is_preserved && !is_chosen)
+        .then(|| format!("the {name} has {live} replicas; its owner chose {}", choices(state, workload)))
+}
+
+/// The counts that the owners of a workload chose.
+fn choices(state: &State, workload: Workload) -> String {
+    let chosen = (0..8).filter(|count| state.choices(workload) & (1 << count) != 0);
+    chosen.map(|count: Count| count.to_string()).collect::<Vec<_>>().join(" or ")
+}
+
+/// Whether the backend should be at 0 since there is no proxy.
+fn is_without_proxies(scenario: &Scenario, state: &State) -> bool {
+    let has_no_proxy = state.deployment.is_some_and(|deployment| deployment.replicas == 0);
+    scenario.couple_zero && scenario.reconciler && has_no_proxy
+}
+
+/// Whether the annotation is there only while the backend is at 0 with its proxies, and has a count that an owner chose.
+fn kept_count(scenario: &Scenario, state: &State) -> Option<String> {
+    let statefulset = state.statefulset.filter(|_| scenario.couple_zero && scenario.reconciler)?;
+    if !is_without_proxies(scenario, state) {
+        return statefulset.kept.map(|kept| format!("the annotation with the count {kept} is left beside proxies"));
+    }
+    let spec = &state.server.spec;
+    let chosen = |count: Count| state.choices(Workload::StatefulSet) & (1 << count) != 0;
+    // Without the policy, proxy runners reset counts. A declared count is given back whatever the annotation says.
+    let is_chosen = match statefulset.kept {
+        None => chosen(0),
+        Some(kept) => {
+            !scenario.policy
+                || spec.backend_replicas.is_some()
+                || chosen(kept)
+                || spec.transport == Transport::Stdio && (2..8).any(chosen)
+        }
+    };
+    (!is_chosen).then(|| {
+        let kept = statefulset.kept.map_or("no".to_owned(), |kept| kept.to_string());
+        format!("the StatefulSet gets {kept} replicas back; its owner chose {}", choices(state, Workload::StatefulSet))
     })
 }
 

@@ -86,7 +86,7 @@ impl Graph {
             graph.insert(state, u32::MAX);
         }
         let mut index = 0;
-        while let Some(state) = graph.states.get_index(index).copied() {
+        while let Some(state) = graph.states.get_index(index).copied().filter(|_| graph.forbidden.is_none()) {
             for transition in model.transitions(&state) {
                 if let Some(fault) = promise::forbidden(&state, &transition).filter(|_| graph.forbidden.is_none()) {
                     graph.forbidden = Some((index, transition, fault));

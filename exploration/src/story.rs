@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use mcp_scaling_rules::{ConditionType, Transport, Workload};
 
+use crate::decisions::Coupling;
 use crate::model::{Edit, Era, How, Model, State, Step, Transition};
-use crate::objects::{Condition, Count, Deployment, Spec, StatefulSet};
+use crate::objects::{Condition, Count, Deployment, Spec, StatefulSet, Template};
 
 /// How it begins.
 pub fn begin(model: &Model, state: &State) -> String {
@@ -16,7 +17,11 @@ pub fn begin(model: &Model, state: &State) -> String {
         Era::Declares => "an operator from v0.13 on",
     };
     let policy = if scenario.policy { "the policy" } else { "no policy" };
-    let reconciler = if scenario.reconciler { "the reconciler" } else { "no reconciler" };
+    let reconciler = match (scenario.reconciler, scenario.couple_zero) {
+        (true, false) => "the reconciler",
+        (true, true) => "the reconciler that couples the backend to its proxies",
+        (false, _) => "no reconciler",
+    };
     let mut text = format!("  With {operator}, {policy} and {reconciler}");
     if let Some(mutant) = scenario.mutant {
         let _ = write!(text, ", and the seeded fault {mutant:?}");
@@ -79,12 +84,29 @@ fn sentence(step: Step) -> String {
         Step::OperatorUpgrades => "A new release of the operator takes over".to_owned(),
         Step::RunnerApplies => "The proxy runner applies the StatefulSet".to_owned(),
         Step::RunnerRestarts => "A proxy runner starts again".to_owned(),
+        Step::ProxiesEnd => "The last pod of the Deployment has ended".to_owned(),
         Step::ConditionsLost => "Another writer removes the conditions".to_owned(),
         Step::ReconcilerSeesServer => "The reconciler gets an event of the server".to_owned(),
         Step::ReconcilerSees(it) => format!("The reconciler gets an event of the {}", workload(it)),
         Step::ReconcilerPlans => "The reconciler reads the server and plans".to_owned(),
         Step::ReconcilerReadsScale(it) => format!("The reconciler reads the Scale of the {}", workload(it)),
         Step::ReconcilerScales(it, count) => format!("The reconciler sets the {} to {count}", workload(it)),
+        Step::ReconcilerReadsProxies => {
+            "The reconciler reads the Scale of the Deployment, before it couples".to_owned()
+        }
+        Step::ReconcilerReadsBackend => "The reconciler reads the StatefulSet, and decides how to couple it".to_owned(),
+        Step::ReconcilerCouples(Coupling::KeepCount(count)) => {
+            format!("The reconciler keeps the count {count} in the annotation of the StatefulSet")
+        }
+        Step::ReconcilerCouples(Coupling::ForgetCount) => {
+            "The reconciler removes the annotation of the StatefulSet".to_owned()
+        }
+        Step::ReconcilerCouples(Coupling::ScaleToZero) => {
+            "The reconciler sets the StatefulSet to 0 with its proxies".to_owned()
+        }
+        Step::ReconcilerCouples(Coupling::ScaleUp(count)) => {
+            format!("The reconciler sets the StatefulSet to {count} with its proxies")
+        }
         Step::ReconcilerConditions => "The reconciler writes the conditions".to_owned(),
         Step::ReconcilerConflict => {
             "The reconciler's write is refused: the object has changed since it was read".to_owned()
@@ -94,6 +116,7 @@ fn sentence(step: Step) -> String {
         Step::ReconcilerCrashes => "The reconciler crashes and starts again".to_owned(),
         Step::BackoffOver(it) => format!("The reconciler's backoff from the {} is over", workload(it)),
         Step::ConditionsBackoffOver => "The reconciler's backoff from the conditions is over".to_owned(),
+        Step::ToZeroBackoffOver => "The reconciler's backoff from scaling the StatefulSet to 0 is over".to_owned(),
         Step::WindowOver => "The stabilization window of the warning is over".to_owned(),
         Step::OperatorTimeOver => "The operator's time to give the count back is over".to_owned(),
     }
@@ -123,11 +146,14 @@ fn deployment(model: &Model, it: &Deployment) -> String {
         "" => String::new(),
         text => format!(", annotation \"{text}\""),
     };
-    format!("{} replicas, image {} of release {}{annotation}", it.replicas, it.template.image, it.template.release)
+    let ending = if it.has_ending_pods { ", pods are ending" } else { "" };
+    let Template { image, release, .. } = it.template;
+    format!("{} replicas, image {image} of release {release}{annotation}{ending}", it.replicas)
 }
 
 fn statefulset(it: &StatefulSet) -> String {
-    format!("{} replicas, image {}, label {}", it.replicas, it.image, name(it.transport))
+    let kept = it.kept.map_or(String::new(), |count| format!(", annotation with count {count}"));
+    format!("{} replicas, image {}, label {}{kept}", it.replicas, it.image, name(it.transport))
 }
 
 fn condition(condition: Option<Condition>) -> String {

@@ -13,6 +13,7 @@ const BOTH: Scenario = Scenario {
     era: Era::Declares,
     policy: true,
     reconciler: true,
+    couple_zero: false,
     stale_operator: true,
     autoscaler: None,
     default_storage: SessionStorage::Memory,
@@ -26,6 +27,8 @@ const BOTH: Scenario = Scenario {
 const POLICY: Scenario = Scenario { reconciler: false, people: 2, ..BOTH };
 /// The reconciler alone.
 const RECONCILER: Scenario = Scenario { policy: false, ..BOTH };
+/// The reconciler couples the backend to its proxies.
+const COUPLED: Scenario = Scenario { couple_zero: true, scope: Scope::StatefulSetAndProxies, ..BOTH };
 /// Nobody does anything but the programs.
 const QUIET: Scenario = Scenario { people: 0, counts: &[0, 1, 2], ..BOTH };
 
@@ -88,6 +91,19 @@ fn keeps_the_promise_after_crashes_lost_answers_and_failed_lookups() {
 }
 
 #[test]
+fn keeps_the_promise_with_the_backend_coupled_to_its_proxies() {
+    for policy in [true, false] {
+        assert_keeps_the_promise(of(Era::CapsStdio, Scenario { policy, ..COUPLED }));
+        assert_keeps_the_promise(Scenario { policy, people: 0, faults: 1, ..COUPLED });
+        assert_keeps_the_promise(of(Era::Resets, Scenario { policy, people: 0, ..COUPLED }));
+    }
+    // With one count there are fewer states. The reconciler scales backends to 0 all the same.
+    assert_keeps_the_promise(of(Era::CapsStdio, Scenario { people: 1, faults: 1, counts: &[3], ..COUPLED }));
+    assert_keeps_the_promise(Scenario { counts: &[3], ..COUPLED });
+    assert_keeps_the_promise(Scenario { autoscaler: Some(3), people: 0, ..COUPLED });
+}
+
+#[test]
 fn keeps_the_promise_where_redis_is_the_default() {
     let default_storage = SessionStorage::Redis;
     assert_keeps_the_promise_in_every_era(Scenario { default_storage, ..QUIET });
@@ -133,6 +149,26 @@ fn keeps_the_promise_within_a_larger_bound() {
     assert_keeps_the_promise(Scenario { scope: Scope::Both, counts: &[1, 3], people: 1, ..BOTH });
 }
 
+#[test]
+#[ignore = "takes minutes and gigabytes; `make exploration` runs it"]
+fn keeps_the_promise_within_a_larger_bound_with_the_backend_coupled_to_its_proxies() {
+    for policy in [true, false] {
+        for era in [Era::Resets, Era::CapsStdio, Era::Declares] {
+            assert_keeps_the_promise(of(era, Scenario { policy, ..COUPLED }));
+            assert_keeps_the_promise(of(era, Scenario { policy, people: 0, faults: 1, ..COUPLED }));
+        }
+        assert_keeps_the_promise(of(Era::CapsStdio, Scenario { policy, people: 2, ..COUPLED }));
+        assert_keeps_the_promise(of(Era::CapsStdio, Scenario { policy, people: 1, faults: 1, ..COUPLED }));
+    }
+    assert_keeps_the_promise(of(Era::CapsStdio, Scenario { people: 3, counts: &[3], ..COUPLED }));
+    assert_keeps_the_promise(of(Era::CapsStdio, Scenario { people: 2, faults: 1, counts: &[3], ..COUPLED }));
+    assert_keeps_the_promise(Scenario { people: 1, faults: 1, counts: &[3], ..COUPLED });
+    assert_keeps_the_promise(Scenario { people: 2, counts: &[3], ..COUPLED });
+    for era in [Era::CapsStdio, Era::Declares] {
+        assert_keeps_the_promise(of(era, Scenario { scope: Scope::Both, counts: &[0, 2], ..COUPLED }));
+    }
+}
+
 /// Where each seeded fault shows, and what is wrong then.
 fn seeded_faults() -> Vec<(Mutant, Scenario, &'static str)> {
     use Mutant::*;
@@ -140,6 +176,8 @@ fn seeded_faults() -> Vec<(Mutant, Scenario, &'static str)> {
     let stdio_only = of(Era::CapsStdio, Scenario { people: 1, counts: &[0, 1, 2], ..POLICY });
     let caps_stdio = of(Era::CapsStdio, QUIET);
     let statefulset = Scenario { scope: Scope::StatefulSet, ..QUIET };
+    let coupled = of(Era::CapsStdio, Scenario { counts: &[0, 1, 2], ..COUPLED });
+    let declared = Scenario { people: 0, counts: &[0, 1, 2], ..COUPLED };
     vec![
         // Rules.
         (StdioSupportsTwo, Scenario { scope: Scope::StatefulSet, ..stdio_only }, "has 2 replicas; its owner chose 1"),
@@ -186,6 +224,19 @@ fn seeded_faults() -> Vec<(Mutant, Scenario, &'static str)> {
         (NeverBacksOff, Scenario { autoscaler: Some(2), policy: false, ..QUIET }, "again and again without a delay"),
         (WritesScalesUnguarded, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose"),
         (DoesNotReadTheSpecAgain, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose 2"),
+        // Reconciler that couples the backend to its proxies.
+        (CountKeptAfterScaling, Scenario { people: 0, faults: 1, ..coupled }, "gets no replicas back"),
+        (CouplesCachedBackends, coupled, "that somebody else scaled to zero"),
+        (CouplesByCachedProxies, coupled, "that still has proxies"),
+        (OldAnnotationsAccepted, Scenario { people: 0, ..coupled }, "gets 2 replicas back"),
+        (KeptCountNotForgotten, Scenario { people: 0, ..coupled }, "is left beside proxies"),
+        (EndingProxiesNotAwaited, coupled, "that still has proxies"),
+        (StoppedProxiesNotAwaited, coupled, "that still has proxies"),
+        (StartsWithoutAnnotation, Scenario { people: 0, ..coupled }, "that somebody else scaled to zero"),
+        (DeclaredBackendsNotGivenBack, declared, "another count than the declared or kept one"),
+        (GivesBackOne, Scenario { people: 0, ..coupled }, "another count than the declared or kept one"),
+        (CouplesUnguarded, coupled, "its owner"),
+        (CouplesByAnOldSpec, Scenario { people: 1, ..declared }, "another count than the declared or kept one"),
     ]
 }
 

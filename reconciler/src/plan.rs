@@ -104,7 +104,7 @@ pub fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstances, ke
 }
 
 /// The next step that couples the backend of a server to its proxies, where that is asked for.
-pub(crate) fn coupling_step(scaling: &Scaling, circumstances: Circumstances) -> Option<Step> {
+pub fn coupling_step(scaling: &Scaling, circumstances: Circumstances) -> Option<Step> {
     coupling::next_step(scaling, circumstances.live).filter(|_| circumstances.couple_zero)
 }
 

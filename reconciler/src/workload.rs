@@ -26,11 +26,11 @@ pub struct WorkloadObject {
     /// The count that a reset by ToolHive's operator took away, which the policy recorded and nobody has given back yet.
     pub replicas_before_reset: Option<u32>,
     /// The count that it had before the reconciler scaled it to 0 with its proxies, as our annotation says.
-    pub(crate) replicas_before_zero: Option<u32>,
+    pub replicas_before_zero: Option<u32>,
     /// `spec.replicas`, 1 where it is absent (the API server's default), `None` where it is no count.
     pub replicas: Option<u32>,
     /// The pods that are left of a workload that is set to 0 replicas.
-    pub(crate) pods_left: PodsLeft,
+    pub pods_left: PodsLeft,
 }
 
 /// The pods that are left of a workload that is set to 0 replicas.

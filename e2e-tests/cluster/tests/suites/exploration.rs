@@ -22,6 +22,7 @@ const SCENARIO: Scenario = Scenario {
     era: Era::Declares,
     policy: true,
     reconciler: false,
+    couple_zero: false,
     stale_operator: false,
     autoscaler: Some(2),
     default_storage: SessionStorage::Memory,
