@@ -26,6 +26,12 @@ pub(crate) fn validate(
     let requester = Requester::of(request, settings, Some(owner));
     let replicas = ReplicasRequest::of_workload(request, spec, requester, Workload::Deployment, None)?;
     let pod = pod(spec)?;
+    let lets_reset_through = replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
+    if lets_reset_through {
+        // The operator's next write follows at once. With a pod template that differs from the old one, this would not be known as a
+        // reset where it is evaluated again.
+        return Ok(verdict);
+    }
     let pre_stop = pre_stop(owner, request, pod, settings);
     grace_period(&mut verdict, request, pod, pre_stop.is_some(), requester, settings)?;
     if let Some(containers) = pre_stop {
@@ -35,7 +41,6 @@ pub(crate) fn validate(
         let reason = || format!("container {name} should have a preStop hook that sleeps {seconds} s");
         verdict.correct(settings, CONTAINERS, containers, requester != Requester::ToolHive, &reason);
     }
-    replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
     Ok(verdict)
 }
 

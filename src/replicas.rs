@@ -109,7 +109,7 @@ impl ReplicasRequest {
     }
 }
 
-/// Validates the count, after a lookup where the answer can matter.
+/// Validates the count, after a lookup where the answer can matter. Returns whether a reset is let through.
 pub(crate) fn validate(
     verdict: &mut Verdict,
     owner: &Owner<'_>,
@@ -117,11 +117,11 @@ pub(crate) fn validate(
     replicas: &ReplicasRequest,
     settings: &Settings,
     get: &ReadResources<'_>,
-) {
+) -> bool {
     let may_reset = replicas.may_be_by_resetting_operator(owner, settings);
     let needs_lookup = replicas.needs_lookup() || may_reset && rollout::concerns_unchanged_count(request);
     if !needs_lookup {
-        return;
+        return false;
     }
     let fields = if may_reset { lookup::Fields::ScalingAndRollout } else { lookup::Fields::Scaling };
     let lookup = lookup::find(owner, fields, request, get);
@@ -134,11 +134,13 @@ pub(crate) fn validate(
             // resource has just been changed.
             let transport = label.filter(|label| *label == Transport::Stdio).unwrap_or(server.scaling.transport);
             let server = Found { scaling: Scaling { transport, ..server.scaling }, ..server };
-            let preserved = preserved(verdict, request, replicas, &server, settings, may_reset);
+            let Preserved { count: preserved, lets_reset_through } =
+                preserved(verdict, request, replicas, &server, settings, may_reset);
             let count = apply_rules(verdict, owner, replicas, &server.scaling, preserved, settings);
             if replicas.stops_workload_alone(owner, &server.scaling, count) {
                 stopped::report(verdict, replicas.workload, REPLICAS, &owner.name, replicas.requester);
             }
+            return lets_reset_through;
         }
         // The transport is all that the stdio cap needs. Nothing is known of the sessions, so that they must not be
         // reported as at risk.
@@ -153,9 +155,19 @@ pub(crate) fn validate(
         }
         (Lookup::NotFound | Lookup::Failed, _) => {}
     }
+    false
 }
 
-/// The count to keep instead of the one that ToolHive writes, where nobody declares one.
+/// What is kept where ToolHive writes a count that nobody declares.
+#[derive(Default)]
+struct Preserved {
+    /// The count to keep instead of the one that ToolHive writes.
+    count: Option<u32>,
+    /// Whether a reset is let through.
+    lets_reset_through: bool,
+}
+
+/// Decides what is kept.
 fn preserved(
     verdict: &mut Verdict,
     request: &Request<'_>,
@@ -163,15 +175,18 @@ fn preserved(
     server: &Found,
     settings: &Settings,
     may_reset: bool,
-) -> Option<u32> {
-    let old = replicas.old.filter(|_| replicas.is_update_by_toolhive() && settings.preserve_scaling)?;
+) -> Preserved {
+    let Some(old) = replicas.old.filter(|_| replicas.is_update_by_toolhive() && settings.preserve_scaling) else {
+        return Preserved::default();
+    };
+    let old_count = Preserved { count: Some(old), lets_reset_through: false };
     // A count that the cap lowers is not given back. Where another one is still to be given back, that one is outdated.
     let is_capped = exceeds_stdio_cap(server.scaling.transport, old) && !rollout::is_count_owed(request);
     if !may_reset || is_capped || replicas.workload.declared(&server.scaling).is_some() {
-        return Some(old);
+        return old_count;
     }
     let Some(decision) = rollout::decide(request, server, replicas.requested, old) else {
-        return Some(old);
+        return old_count;
     };
     if let Some(annotation) = decision.annotation {
         verdict.edit(&["metadata", "annotations", labels::ROLLED_OUT], quoted(&annotation.to_string()));
@@ -179,7 +194,7 @@ fn preserved(
     if decision.lets_reset_through {
         verdict.annotate("reset-let-through", assignment("replicas", old));
     }
-    decision.preserved
+    Preserved { count: decision.preserved, lets_reset_through: decision.lets_reset_through }
 }
 
 /// Applies the rules, and returns the count that they give.

@@ -101,6 +101,18 @@ fn rolls_out_a_new_image_and_gives_the_count_back() {
 }
 
 #[test]
+fn raises_a_short_grace_period_with_the_rollout_and_not_with_the_reset() {
+    const GRACE_PERIOD: &str = "/spec/template/spec/terminationGracePeriodSeconds";
+    let mut cluster = Cluster::new(2, 3);
+    cluster.deployment = with(cluster.deployment, GRACE_PERIOD, json!(5));
+    cluster.reconcile("new");
+    let grace_period = |cluster: &Cluster| cluster.deployment.pointer(GRACE_PERIOD).cloned();
+    assert_eq!((cluster.replicas(), grace_period(&cluster)), (1, Some(json!(5))), "the reset is let through");
+    cluster.reconcile("new");
+    assert_eq!((cluster.replicas(), grace_period(&cluster)), (3, Some(json!(30))));
+}
+
+#[test]
 fn rolls_out_to_a_stdio_server_that_is_scaled_to_zero() {
     let mut cluster = Cluster::new(1, 0);
     let stdio = |generation| with(server(generation), "/spec/transport", json!("stdio"));
