@@ -2,12 +2,12 @@
 
 use kube::Client;
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
-use mcp_scaling_rules::{InvalidField, Scaling, SessionStorage, Transport, Workload, exceeds_stdio_cap, resolve};
+use mcp_scaling_rules::{InvalidField, Scaling, SessionStorage, Transport, Workload, exceeds_stdio_cap};
 use serde::Serialize;
 
 use crate::autoscaler::{Autoscaler, conflicts};
 use crate::cluster::{self, Inventory, WorkloadName};
-use crate::coupling::workload_at_zero;
+use crate::coupling::{count_to_give_back, workload_at_zero};
 use crate::error::ClusterError;
 use crate::live_replicas::LiveReplicas;
 use crate::options::{Counts, StorageSource};
@@ -140,9 +140,9 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
         }
     }
     for workload in Workload::ALL {
+        let owner = owner(workload);
         if let (Some(live), Some(desired)) = (live.of(workload), plan.replicas(workload)) {
             let kind = workload.kind();
-            let owner = owner(workload);
             let remedy = match &owner {
                 Some(CountOwner::Autoscaler(autoscaler)) => {
                     let delete = delete(autoscaler, namespace);
@@ -161,7 +161,7 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
                 format!("{kind} is set to {live} replicas instead of {desired}{}", set_by(owner.as_ref())),
                 remedy,
             ));
-        } else if let Some(CountOwner::Autoscaler(autoscaler)) = owner(workload) {
+        } else if let Some(CountOwner::Autoscaler(autoscaler)) = owner {
             let findings = conflicts(&autoscaler, workload, scaling).into_iter();
             problems.extend(findings.map(|finding| (finding, delete(&autoscaler, namespace))));
         }
@@ -208,11 +208,7 @@ fn at_zero(
 ) -> (String, String) {
     let (effect, backends) = match workload {
         Workload::Deployment => ("the backend runs without a proxy", 0),
-        Workload::StatefulSet => {
-            let kept = workload.declared(scaling).or(live.statefulset_before_zero);
-            let backends = resolve(scaling.transport, kept).filter(|count| *count > 0).unwrap_or(1);
-            ("the proxies fail without a backend", backends)
-        }
+        Workload::StatefulSet => ("the proxies fail without a backend", count_to_give_back(scaling, live).unwrap_or(1)),
     };
     let finding = format!("{} is set to 0 replicas{}: {effect}", workload.kind(), set_by(owner));
     let (namespace, name) = (server.namespace(), server.name());

@@ -33,14 +33,17 @@ pub fn next_step(scaling: &Scaling, live: LiveReplicas) -> Option<Step> {
         (0, 1..) if live.proxies_left != PodsLeft::None => None,
         (0, 1..) if kept == Some(backends) => Some(Step::ScaleToZero),
         (0, 1..) => Some(Step::KeepCount(backends)),
-        (1.., 0) => {
-            // The declared count may have changed meanwhile.
-            let count = resolve(scaling.transport, Workload::StatefulSet.declared(scaling).or(Some(kept?)))?;
-            Some(if count == 0 { Step::ForgetCount } else { Step::ScaleUp(count) })
-        }
+        (1.., 0) => kept.map(|_| count_to_give_back(scaling, live).map_or(Step::ForgetCount, Step::ScaleUp)),
         (1.., 1..) => kept.map(|_| Step::ForgetCount),
         (0, 0) => None,
     }
+}
+
+/// The count that a backend at 0 gets with its proxies: the declared one, which may have changed meanwhile, or else the kept one.
+/// `None` where there is neither, or where it is 0.
+pub(crate) fn count_to_give_back(scaling: &Scaling, live: LiveReplicas) -> Option<u32> {
+    let count = Workload::StatefulSet.declared(scaling).or(live.statefulset_before_zero);
+    resolve(scaling.transport, count).filter(|count| *count > 0)
 }
 
 /// The workload of a server that is at 0 while the other one runs.
