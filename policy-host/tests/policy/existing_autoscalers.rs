@@ -169,7 +169,9 @@ fn ignores_autoscalers_of_other_workloads() {
 #[test]
 fn tells_of_autoscalers_of_other_kinds() {
     for kind in ["VirtualMCPServer", "MCPRemoteProxy"] {
-        let server = server(kind, json!({"replicas": 1, "sessionStorage": {"provider": "redis"}}));
+        // Their definitions do not have the field backendReplicas.
+        let spec = json!({"replicas": 1, "backendReplicas": 1, "sessionStorage": {"provider": "redis"}});
+        let server = server(kind, spec);
         let objects = [autoscaler("web", "Deployment", 5), autoscaler("db", "StatefulSet", 5)];
         let outcome = reading(create(server), &objects).run();
         let expected = ["spec.replicas conflicts with HorizontalPodAutoscaler web; remove the field"];
