@@ -474,9 +474,9 @@ impl Decisions {
     pub(crate) fn real_coupling(&self, spec: Spec, live: Live, read: ReadWorkloads) -> Option<Coupling> {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        let mut circumstances = self.circumstances(&slim, live).with_live(Workload::Deployment, read.proxies.into());
-        circumstances.live.statefulset = Some(read.backend.into());
-        circumstances.live.statefulset_before_zero = read.kept.map(u32::from);
+        let circumstances = self.circumstances(&slim, live);
+        let circumstances =
+            circumstances.with_workloads(read.proxies.into(), read.backend.into(), read.kept.map(u32::from));
         plan::coupling_step(&scaling, circumstances).map(Coupling::of)
     }
 

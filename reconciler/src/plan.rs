@@ -66,6 +66,14 @@ impl Circumstances {
     pub fn with_live(self, workload: Workload, replicas: u32) -> Self {
         Self { live: self.live.with(workload, replicas), ..self }
     }
+
+    /// The same with both workloads as they were just read: the count of the Deployment, and the count and the
+    /// [annotation](LiveReplicas::statefulset_before_zero) of the StatefulSet.
+    #[must_use]
+    pub fn with_workloads(self, proxies: u32, backends: u32, before_zero: Option<u32>) -> Self {
+        let live = self.live.with(Workload::Deployment, proxies).with(Workload::StatefulSet, backends);
+        Self { live: LiveReplicas { statefulset_before_zero: before_zero, ..live }, ..self }
+    }
 }
 
 /// Plans one server. A count that the server does not declare belongs to an autoscaler or a person, and only the stdio cap

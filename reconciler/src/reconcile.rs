@@ -370,9 +370,8 @@ impl Reconciler {
         let Some(backend) = read_statefulset(&self.client, server).await? else { return Ok(Vec::new()) };
         let (Some(from), true) = (backend.replicas, backend.is_owned_by_server) else { return Ok(Vec::new()) };
         let resource_version = backend.meta.resource_version;
-        let mut circumstances = self.circumstances(server, scaling).with_live(deployment, proxies.replicas);
-        circumstances.live.statefulset = Some(from);
-        circumstances.live.statefulset_before_zero = backend.replicas_before_zero;
+        let circumstances =
+            self.circumstances(server, scaling).with_workloads(proxies.replicas, from, backend.replicas_before_zero);
         let Some(step) = coupling_step(scaling, circumstances) else { return Ok(Vec::new()) };
         if self.has_changed(server).await? {
             return Ok(Vec::new());
