@@ -6,14 +6,14 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SOURCES := $(shell find src rules/src -name '*.rs') Cargo.toml Cargo.lock rules/Cargo.toml
 EVALUATE := $(TARGET_DIR)/debug/evaluate
 RECONCILER := $(TARGET_DIR)/mcpserver-scaling-reconciler
-# Modules that the policy is compared with; policy-host/src/baseline.rs describes them.
+# Modules that the policy is compared with; policy-host/wasmtime-host/src/baseline.rs describes them.
 EMPTY_GUEST := $(TARGET_DIR)/empty-guest.wasm
 FIXED_RESPONSE_GUEST := $(TARGET_DIR)/fixed-response-guest.wasm
 
 .PHONY: run test exploration e2e-tests cluster-tests compatibility demo evaluate artifacthub-pkg.yml publish release-dry-run \
 	reproducible fmt lint bench bench-policy bench-reconciler bench-admission fuzz clean
 
-# Evaluates REQUEST=file with SETTINGS=file and CLUSTER=file or folder; without REQUEST, the examples.
+# Evaluates REQUEST="file or folder..." with SETTINGS=file and CLUSTER=file or folder; without REQUEST, the examples.
 REQUEST ?=
 SETTINGS ?=
 CLUSTER ?= test_data/cluster
@@ -21,19 +21,17 @@ EXAMPLES := mcpserver-stdio-three-replicas mcpserver-without-redis deployment-st
 	deployment-missing-grace-period deployment-reset-by-operator scale-deployment-stdio autoscaler-stdio
 
 run: policy.wasm evaluate
-	@for request in $(or $(REQUEST),$(EXAMPLES:%=test_data/requests/%.json)); do \
-		$(if $(REQUEST),,echo; echo "$$request";) \
-		$(EVALUATE) --output human --cluster $(CLUSTER) $(if $(SETTINGS),--settings-path $(SETTINGS)) \
-			--request-path "$$request" policy.wasm || exit 1; \
-	done
+	@$(EVALUATE) --output human --cluster $(CLUSTER) $(if $(SETTINGS),--settings-path $(SETTINGS)) \
+		$(or $(REQUEST),$(EXAMPLES:%=test_data/requests/%.json))
 
 # Without --package: with other packages selected, cargo would select other features, and `make test` would compile the
 # dependencies a second time.
 evaluate:
-	cargo build --quiet --locked --bin evaluate
+	@scripts/announce "Compiling the command evaluate with its interpreter for WebAssembly: about a minute, once." \
+		cargo build --locked --bin evaluate
 
 policy.wasm: $(SOURCES) scripts/wasm
-	scripts/wasm module mcpserver-scaling-policy $@
+	@scripts/wasm module mcpserver-scaling-policy $@
 
 annotated-policy.wasm: policy.wasm metadata.yml usage.md scripts/annotate
 	scripts/annotate policy.wasm $@
@@ -50,12 +48,14 @@ publish: annotated-policy.wasm
 	kwctl push annotated-policy.wasm registry://$(MODULE)
 
 $(TARGET_DIR)/%-guest.wasm: policy-host/%-guest/src/lib.rs policy-host/%-guest/Cargo.toml Cargo.toml Cargo.lock scripts/wasm
-	scripts/wasm module $*-guest $@
+	@scripts/wasm module $*-guest $@
 
 # All tests that do not need a cluster.
-test: policy.wasm $(EMPTY_GUEST) $(FIXED_RESPONSE_GUEST)
-	cargo test --locked
-	scripts/wasm test mcp-scaling-rules
+test: policy.wasm $(EMPTY_GUEST)
+	@scripts/announce "Compiling the tests: about three minutes, once." cargo test --locked --no-run
+	@echo "Running the tests: about a minute."
+	@cargo test --locked --quiet
+	@scripts/wasm test mcp-scaling-rules
 
 # The exploration of all states within a larger bound than in `make test`. It takes some minutes and about 7 GB of memory.
 exploration:
@@ -69,7 +69,7 @@ e2e-tests: policy.wasm evaluate
 		else echo "WARNING: kwctl is not installed; the tests use the evaluate command in its place" >&2; fi
 	EVALUATE=$(abspath $(EVALUATE)) bats e2e-tests/e2e.bats
 
-# Tests on a real API server. TESTS=word runs only the tests with this word in their names. POLICY_SERVER=file runs the annotated
+# Tests on a real API server, and the test that the interpreter and wasmtime agree. TESTS=word runs only the tests with this word in their names. POLICY_SERVER=file runs the annotated
 # module in this policy-server; kwctl annotates it, unless ANNOTATED_POLICY names an annotated one.
 TESTS ?=
 POLICY_SERVER ?=
@@ -79,7 +79,7 @@ cluster-tests: policy.wasm $(if $(POLICY_SERVER),$(ANNOTATED_POLICY))
 	assets=$$(scripts/control-plane) && helm=$$(scripts/helm) && \
 		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" HELM="$$helm" \
 		POLICY_SERVER="$(if $(POLICY_SERVER),$(abspath $(POLICY_SERVER)))" ANNOTATED_POLICY="$(abspath $(ANNOTATED_POLICY))" \
-		cargo test --locked --package cluster-tests -- $(TESTS)
+		cargo test --locked --package cluster-tests --package wasmtime-host -- $(TESTS)
 
 # The tests with ToolHive's own programs, of every release in e2e-tests/toolhive and in the folder $TOOLHIVE_RELEASES; then
 # the table in docs/compatibility.md, from what is seen with these programs.
@@ -134,7 +134,7 @@ lint:
 bench: bench-policy bench-reconciler
 
 bench-policy: policy.wasm $(EMPTY_GUEST) $(FIXED_RESPONSE_GUEST)
-	cargo run --quiet --locked --profile bench-host --package policy-host --bin bench -- \
+	cargo run --quiet --locked --profile bench-host --package wasmtime-host --bin bench -- \
 		--empty-guest $(EMPTY_GUEST) --fixed-response-guest $(FIXED_RESPONSE_GUEST) policy.wasm
 
 bench-reconciler:

@@ -1,5 +1,6 @@
-//! Hosts the policy module as Kubewarden does: the same WebAssembly engine and protocol (wasmtime and `wapc`), a new
-//! instance for each request, and the same requests, responses and host errors. Its verdicts are those of `kwctl run`.
+//! Hosts the policy module as Kubewarden does: the same protocol (`wapc`), a new instance for each request, and the same
+//! requests, responses and host errors. Its verdicts are those of `kwctl run`. The module runs in an interpreter, which starts
+//! in milliseconds; the crate `wasmtime-host` adds wasmtime, the engine of Kubewarden.
 //!
 //! | module | contents |
 //! |---|---|
@@ -9,17 +10,20 @@
 //! | [`cluster`] | a cluster that consists of manifests |
 //! | [`session`] | recorded responses of a host, in kwctl's format |
 //! | [`report`] | a readable report of a verdict |
+//! | [`engine`], [`protocol`] | what a WebAssembly engine provides, and the functions that it offers to a module |
 //! | [`meter`] | the cost of an evaluation in fuel and memory |
-//! | [`baseline`] | the modules that a cost is compared with |
 
 #![forbid(unsafe_code)]
 
 pub mod admission;
-pub mod baseline;
 pub mod cluster;
-mod engine;
+pub mod engine;
 pub mod host;
+mod interpreter;
 pub mod meter;
 pub mod policy;
+pub mod protocol;
 pub mod report;
 pub mod session;
+
+pub use wapc;

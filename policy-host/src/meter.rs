@@ -1,37 +1,41 @@
-//! Measures an evaluation in fuel, wasmtime's count of executed WebAssembly instructions. Unlike time it is the same on
-//! every machine, so that tests can hold a budget.
+//! Measures an evaluation in fuel, an engine's count of executed WebAssembly instructions. Unlike time it is the same on
+//! every machine, so that tests can hold a budget. Each engine has a unit of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 
-use crate::engine::Compiled;
+use crate::engine::{self, Module, Usage};
 use crate::host::{GetResourceRequest, Host, ListResourcesRequest};
+use crate::interpreter::Translated;
 
-/// A module that is compiled to count its fuel.
+/// A module whose calls are measured.
 pub struct Meter {
-    module: Compiled,
+    module: Arc<dyn Module>,
 }
 
 /// The resources that one evaluation used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// Fuel: about one unit for each WebAssembly instruction, those that start the instance included.
-    pub fuel: u64,
-    /// Size of the linear memory at the end, in bytes. It never shrinks, so that this is the largest size.
-    pub memory: u64,
+    /// Fuel and memory. The fuel includes the start of the instance.
+    pub usage: Usage,
     /// Number of objects and lists that the module requested from its host.
     pub lookups: u64,
 }
 
 impl Meter {
-    /// Compiles a module.
+    /// Loads a module into the interpreter.
     ///
     /// # Errors
     /// If the bytes are not a WebAssembly module, or if it imports functions that waPC does not define.
     pub fn new(module: &[u8]) -> Result<Self> {
-        Ok(Self { module: Compiled::new(module, true)? })
+        Ok(Self::from_module(Arc::new(Translated::new(module)?)))
+    }
+
+    /// Measures a module that an engine has loaded, which has to count fuel.
+    pub fn from_module(module: Arc<dyn Module>) -> Self {
+        Self { module }
     }
 
     /// Calls a waPC operation in a fresh instance, and returns the response of the module with its cost.
@@ -42,8 +46,9 @@ impl Meter {
         let lookups = Arc::new(AtomicU64::new(0));
         let counter = lookups.clone();
         let counting_host = CountingHost { host, lookups: counter };
-        let (response, usage) = self.module.call(operation, payload, Arc::new(counting_host), Arc::new(|_, _| {}))?;
-        Ok((response, Cost { fuel: usage.fuel, memory: usage.memory, lookups: lookups.load(Ordering::Relaxed) }))
+        let (response, usage) =
+            engine::call(self.module.clone(), operation, payload, Arc::new(counting_host), Arc::new(|_, _| {}))?;
+        Ok((response, Cost { usage, lookups: lookups.load(Ordering::Relaxed) }))
     }
 }
 

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::admission::{AdmissionRequest, AdmissionResponse, PolicyResponse};
-use crate::engine::Compiled;
+use crate::engine::{self, Module};
 use crate::host::{self, Host, Log};
+use crate::interpreter::Translated;
 
 /// The response of a module to `validate_settings`.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,15 +21,15 @@ pub struct SettingsValidationResponse {
     pub message: Option<String>,
 }
 
-/// A compiled policy module.
+/// A policy module.
 #[derive(Clone)]
 pub struct Policy {
-    module: Compiled,
+    module: Arc<dyn Module>,
     log: Arc<Log>,
 }
 
 impl Policy {
-    /// Compiles the module in a file. Its log is written to standard error.
+    /// Loads the module in a file into the interpreter. Its log is written to standard error.
     ///
     /// # Errors
     /// If the file cannot be read, is not a WebAssembly module, or imports functions that Kubewarden does not provide.
@@ -38,13 +39,18 @@ impl Policy {
         Self::from_bytes(&bytes).with_context(|| format!("{} is not a policy module", path.display()))
     }
 
-    /// Compiles a module.
+    /// Loads a module into the interpreter.
     ///
     /// # Errors
     /// As [`Policy::from_file`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Ok(Self::from_module(Arc::new(Translated::new(bytes)?)))
+    }
+
+    /// A policy that an engine has loaded.
+    pub fn from_module(module: Arc<dyn Module>) -> Self {
         let log = |level: &str, message: &str| eprintln!("policy {level}: {message}");
-        Ok(Self { module: Compiled::new(bytes, false)?, log: Arc::new(log) })
+        Self { module, log: Arc::new(log) }
     }
 
     /// The same policy, with another function that receives its log.
@@ -58,7 +64,7 @@ impl Policy {
     /// # Errors
     /// If the module traps or returns an error.
     pub fn call(&self, operation: &str, payload: &[u8], host: Arc<dyn Host>) -> Result<Vec<u8>> {
-        let (response, _) = self.module.call(operation, payload, host, self.log.clone())?;
+        let (response, _) = engine::call(self.module.clone(), operation, payload, host, self.log.clone())?;
         Ok(response)
     }
 

@@ -40,6 +40,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use wasmtime_host::Compiled;
 
 /// Serves policies as policy-server does. Reads the kubeconfig for lookups, in JSON, from the file in KUBECONFIG
 #[derive(Parser)]
@@ -151,7 +152,7 @@ fn load(configurations: BTreeMap<String, Configuration>, client: &Client) -> Res
         let path = configuration.module.strip_prefix("file://").context("the module is not a file")?;
         let policy = match modules.get(path) {
             Some(policy) => policy.clone(),
-            None => Policy::from_file(Path::new(path))?,
+            None => Policy::from_module(Arc::new(Compiled::new(&fs::read(path)?, false)?)),
         };
         modules.insert(path.to_owned(), policy.clone());
         let validity = policy.validate_settings(&configuration.settings)?;

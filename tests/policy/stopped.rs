@@ -1,0 +1,190 @@
+//! Shows when the policy reports that one of the two workloads of an `MCPServer` is stopped and the other one is not.
+
+use mcp_scaling_rules::Workload;
+use serde_json::{Value, json};
+
+use fixtures::{
+    AUTOSCALER, Case, OPERATOR, PROXY_RUNNER, create, deployment, mcpserver, scale, selector, server, statefulset,
+    update, with,
+};
+
+const BACKEND: &str = "a backend keeps running without proxies; kubectl scale statefulset github --replicas=0 stops it";
+const PROXIES: &str = "running proxies fail without a backend; kubectl scale deployment github --replicas=0 stops them";
+
+/// A `streamable-http` server with sessions in Redis and these other members of its spec.
+fn spec(members: &Value) -> Value {
+    let mut spec = json!({"transport": "streamable-http", "sessionStorage": {"provider": "redis"}});
+    spec.as_object_mut().expect("is an object").extend(members.as_object().expect("is an object").clone());
+    spec
+}
+
+/// An update of a workload of the server github from one count to another.
+fn workload_update(workload: Workload, old: u32, new: u32) -> Case {
+    match workload {
+        Workload::Deployment => update(deployment(old), deployment(new)),
+        Workload::StatefulSet => update(statefulset(old, "streamable-http"), statefulset(new, "streamable-http")),
+    }
+}
+
+fn scale_update(workload: Workload, old: u32, new: u32) -> Case {
+    scale(workload.resource(), selector(workload), old, new)
+}
+
+/// The warning and the audit annotation where `field` stops this workload alone.
+fn report(workload: Workload, field: &str) -> ([&'static str; 1], [String; 1]) {
+    match workload {
+        Workload::Deployment => ([BACKEND], [format!("backend-keeps-running={field}=0")]),
+        Workload::StatefulSet => ([PROXIES], [format!("proxies-without-backend={field}=0")]),
+    }
+}
+
+#[test]
+fn reports_a_workload_that_a_person_stops_alone() {
+    use Workload::{Deployment, StatefulSet};
+    for (workload, declared, old, new, is_reported) in [
+        (Deployment, json!({}), 1, 0, true),
+        (Deployment, json!({}), 3, 0, true),
+        (Deployment, json!({"backendReplicas": 2}), 3, 0, true),
+        (Deployment, json!({}), 0, 0, false),
+        (Deployment, json!({}), 3, 1, false),
+        (Deployment, json!({}), 0, 1, false),
+        // Both are stopped.
+        (Deployment, json!({"backendReplicas": 0}), 3, 0, false),
+        // It is declared, and was reported then.
+        (Deployment, json!({"replicas": 0}), 0, 0, false),
+        (StatefulSet, json!({}), 1, 0, true),
+        (StatefulSet, json!({"replicas": 1}), 3, 0, true),
+        (StatefulSet, json!({}), 0, 0, false),
+        (StatefulSet, json!({}), 3, 1, false),
+        (StatefulSet, json!({"replicas": 0}), 3, 0, false),
+    ] {
+        for case in [workload_update, scale_update] {
+            let server = mcpserver(spec(&declared));
+            let outcome = case(workload, old, new).lookup_finds(&server).run();
+            let description = format!("{workload:?} with {declared} from {old} to {new}");
+            if is_reported {
+                let (warnings, annotations) = report(workload, "spec.replicas");
+                assert_eq!(outcome.warnings(), warnings, "{description}");
+                assert_eq!(outcome.annotations(), annotations, "{description}");
+                assert_eq!((outcome.changes().len(), outcome.lookups.len()), (0, 1), "{description}");
+            } else {
+                outcome.assert_accepted_as_is(&description);
+            }
+        }
+    }
+}
+
+#[test]
+fn reports_nothing_where_a_declared_count_takes_the_place_of_0() {
+    for (workload, field) in [(Workload::Deployment, "replicas"), (Workload::StatefulSet, "backendReplicas")] {
+        let server = mcpserver(spec(&json!({field: 2})));
+        let overrides = format!("spec.{field} of MCPServer github is 2 and overrides the requested 0");
+        let declared = |case: Case| case.lookup_finds(&server).run();
+        assert_eq!(declared(scale_update(workload, 2, 0)).warnings(), [overrides.as_str()]);
+        let outcome = declared(workload_update(workload, 2, 0));
+        assert_eq!(outcome.changes(), ["/spec/replicas=2"]);
+        assert_eq!(outcome.warnings(), [overrides]);
+        assert_eq!(outcome.annotations(), ["replicas=requested=0 wanted=2 reason=declared"]);
+    }
+}
+
+#[test]
+fn reports_nothing_where_a_declared_0_takes_the_place_of_another_count() {
+    let server = mcpserver(spec(&json!({"replicas": 0})));
+    let outcome = workload_update(Workload::Deployment, 3, 2).lookup_finds(&server).run();
+    assert_eq!(outcome.changes(), ["/spec/replicas=0"]);
+    assert_eq!(outcome.warnings(), ["spec.replicas of MCPServer github is 0 and overrides the requested 2"]);
+}
+
+#[test]
+fn reports_declared_counts_that_stop_one_workload() {
+    let both = json!({"replicas": 0, "backendReplicas": 0});
+    let none = json!({});
+    for (old, new, stopped) in [
+        (Some(none.clone()), json!({"replicas": 0}), Some(Workload::Deployment)),
+        (Some(json!({"replicas": 2})), json!({"replicas": 0}), Some(Workload::Deployment)),
+        (Some(none.clone()), json!({"replicas": 0, "backendReplicas": 1}), Some(Workload::Deployment)),
+        (Some(json!({"replicas": 0})), json!({"replicas": 0}), None),
+        (Some(json!({"replicas": 0})), json!({"replicas": 0, "backendReplicas": 2}), None),
+        (Some(none.clone()), both.clone(), None),
+        // A proxy makes the backend, so that there is none yet.
+        (None, json!({"replicas": 0}), None),
+        (None, both.clone(), None),
+        (None, json!({"backendReplicas": 0}), Some(Workload::StatefulSet)),
+        (None, json!({"replicas": 1, "backendReplicas": 0}), Some(Workload::StatefulSet)),
+        (Some(none.clone()), json!({"backendReplicas": 0}), Some(Workload::StatefulSet)),
+        (Some(json!({"backendReplicas": 2})), json!({"backendReplicas": 0}), Some(Workload::StatefulSet)),
+        // The proxies are started without their backend.
+        (Some(both.clone()), json!({"replicas": 1, "backendReplicas": 0}), Some(Workload::StatefulSet)),
+        (Some(json!({"backendReplicas": 0})), json!({"backendReplicas": 0}), None),
+        (Some(json!({"backendReplicas": 0})), none, None),
+    ] {
+        let server = |members: &Value| mcpserver(spec(members));
+        let case = match &old {
+            Some(old) => update(server(old), server(&new)),
+            None => create(server(&new)),
+        };
+        let outcome = case.run();
+        let description = format!("{old:?} to {new}");
+        match stopped {
+            Some(workload) => {
+                let (warnings, annotations) = report(workload, workload.declared_in());
+                assert_eq!(outcome.warnings()[..1], warnings, "{description}");
+                assert_eq!(outcome.annotations(), annotations, "{description}");
+            }
+            None => {
+                let is_reported = |text: &String| text.contains("without");
+                assert!(!outcome.warnings().iter().any(is_reported), "{description}: {:?}", outcome.warnings());
+                assert_eq!(outcome.annotations(), [""; 0], "{description}");
+            }
+        }
+    }
+}
+
+#[test]
+fn writes_audit_annotations_but_no_warnings_for_controllers() {
+    let server = mcpserver(spec(&json!({})));
+    for user in [OPERATOR, PROXY_RUNNER, AUTOSCALER] {
+        for workload in Workload::ALL {
+            let settings = json!({"preserveScaling": false});
+            let case = workload_update(workload, 2, 0).by(user).settings(settings).lookup_finds(&server);
+            let outcome = case.run();
+            assert_eq!(outcome.warnings(), [""; 0], "{user}");
+            assert_eq!(outcome.annotations(), report(workload, "spec.replicas").1, "{user}");
+        }
+        let stopped = mcpserver(spec(&json!({"replicas": 0})));
+        let outcome = update(server.clone(), stopped).by(user).run();
+        assert_eq!(outcome.annotations(), ["backend-keeps-running=spec.replicas=0"], "{user}");
+    }
+}
+
+#[test]
+fn reports_nothing_of_kinds_without_a_backend() {
+    for kind in ["VirtualMCPServer", "MCPRemoteProxy"] {
+        let server = |members: Value| with(server(kind, spec(&members)), "/spec/transport", None);
+        update(server(json!({"replicas": 2})), server(json!({"replicas": 0}))).run().assert_accepted_as_is(kind);
+        let owned = |count: u32| with(deployment(count), "/metadata/ownerReferences/0/kind", json!(kind));
+        let case = update(owned(2), owned(0)).lookup_finds(&server(json!({})));
+        case.run().assert_accepted_as_is(kind);
+    }
+}
+
+#[test]
+fn reports_nothing_where_the_server_is_not_found() {
+    let other = with(mcpserver(json!({})), "/metadata/name", json!("other"));
+    // The label says stdio.
+    update(statefulset(1, "stdio"), statefulset(0, "stdio"))
+        .lookup_finds(&other)
+        .run()
+        .assert_accepted_as_is("a StatefulSet without an MCPServer");
+}
+
+#[test]
+fn keeps_the_whole_command_in_a_warning_about_a_long_name() {
+    let name = "n".repeat(63);
+    let named = |members: Value| with(mcpserver(spec(&members)), "/metadata/name", json!(name));
+    for members in [json!({"replicas": 0}), json!({"backendReplicas": 0})] {
+        let warnings = update(named(json!({})), named(members)).run().warnings();
+        assert!(warnings[0].contains("… --replicas=0 stops "), "{warnings:?}");
+    }
+}
