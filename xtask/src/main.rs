@@ -45,7 +45,7 @@ fn run(arguments: &[String]) -> Result<()> {
 fn check(files: &Files) -> Result<()> {
     let changed: Vec<&str> = files.changed().map(|(path, _)| path).collect();
     if !changed.is_empty() {
-        bail!("run `make generate` and check in what it writes: {} differ from their source", changed.join(", "));
+        bail!("run `make generate` and commit the result; what it writes differs in {}", changed.join(", "));
     }
     Ok(())
 }
