@@ -11,7 +11,7 @@ EMPTY_GUEST := $(TARGET_DIR)/empty-guest.wasm
 FIXED_RESPONSE_GUEST := $(TARGET_DIR)/fixed-response-guest.wasm
 
 .PHONY: run test exploration e2e-tests cluster-tests compatibility demo evaluate artifacthub-pkg.yml publish release-dry-run \
-	reproducible fmt lint bench bench-policy bench-reconciler bench-admission fuzz clean
+	reproducible fmt generate lint bench bench-policy bench-reconciler bench-admission fuzz clean
 
 # Evaluates REQUEST="file or folder..." with SETTINGS=file and CLUSTER=file or folder; without REQUEST, the examples.
 REQUEST ?=
@@ -126,10 +126,15 @@ fmt:
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
 
+# Writes the lists of settings from src/settings.rs, and the manifests from the chart. Needs Helm, or Go to build it.
+generate:
+	helm=$$(scripts/helm) && cargo run --quiet --locked --package xtask -- generate "$$helm"
+
 lint:
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	helm=$$(scripts/helm) && cargo run --quiet --locked --package xtask -- check "$$helm"
 
 bench: bench-policy bench-reconciler
 

@@ -1,116 +1,275 @@
-//! The settings of the policy. README.md has the table for users.
+//! The settings of the policy. The table below is the one place that lists them: the parser is made of it, and
+//! `make generate` writes the lists in documents, forms and schemas from it.
 
-use mcp_scaling_rules::{Field, Malformed, SessionStorage, accounts};
+use std::fmt::{self, Display, Formatter};
+
+use mcp_scaling_rules::{SessionStorage, accounts};
+use serde_json::{Map, Value};
 
 use crate::error::SettingsError;
-use crate::json::{JsonText, Members, joined, object, quoted, read};
+use crate::json::{object, quoted};
 
-/// The names of all settings.
-const KEYS: [&str; 13] = [
-    "stdioReplicas",
-    "declaredReplicas",
-    "sessionStorage",
-    "defaultSessionStorage",
-    "terminationGracePeriodSeconds",
-    "preStopSeconds",
-    "preserveScaling",
-    "keepBackendsOnScale",
-    "operatorServiceAccounts",
-    "controllerServiceAccounts",
-    "onLookupFailure",
-    "readAutoscalers",
-    "corrections",
-];
-
-/// How the policy behaves. Every setting is optional.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// `stdioReplicas`: what happens when more than one replica is requested for a workload of a stdio server.
-    pub stdio_replicas: ExcessReplicas,
-    /// `declaredReplicas`: what happens when a stdio server itself declares more than one.
-    pub declared_replicas: ExcessReplicas,
-    /// `sessionStorage`: what happens when more than one replica does not share sessions.
-    pub session_storage: UnsharedSessions,
-    /// `defaultSessionStorage`: what a server without `spec.sessionStorage` uses.
-    pub default_session_storage: SessionStorage,
-    /// `terminationGracePeriodSeconds`: the floor for ToolHive's Deployments, in seconds; 0 leaves them alone.
-    pub termination_grace_period_seconds: i64,
-    /// `preStopSeconds`: how long a pod of ToolHive's Deployments goes on serving before it is asked to end, in seconds; 0
-    /// leaves them alone.
-    pub pre_stop_seconds: i64,
-    /// `preserveScaling`: whether an operator's reset of a count nobody declared is undone.
-    pub preserve_scaling: bool,
-    /// `keepBackendsOnScale`: whether the pods of a backend keep running when only a count of the server changes.
-    pub keep_backends_on_scale: bool,
-    /// `operatorServiceAccounts`: user names that count as ToolHive's operator.
-    pub operator_service_accounts: Vec<String>,
-    /// `controllerServiceAccounts`: user names of other controllers. Nobody reads warnings to them.
-    pub controller_service_accounts: Vec<String>,
-    /// `onLookupFailure`: what happens when the custom resource cannot be read.
-    pub on_lookup_failure: LookupFailure,
-    /// `readAutoscalers`: whether a person who changes a custom resource is told of the autoscalers that scale its workloads.
-    pub read_autoscalers: bool,
-    /// `corrections`: what happens to a request whose object needs a change.
-    pub corrections: Corrections,
-}
-
-/// What to do about more replicas than a stdio server can run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExcessReplicas {
-    /// Lower the count to one.
-    Cap,
-    /// Refuse the request.
-    Reject,
-    /// Warn the person who makes the request.
-    Warn,
-}
-
-/// What to do about replicas that do not share sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnsharedSessions {
-    /// Warn the person who makes the request.
-    Warn,
-    /// Refuse the request.
-    Reject,
-    /// Do nothing.
-    Ignore,
-}
-
-/// What to do when the custom resource cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LookupFailure {
-    /// Leave the count as requested.
-    Allow,
-    /// Refuse the request.
-    Reject,
-}
-
-/// What to do about an object that needs a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Corrections {
-    /// Change it.
-    Apply,
-    /// Change nothing, and refuse the request. For a policy that Kubewarden does not let change objects (`mutating: false`).
-    Reject,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            stdio_replicas: ExcessReplicas::Cap,
-            declared_replicas: ExcessReplicas::Warn,
-            session_storage: UnsharedSessions::Warn,
-            default_session_storage: SessionStorage::Memory,
-            termination_grace_period_seconds: 30,
-            pre_stop_seconds: 0,
-            preserve_scaling: true,
-            keep_backends_on_scale: true,
-            operator_service_accounts: vec![accounts::OPERATOR.to_owned()],
-            controller_service_accounts: vec![accounts::KEDA_OPERATOR.to_owned()],
-            on_lookup_failure: LookupFailure::Allow,
-            read_autoscalers: false,
-            corrections: Corrections::Apply,
+/// Makes [`Settings`], its defaults, [`KEYS`], [`SETTINGS`] and the parser of single settings from a table. The comment on a
+/// row is its meaning for users, in Markdown.
+macro_rules! settings {
+    ($($(#[doc = $meaning:literal])+ $key:literal, $label:literal => $field:ident: $type:ty = $default:expr;)+) => {
+        /// How the policy behaves. Every setting is optional.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Settings {
+            $($(#[doc = $meaning])+ pub $field: $type,)+
         }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $($field: $default),+ }
+            }
+        }
+
+        /// The names of all settings.
+        const KEYS: &[&str] = &[$($key),+];
+
+        /// All settings, for documents and tests. The policy itself does not read this table, so that it is no part of the
+        /// module.
+        pub const SETTINGS: &[Setting] = &[$(Setting {
+            key: $key,
+            label: $label,
+            meaning: concat!($($meaning),+),
+            values: <$type as SettingValue>::VALUES,
+            default: || Settings::default().$field.to_json(),
+        }),+];
+
+        impl Settings {
+            fn set(&mut self, key: &str, value: &Value) -> Result<(), SettingsError> {
+                match key {
+                    $($key => self.$field = read(key, value)?,)+
+                    _ => return Err(SettingsError::Unknown { key: key.to_owned(), known: KEYS.join(", ") }),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+settings! {
+    /// what to do when a Deployment, StatefulSet or Scale of a `stdio` server requests more than 1 replica
+    "stdioReplicas", "Replicas of stdio servers" => stdio_replicas: ExcessReplicas = ExcessReplicas::Cap;
+
+    /// what to do when the spec of a `stdio` server itself requests more than 1. `cap` changes the spec, which GitOps tools
+    /// report as drift, and keeps the request in an annotation
+    "declaredReplicas", "Declared replicas of stdio servers" => declared_replicas: ExcessReplicas = ExcessReplicas::Warn;
+
+    /// what to do about more than 1 replica without Redis, which loses sessions
+    "sessionStorage", "Session storage" => session_storage: UnsharedSessions = UnsharedSessions::Warn;
+
+    /// the storage of a server without `spec.sessionStorage`
+    "defaultSessionStorage", "Default session storage" => default_session_storage: SessionStorage = SessionStorage::Memory;
+
+    /// minimum for the pods of ToolHive's Deployments, in seconds; 0 turns it off
+    "terminationGracePeriodSeconds", "Termination grace period" => termination_grace_period_seconds: i64 = 30;
+
+    /// how long the pods of ToolHive's Deployments go on serving after they are asked to end, in seconds; 0 turns it off
+    "preStopSeconds", "Sleep before stop" => pre_stop_seconds: i64 = 0;
+
+    /// whether to undo the reset of a count that the `MCPServer` does not declare, when ToolHive's operator or proxy runner
+    /// resets it
+    "preserveScaling", "Preserve scaling" => preserve_scaling: bool = true;
+
+    /// whether the pods of a backend keep running when only a count of the `MCPServer` changes; ToolHive v0.24.1 and newer
+    /// restart them
+    "keepBackendsOnScale", "Keep backends on scale" => keep_backends_on_scale: bool = true;
+
+    /// list of the user names of ToolHive's operators
+    "operatorServiceAccounts", "Service accounts of operators" =>
+        operator_service_accounts: Vec<String> = vec![accounts::OPERATOR.to_owned()];
+
+    /// list of the user names of other controllers, which get no warnings
+    "controllerServiceAccounts", "Service accounts of other controllers" =>
+        controller_service_accounts: Vec<String> = vec![accounts::KEDA_OPERATOR.to_owned()];
+
+    /// what to do when the custom resource behind a workload cannot be read
+    "onLookupFailure", "Failed lookups" => on_lookup_failure: LookupFailure = LookupFailure::Allow;
+
+    /// whether to warn a person who declares a count, or turns a server to `stdio`, of the autoscalers that scale it already;
+    /// needs the right to get, list and watch HorizontalPodAutoscalers
+    "readAutoscalers", "Read autoscalers" => read_autoscalers: bool = false;
+
+    /// what to do with an object that needs a change; `reject` is for a policy with `mutating: false`, which may not change it
+    "corrections", "Corrections" => corrections: Corrections = Corrections::Apply;
+}
+
+/// A setting, as documents and forms show it.
+pub struct Setting {
+    /// Its name.
+    pub key: &'static str,
+    /// Its name in a form.
+    pub label: &'static str,
+    /// What it does: Markdown without a capital letter at its beginning, and without a full stop at its end.
+    pub meaning: &'static str,
+    /// What it takes.
+    pub values: Values,
+    /// Returns the default.
+    pub default: fn() -> Value,
+}
+
+/// What a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// One of these names.
+    Choice(&'static [&'static str]),
+    /// A number of seconds.
+    Seconds,
+    /// True or false.
+    Boolean,
+    /// A list of user names.
+    UserNames,
+}
+
+impl Display for Values {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Choice(names) => write!(formatter, "one of {}", names.join(", ")),
+            Self::Seconds => formatter.write_str("a whole number of seconds, 0 or more"),
+            Self::Boolean => formatter.write_str("true or false"),
+            Self::UserNames => formatter.write_str("a list of user names, none of them empty"),
+        }
+    }
+}
+
+/// A type of settings.
+trait SettingValue: Sized {
+    /// What it takes.
+    const VALUES: Values;
+
+    /// Reads a value; `None` if it is not one of [`Self::VALUES`].
+    fn from_json(value: &Value) -> Option<Self>;
+
+    /// Returns the value as `from_json` reads it.
+    fn to_json(&self) -> Value;
+}
+
+fn read<T: SettingValue>(key: &str, value: &Value) -> Result<T, SettingsError> {
+    let invalid = || SettingsError::Invalid { key: key.to_owned(), expected: T::VALUES.to_string() };
+    T::from_json(value).ok_or_else(invalid)
+}
+
+impl SettingValue for i64 {
+    const VALUES: Values = Values::Seconds;
+
+    fn from_json(value: &Value) -> Option<Self> {
+        value.as_i64().filter(|seconds| *seconds >= 0)
+    }
+
+    fn to_json(&self) -> Value {
+        (*self).into()
+    }
+}
+
+impl SettingValue for bool {
+    const VALUES: Values = Values::Boolean;
+
+    fn from_json(value: &Value) -> Option<Self> {
+        value.as_bool()
+    }
+
+    fn to_json(&self) -> Value {
+        (*self).into()
+    }
+}
+
+impl SettingValue for Vec<String> {
+    const VALUES: Values = Values::UserNames;
+
+    fn from_json(value: &Value) -> Option<Self> {
+        let name = |element: &Value| element.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+        value.as_array()?.iter().map(name).collect()
+    }
+
+    fn to_json(&self) -> Value {
+        self.as_slice().into()
+    }
+}
+
+impl SettingValue for SessionStorage {
+    const VALUES: Values = Values::Choice(&[Self::Memory.name(), Self::Redis.name()]);
+
+    fn from_json(value: &Value) -> Option<Self> {
+        Self::from_name(value.as_str()?)
+    }
+
+    fn to_json(&self) -> Value {
+        self.name().into()
+    }
+}
+
+/// Makes an enum of which a setting takes the names.
+macro_rules! choice {
+    ($(#[$enum_doc:meta])+ $type:ident { $($(#[$doc:meta])+ $name:literal => $value:ident,)+ }) => {
+        $(#[$enum_doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $type {
+            $($(#[$doc])+ $value,)+
+        }
+
+        impl SettingValue for $type {
+            const VALUES: Values = Values::Choice(&[$($name),+]);
+
+            fn from_json(value: &Value) -> Option<Self> {
+                match value.as_str()? {
+                    $($name => Some(Self::$value),)+
+                    _ => None,
+                }
+            }
+
+            fn to_json(&self) -> Value {
+                match self {
+                    $(Self::$value => $name.into(),)+
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// What to do about more replicas than a stdio server can run.
+    ExcessReplicas {
+        /// Lower the count to one.
+        "cap" => Cap,
+        /// Refuse the request.
+        "reject" => Reject,
+        /// Warn the person who makes the request.
+        "warn" => Warn,
+    }
+}
+
+choice! {
+    /// What to do about replicas that do not share sessions.
+    UnsharedSessions {
+        /// Warn the person who makes the request.
+        "warn" => Warn,
+        /// Refuse the request.
+        "reject" => Reject,
+        /// Do nothing.
+        "ignore" => Ignore,
+    }
+}
+
+choice! {
+    /// What to do when the custom resource cannot be read.
+    LookupFailure {
+        /// Leave the count as requested.
+        "allow" => Allow,
+        /// Refuse the request.
+        "reject" => Reject,
+    }
+}
+
+choice! {
+    /// What to do about an object that needs a change.
+    Corrections {
+        /// Change it.
+        "apply" => Apply,
+        /// Change nothing, and refuse the request. For a policy that Kubewarden does not let change objects (`mutating: false`).
+        "reject" => Reject,
     }
 }
 
@@ -118,19 +277,16 @@ impl Settings {
     /// Reads settings from JSON. `null` and `{}` are the defaults.
     ///
     /// # Errors
-    /// [`SettingsError`] with the first key that is unknown or has a value that it does not take.
+    /// [`SettingsError`] with a key that is unknown or has a value that it does not take.
     pub fn from_json(json: &str) -> Result<Self, SettingsError> {
-        let mut members = Field::<Members<'_>>::default();
-        read(json, &mut members).map_err(|error| SettingsError::NotJson(error.to_string()))?;
-        let members = members.optional().map_err(|Malformed| SettingsError::NotAnObject)?;
+        let members = match serde_json::from_str(json).map_err(|error| SettingsError::NotJson(error.to_string()))? {
+            Value::Object(members) => members,
+            Value::Null => Map::new(),
+            _ => return Err(SettingsError::NotAnObject),
+        };
         let mut settings = Self::default();
-        for (key, value) in members.unwrap_or_default().0 {
-            if !KEYS.contains(&key.as_str()) {
-                return Err(SettingsError::Unknown { key, known: joined(&KEYS, ", ") });
-            }
-            if settings.set(&key, &value).is_none() {
-                return Err(SettingsError::Invalid { expected: expected(&key), key });
-            }
+        for (key, value) in members {
+            settings.set(&key, &value)?;
         }
         if settings.corrections == Corrections::Reject {
             settings.replace_changes();
@@ -148,100 +304,6 @@ impl Settings {
         self.preserve_scaling = false;
         self.keep_backends_on_scale = false;
     }
-
-    /// Sets the value of a key; `None` where the key does not take it.
-    fn set(&mut self, key: &str, value: &JsonText<'_>) -> Option<()> {
-        match key {
-            "stdioReplicas" => self.stdio_replicas = excess(value)?,
-            "declaredReplicas" => self.declared_replicas = excess(value)?,
-            "sessionStorage" => {
-                self.session_storage = match index_of(value, &SESSIONS)? {
-                    0 => UnsharedSessions::Warn,
-                    1 => UnsharedSessions::Reject,
-                    _ => UnsharedSessions::Ignore,
-                }
-            }
-            "defaultSessionStorage" => {
-                self.default_session_storage = SessionStorage::from_name(&value.string().value()?)?;
-            }
-            "terminationGracePeriodSeconds" => self.termination_grace_period_seconds = seconds(value)?,
-            "preStopSeconds" => self.pre_stop_seconds = seconds(value)?,
-            "preserveScaling" => self.preserve_scaling = boolean(value)?,
-            "keepBackendsOnScale" => self.keep_backends_on_scale = boolean(value)?,
-            "operatorServiceAccounts" => self.operator_service_accounts = names(value)?,
-            "controllerServiceAccounts" => self.controller_service_accounts = names(value)?,
-            "onLookupFailure" => {
-                self.on_lookup_failure = match index_of(value, &LOOKUP)? {
-                    0 => LookupFailure::Allow,
-                    _ => LookupFailure::Reject,
-                }
-            }
-            "readAutoscalers" => self.read_autoscalers = boolean(value)?,
-            "corrections" => {
-                self.corrections = match index_of(value, &CORRECTIONS)? {
-                    0 => Corrections::Apply,
-                    _ => Corrections::Reject,
-                }
-            }
-            _ => return None,
-        }
-        Some(())
-    }
-}
-
-const EXCESS: [&str; 3] = ["cap", "reject", "warn"];
-const SESSIONS: [&str; 3] = ["warn", "reject", "ignore"];
-const STORAGE: [&str; 2] = ["memory", "redis"];
-const LOOKUP: [&str; 2] = ["allow", "reject"];
-const CORRECTIONS: [&str; 2] = ["apply", "reject"];
-
-/// What a key takes, for the message about another value.
-fn expected(key: &str) -> String {
-    let names: &[&str] = match key {
-        "stdioReplicas" | "declaredReplicas" => &EXCESS,
-        "sessionStorage" => &SESSIONS,
-        "defaultSessionStorage" => &STORAGE,
-        "onLookupFailure" => &LOOKUP,
-        "corrections" => &CORRECTIONS,
-        "terminationGracePeriodSeconds" | "preStopSeconds" => return "a whole number of seconds, 0 or more".to_owned(),
-        "operatorServiceAccounts" | "controllerServiceAccounts" => {
-            return "a list of user names, none of them empty".to_owned();
-        }
-        _ => return "true or false".to_owned(),
-    };
-    joined(&["one of ", &joined(names, ", ")], "")
-}
-
-fn index_of(value: &JsonText<'_>, names: &[&str]) -> Option<usize> {
-    let name = value.string().value()?;
-    names.iter().position(|other| *other == name)
-}
-
-fn excess(value: &JsonText<'_>) -> Option<ExcessReplicas> {
-    Some(match index_of(value, &EXCESS)? {
-        0 => ExcessReplicas::Cap,
-        1 => ExcessReplicas::Reject,
-        _ => ExcessReplicas::Warn,
-    })
-}
-
-fn seconds(value: &JsonText<'_>) -> Option<i64> {
-    value.integer().value().filter(|seconds| *seconds >= 0)
-}
-
-fn boolean(value: &JsonText<'_>) -> Option<bool> {
-    value.json()?.parse().ok()
-}
-
-fn names(value: &JsonText<'_>) -> Option<Vec<String>> {
-    let mut list = Field::<Vec<JsonText<'_>>>::default();
-    read(value.json()?, &mut list).ok()?;
-    let mut names = Vec::new();
-    for element in list.value()? {
-        let name = element.string().value().filter(|name| !name.is_empty())?;
-        names.push(String::from(name));
-    }
-    Some(names)
 }
 
 /// The answer to `validate_settings`, as JSON.
@@ -257,8 +319,9 @@ pub(crate) fn validate(payload: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use mcp_scaling_rules::SessionStorage;
+    use serde_json::{Map, Value};
 
-    use super::{Corrections, ExcessReplicas, KEYS, LookupFailure, Settings, UnsharedSessions};
+    use super::{Corrections, ExcessReplicas, LookupFailure, SETTINGS, Settings, UnsharedSessions};
 
     #[test]
     fn defaults_where_nothing_is_set() {
@@ -346,9 +409,18 @@ mod tests {
 
     #[test]
     fn lists_every_key_that_it_takes() {
-        for key in KEYS {
+        for setting in SETTINGS {
+            let key = setting.key;
             let refusal = Settings::from_json(&format!("{{\"{key}\": {{}}}}")).expect_err(key).to_string();
-            assert!(refusal.starts_with(&format!("setting \"{key}\" must be ")), "{refusal}");
+            assert_eq!(refusal, format!("setting \"{key}\" must be {}", setting.values));
         }
+    }
+
+    #[test]
+    fn has_defaults_that_are_read_again() {
+        let defaults: Map<String, Value> =
+            SETTINGS.iter().map(|setting| (setting.key.to_owned(), (setting.default)())).collect();
+        let json = Value::from(defaults).to_string();
+        assert_eq!(Settings::from_json(&json).expect("are settings"), Settings::default(), "{json}");
     }
 }

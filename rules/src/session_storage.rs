@@ -24,7 +24,7 @@ impl SessionStorage {
     }
 
     /// The name of the storage in a custom resource.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Redis => "redis",

@@ -18,6 +18,6 @@ mod text;
 mod write;
 
 pub(crate) use edit::{Edit, apply};
-pub(crate) use read::{Destination, Members, View, read, view};
+pub(crate) use read::{Destination, View, read, view};
 pub(crate) use text::JsonText;
 pub(crate) use write::{append, joined, list, object, quoted};

@@ -18,7 +18,7 @@ use wasmi::{Engine, Module};
 use fixtures::repository;
 
 /// Largest size of the module, in bytes.
-const SIZE: usize = 150_000;
+const SIZE: usize = 300_000;
 
 /// Largest memory of an evaluation, in bytes.
 const MEMORY: u64 = 2 << 20;

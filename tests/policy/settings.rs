@@ -1,51 +1,21 @@
 //! Shows which settings `validate_settings` accepts, and that a refusal names the key.
 
-use std::fs;
-
-use mcp_scaling_rules::accounts::KEDA_OPERATOR;
+use mcpserver_scaling_policy::settings::{SETTINGS, Setting, Values};
 use policy_host::host::empty;
 use policy_host::policy::SettingsValidationResponse;
 use serde_json::{Value, json};
 
-use fixtures::{OPERATOR, policy, repository};
+use fixtures::policy;
 
-/// A setting of the policy.
-pub(crate) struct Setting {
-    /// Its name.
-    pub(crate) key: &'static str,
-    /// Valid values, the default first.
-    pub(crate) values: Vec<Value>,
-    /// Whether no other value is valid and each is a string.
-    pub(crate) is_choice: bool,
-}
-
-impl Setting {
-    fn choice(key: &'static str, values: &[&str]) -> Self {
-        Self { key, values: values.iter().map(|value| json!(value)).collect(), is_choice: true }
-    }
-
-    fn free(key: &'static str, values: &[Value]) -> Self {
-        Self { key, values: values.to_vec(), is_choice: false }
-    }
-}
-
-/// Every setting of the policy.
-pub(crate) fn settings() -> [Setting; 13] {
-    [
-        Setting::choice("stdioReplicas", &["cap", "reject", "warn"]),
-        Setting::choice("declaredReplicas", &["warn", "cap", "reject"]),
-        Setting::choice("sessionStorage", &["warn", "reject", "ignore"]),
-        Setting::choice("defaultSessionStorage", &["memory", "redis"]),
-        Setting::free("terminationGracePeriodSeconds", &[json!(30), json!(0), json!(3600)]),
-        Setting::free("preStopSeconds", &[json!(0), json!(15)]),
-        Setting::free("preserveScaling", &[json!(true), json!(false)]),
-        Setting::free("keepBackendsOnScale", &[json!(true), json!(false)]),
-        Setting::free("operatorServiceAccounts", &[json!([OPERATOR]), json!([]), json!(["a", "b"])]),
-        Setting::free("controllerServiceAccounts", &[json!([KEDA_OPERATOR]), json!([]), json!(["a", "b"])]),
-        Setting::choice("onLookupFailure", &["allow", "reject"]),
-        Setting::free("readAutoscalers", &[json!(false), json!(true)]),
-        Setting::choice("corrections", &["apply", "reject"]),
-    ]
+/// Values of a setting that are valid, the default among them.
+fn valid_values(setting: &Setting) -> Vec<Value> {
+    let others = match setting.values {
+        Values::Choice(names) => names.iter().map(|name| json!(name)).collect(),
+        Values::Seconds => vec![json!(0), json!(3600)],
+        Values::Boolean => vec![json!(true), json!(false)],
+        Values::UserNames => vec![json!([]), json!(["a", "b"])],
+    };
+    [vec![(setting.default)()], others].concat()
 }
 
 /// The message of a refusal; `None` where the settings are valid.
@@ -63,8 +33,9 @@ fn accepts_empty_settings() {
 
 #[test]
 fn accepts_every_documented_value() {
-    for Setting { key, values, .. } in settings() {
-        for value in values {
+    for setting in SETTINGS {
+        let key = setting.key;
+        for value in valid_values(setting) {
             assert_eq!(refusal(&json!({key: value.clone()})), None, "{key}: {value}");
         }
     }
@@ -72,7 +43,7 @@ fn accepts_every_documented_value() {
 
 #[test]
 fn rejects_unknown_keys_and_wrong_values_by_key() {
-    for Setting { key, .. } in settings() {
+    for key in SETTINGS.iter().map(|setting| setting.key) {
         for wrong in [json!(null), json!({}), json!(-1), json!(1.5), json!("x"), json!([7]), json!([""])] {
             let message = refusal(&json!({key: wrong.clone()})).unwrap_or_else(|| panic!("{key}: {wrong} is accepted"));
             assert!(message.contains(key), "{message}");
@@ -80,7 +51,7 @@ fn rejects_unknown_keys_and_wrong_values_by_key() {
     }
     let message = refusal(&json!({"stdioReplica": "cap"})).expect("is unknown");
     assert!(message.contains("\"stdioReplica\""), "{message}");
-    for Setting { key, .. } in settings() {
+    for key in SETTINGS.iter().map(|setting| setting.key) {
         assert!(message.contains(key), "{message}");
     }
 }
@@ -95,12 +66,4 @@ fn rejects_settings_that_are_no_object() {
         let response: SettingsValidationResponse = serde_json::from_slice(&response).expect("is a response");
         assert!(!response.valid && response.message.is_some());
     }
-}
-
-#[test]
-fn documents_the_key_of_each_field_of_the_type() {
-    let source = fs::read_to_string(repository().join("src/settings.rs")).expect("exists");
-    let documented: Vec<_> =
-        source.lines().filter_map(|line| line.strip_prefix("    /// `")?.split('`').next()).collect();
-    assert_eq!(documented, settings().map(|setting| setting.key));
 }

@@ -22,6 +22,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- define "scaling.module" -}}
 module: registry://{{ include "scaling.reference" (dict "root" . "name" .Values.policy.module "digest" .Values.policy.digest "tag" (.Values.policy.tag | default (printf "v%s" .Chart.AppVersion))) }}
 policyServer: {{ .Values.policy.policyServer }}
+# What the policy may read. The service account of the policy server needs the right as well. HorizontalPodAutoscalers are read with
+# the setting readAutoscalers only: an entry alone makes the host read nothing, so that it needs no right.
 contextAwareResources:
   {{- range $kind := list "MCPServer" "VirtualMCPServer" "MCPRemoteProxy" "EmbeddingServer" }}
   - {apiVersion: toolhive.stacklok.dev/v1beta1, kind: {{ $kind }}}
@@ -31,11 +33,30 @@ contextAwareResources:
 {{- with .Values.policy.namespaceSelector }}
 namespaceSelector:
   {{- toYaml . | nindent 2 }}
+{{- else }}
+# To include only some namespaces (Kubewarden's own is always excluded). Only matchExpressions: Kubewarden's controller ignores
+# matchLabels here, and the policy would apply to all namespaces.
+# namespaceSelector:
+#   matchExpressions:
+#     - {key: mcp-scaling, operator: In, values: [enforced]}
+{{- end }}
+{{- end }}
+
+{{- define "scaling.settings" -}}
+{{- if . -}}
+settings:
+  {{- toYaml . | nindent 2 }}
+{{- else -}}
+settings: {}
 {{- end }}
 {{- end }}
 
 {{/* The rules, match conditions and timeouts of policy, guard and monitor. Takes the version of ToolHive's kinds. */}}
 {{- define "scaling.counts" -}}
+# ToolHive's kinds, and the resources through which a count is written.
+# The audit scanner gives up on a policy if the cluster does not serve one of its resources in one of its versions, and passes over
+# rules with a wildcard. For guard and monitor to report on ToolHive's kinds as well, replace "*" by one version that the cluster
+# serves: v1beta1, or v1alpha1 before ToolHive v0.23. The chart does that by itself.
 rules:
   - apiGroups: [toolhive.stacklok.dev]
     apiVersions: [{{ . | quote }}]
@@ -45,10 +66,16 @@ rules:
     apiVersions: [v1]
     resources: [deployments, statefulsets]
     operations: [CREATE, UPDATE]
+  # What `kubectl scale` and autoscalers write. Only UPDATE, because nobody creates a Scale, and the audit scanner would try to list
+  # a resource with CREATE, which a Scale cannot be.
   - apiGroups: [apps]
     apiVersions: [v1]
     resources: [deployments/scale, statefulsets/scale]
     operations: [UPDATE]
+# The API server asks only about what belongs to ToolHive. A Deployment or StatefulSet has the label, or an owner if it is from
+# before there was the label, before or after the change. A Scale has only the label selector of its workload, which the API server
+# itself sets in the old object: that of a Deployment contains the label, that of a StatefulSet is app=<name>, which others use too.
+# request.subResource is absent in requests for the object itself, so that it may be read only after has().
 matchConditions:
   - name: toolhive-workloads
     expression: >-
@@ -60,6 +87,8 @@ matchConditions:
         : [object, oldObject].exists(o, o != null && (
           (has(o.metadata.labels) && 'toolhive' in o.metadata.labels) ||
           (has(o.metadata.ownerReferences) && o.metadata.ownerReferences.exists(r, r.apiVersion.startsWith('toolhive.stacklok.dev/'))))))
+  # Nor does it ask about what no rule changes: an object that is already being deleted; a count of 0 or 1 that an autoscaler writes
+  # to a Scale, in which 0 is absent; and a StatefulSet at 0 or 1 whose spec stays as it is, as when ToolHive's operator adopts it.
   - name: not-being-deleted
     expression: oldObject == null || !has(oldObject.metadata.deletionTimestamp)
   - name: rules-apply
@@ -70,6 +99,7 @@ matchConditions:
           'system:kube-controller-manager', 'system:serviceaccount:kube-system:horizontal-pod-autoscaler'])
         : request.resource.resource != 'statefulsets' || object.?spec.?replicas.orValue(1) > 1 ||
           object.?spec != oldObject.?spec)
+# An evaluation takes less than a millisecond, and some milliseconds with a lookup. The timeout of the webhook must be the longer one.
 timeoutEvalSeconds: 3
 timeoutSeconds: 10
 {{- end }}
