@@ -28,7 +28,7 @@ fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<bool> {
     if written == stored && recorded.is_none() {
         return None;
     }
-    let (mut new, mut old) = (request.object_value()?, request.old_object_value()?);
+    let (mut new, mut old) = request.whole_objects()?;
     edit::apply(&mut new, GENERATION, Some(stored.to_string().into()))?;
     let (new_template, old_template) = (new.pointer("/spec/template")?, old.pointer_mut("/spec/template")?);
     let is_same = new_template == old_template;

@@ -88,9 +88,9 @@ fn pre_stop(owner: &Owner<'_>, request: &Request<'_>, pod: &PodSpec, settings: &
     let is_without_hook =
         |container: &Field<Container>| container.get().is_some_and(|container| is_without_hook(container, owner.kind));
     let index = pod.containers.get()?.iter().position(is_without_hook)?;
-    let mut object = request.object_value()?;
+    let (mut object, old) = request.whole_objects()?;
     let template = object.pointer_mut("/spec/template")?;
-    if request.is_update() && request.old_object_value()?.pointer("/spec/template")? == template {
+    if request.is_update() && old.pointer("/spec/template")? == template {
         return None;
     }
     let mut containers = template.pointer_mut("/spec/containers")?.take();

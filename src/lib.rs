@@ -38,6 +38,7 @@ mod stopped;
 mod verdict;
 
 use std::fmt::Display;
+use std::mem::ManuallyDrop;
 use std::panic::PanicHookInfo;
 
 use autoscaler::{Autoscaler, SCALED_OBJECT};
@@ -72,7 +73,11 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 }
 
 fn answer_validate(payload: &[u8]) -> CallResult {
-    Ok(serde_json::to_vec(&validate(payload, &read_resources)?)?)
+    // A fresh instance serves each request, so that freeing the response would be work for nothing.
+    let response = ManuallyDrop::new(validate(payload, &read_resources)?);
+    let mut bytes = Vec::with_capacity(payload.len());
+    serde_json::to_writer(&mut bytes, &*response)?;
+    Ok(bytes)
 }
 
 fn read_resources(request: &ResourceRequest<'_>) -> Result<String, HostError> {
@@ -97,7 +102,7 @@ fn answer_validate_settings(payload: &[u8]) -> CallResult {
 /// denies such a request.
 pub fn validate(payload: &[u8], get: &ReadResources<'_>) -> Result<ValidationResponse, RequestError> {
     let payload = std::str::from_utf8(payload).map_err(|_| RequestError::NotUtf8)?;
-    match serde_json::from_str(payload) {
+    match Payload::read(payload) {
         Ok(payload) => validate_payload(payload, get),
         // serde's derived types fail for a name that stands twice in an object. A `Value` keeps the last one, as the API
         // server and the host do, and fails for bad syntax alone.
@@ -105,7 +110,7 @@ pub fn validate(payload: &[u8], get: &ReadResources<'_>) -> Result<ValidationRes
             let not_json = |error: serde_json::Error| RequestError::NotJson(error.to_string());
             let value: Value = serde_json::from_str(payload).map_err(not_json)?;
             let payload = serde_json::to_string(&value).map_err(not_json)?;
-            validate_payload(serde_json::from_str(&payload).map_err(not_json)?, get)
+            validate_payload(Payload::read(&payload).map_err(not_json)?, get)
         }
     }
 }
@@ -119,7 +124,7 @@ fn validate_payload(payload: Field<Payload<'_>>, get: &ReadResources<'_>) -> Res
     };
     let settings =
         || Settings::from_json(payload.settings.map_or("null", RawValue::get)).map_err(RequestError::Settings);
-    Ok(validate_request(request, settings, get)?.into_response(|| request.object_value()))
+    Ok(validate_request(request, settings, get)?.into_response(|| request.whole_object()))
 }
 
 /// Finds out what the request is about and validates it. `settings` are read only if it is about an object of ToolHive's

@@ -5,7 +5,7 @@
 //! its business.
 
 use mcp_scaling_rules::{Field, Malformed};
-use serde::de::Error;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -35,10 +35,11 @@ pub(crate) struct Request<'a> {
     namespace: Field<String>,
     pub(crate) operation: Field<String>,
     pub(crate) user_info: Field<UserInfo>,
-    #[serde(borrow, deserialize_with = "object")]
-    object: Field<RequestObject<'a>>,
-    #[serde(borrow, deserialize_with = "object")]
-    old_object: Field<RequestObject<'a>>,
+    object: Field<Object>,
+    old_object: Field<Object>,
+    /// The payload that the request was read from.
+    #[serde(skip)]
+    payload: &'a str,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,13 +61,6 @@ pub(crate) struct GroupResource {
 pub(crate) struct UserInfo {
     pub(crate) username: Field<String>,
     pub(crate) extra: Field<Map<String, Value>>,
-}
-
-/// An object of a request, as its text and what is read of it.
-#[derive(Debug)]
-struct RequestObject<'a> {
-    text: &'a str,
-    members: Object,
 }
 
 /// An object of any kind that the policy validates. Each kind has only some of these members.
@@ -93,7 +87,7 @@ pub(crate) struct Metadata {
     pub(crate) name: Field<String>,
     #[serde(deserialize_with = "integer")]
     pub(crate) generation: Field<i64>,
-    pub(crate) deletion_timestamp: Field<Value>,
+    pub(crate) deletion_timestamp: Field<IgnoredAny>,
     pub(crate) annotations: Field<Map<String, Value>>,
     pub(crate) labels: Field<Map<String, Value>>,
     pub(crate) owner_references: Field<Vec<Field<OwnerReference>>>,
@@ -206,14 +200,7 @@ pub(crate) struct Container {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Lifecycle {
-    pub(crate) pre_stop: Field<Value>,
-}
-
-/// Reads an object and keeps its text.
-fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Field<RequestObject<'de>>, D::Error> {
-    let text = <&RawValue>::deserialize(deserializer)?.get();
-    let object: Field<Object> = serde_json::from_str(text).map_err(Error::custom)?;
-    Ok(object.and_then(|members| Some(RequestObject { text, members })))
+    pub(crate) pre_stop: Field<IgnoredAny>,
 }
 
 /// Reads an integer. A number with a fraction or an exponent is malformed even if its value is whole, as it is for
@@ -240,32 +227,55 @@ impl Object {
     }
 }
 
-impl RequestObject<'_> {
-    /// The whole object. It is parsed for the few requests that compare or change it.
-    fn value(&self) -> Option<Value> {
-        serde_json::from_str(self.text).ok()
+/// The payload again, with whole objects: changing or comparing them needs all of their members. Keeping the text of each
+/// object in the first pass would cost every request another pass over its objects, 17 instructions a byte.
+#[derive(Deserialize)]
+struct WholePayload<Old> {
+    request: WholeRequest<Old>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WholeRequest<Old> {
+    object: Value,
+    old_object: Option<Old>,
+}
+
+impl<'a> Payload<'a> {
+    /// Reads the payload. Fails for bad syntax, and for a name that stands twice in an object.
+    pub(crate) fn read(payload: &'a str) -> serde_json::Result<Field<Self>> {
+        let mut parsed: Field<Self> = serde_json::from_str(payload)?;
+        if let Field::Value(Self { request: Field::Value(request), .. }) = &mut parsed {
+            request.payload = payload;
+        }
+        Ok(parsed)
     }
 }
 
 impl Request<'_> {
     /// What is read of the object, or `None` if there is none or if it is malformed.
     pub(crate) fn object(&self) -> Option<&Object> {
-        self.object.get().map(|object| &object.members)
+        self.object.get()
     }
 
     /// What is read of the object before the request.
     pub(crate) fn old_object(&self) -> Option<&Object> {
-        self.old_object.get().map(|object| &object.members)
+        self.old_object.get()
     }
 
     /// The whole object. `None` also if it is nested deeper than the host can read.
-    pub(crate) fn object_value(&self) -> Option<Value> {
-        self.object.get()?.value()
+    pub(crate) fn whole_object(&self) -> Option<Value> {
+        self.whole::<IgnoredAny>().map(|request| request.object)
     }
 
-    /// The whole object before the request.
-    pub(crate) fn old_object_value(&self) -> Option<Value> {
-        self.old_object.get()?.value()
+    /// The whole object, and the one before the request.
+    pub(crate) fn whole_objects(&self) -> Option<(Value, Value)> {
+        let request: WholeRequest<Value> = self.whole()?;
+        Some((request.object, request.old_object.unwrap_or_default()))
+    }
+
+    fn whole<Old: DeserializeOwned>(&self) -> Option<WholeRequest<Old>> {
+        serde_json::from_str(self.payload).ok().map(|payload: WholePayload<Old>| payload.request)
     }
 
     /// The name of the object; empty if it gets one after admission.

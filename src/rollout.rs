@@ -54,7 +54,8 @@ impl OperatorWrite {
 /// The new and the old spec.
 fn specs(request: &Request<'_>) -> Option<(Value, Value)> {
     let spec = |mut object: Value| object.get_mut("spec").map(Value::take);
-    Some((spec(request.object_value()?)?, spec(request.old_object_value()?)?))
+    let (new, old) = request.whole_objects()?;
+    Some((spec(new)?, spec(old)?))
 }
 
 /// What to do about an operator's write.

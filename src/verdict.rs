@@ -21,7 +21,7 @@ pub(crate) struct Verdict {
     /// The values to set in the object; `None` removes one.
     edits: Vec<(Path, Option<Value>)>,
     warnings: Vec<String>,
-    audit_annotations: HashMap<&'static str, String>,
+    audit_annotations: HashMap<String, String>,
     refusal: Option<Refusal>,
 }
 
@@ -76,7 +76,7 @@ impl Verdict {
     /// A key that is there already gets both values.
     pub(crate) fn annotate(&mut self, key: &'static str, value: String) {
         self.audit_annotations
-            .entry(key)
+            .entry(key.to_owned())
             .and_modify(|values| {
                 values.push(',');
                 values.push_str(&value);
@@ -114,15 +114,13 @@ impl Verdict {
             }
             Some(object)
         });
-        let annotations = self.audit_annotations.into_iter().map(|(key, value)| (key.to_owned(), value));
         let (message, code) = self.refusal.map(|refusal| (refusal.message, refusal.code)).unzip();
         ValidationResponse {
             accepted: message.is_none(),
             message,
             code,
             mutated_object,
-            audit_annotations: Some(annotations.collect::<HashMap<_, _>>())
-                .filter(|annotations| !annotations.is_empty()),
+            audit_annotations: Some(self.audit_annotations).filter(|annotations| !annotations.is_empty()),
             warnings: Some(self.warnings).filter(|warnings| !warnings.is_empty()),
         }
     }

@@ -13,6 +13,20 @@ use serde::forward_to_deserialize_any;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
+impl fmt::Display for Malformed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("malformed")
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+impl Error for Malformed {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
 /// A field of a JSON object. `null` counts as absent, as it does for the API server.
 ///
 /// Deserializing one fails for bad syntax only. A value that `T` does not take is [`Field::Malformed`], so that it does not
@@ -108,23 +122,23 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldVisitor<T> {
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Self::read(IntoDeserializer::<E>::into_deserializer(value)))
+        Ok(Self::read(IntoDeserializer::<Malformed>::into_deserializer(value)))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Self::read(IntoDeserializer::<E>::into_deserializer(value)))
+        Ok(Self::read(IntoDeserializer::<Malformed>::into_deserializer(value)))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(Self::read(IntoDeserializer::<E>::into_deserializer(value)))
+        Ok(Self::read(IntoDeserializer::<Malformed>::into_deserializer(value)))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Self::read(IntoDeserializer::<E>::into_deserializer(value)))
+        Ok(Self::read(IntoDeserializer::<Malformed>::into_deserializer(value)))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(Self::read(IntoDeserializer::<E>::into_deserializer(value)))
+        Ok(Self::read(IntoDeserializer::<Malformed>::into_deserializer(value)))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
