@@ -44,7 +44,7 @@ use std::panic::PanicHookInfo;
 use autoscaler::{Autoscaler, SCALED_OBJECT};
 pub use error::{RequestError, SettingsError};
 use kubewarden_policy_sdk::protocol_version_guest;
-use kubewarden_policy_sdk::response::ValidationResponse;
+pub use kubewarden_policy_sdk::response::ValidationResponse;
 use lookup::HORIZONTAL_POD_AUTOSCALER;
 pub use lookup::{HostError, ReadResources, ResourceRequest};
 use mcp_scaling_rules::{Field, Malformed, ServerKind};
