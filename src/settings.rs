@@ -3,11 +3,11 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use kubewarden_policy_sdk::settings::SettingsValidationResponse;
 use mcp_scaling_rules::{SessionStorage, accounts};
 use serde_json::{Map, Value};
 
 use crate::error::SettingsError;
-use crate::json::{object, quoted};
 
 /// Makes [`Settings`], its defaults, [`KEYS`], [`SETTINGS`] and the parser of single settings from a table. The comment on a
 /// row is its meaning for users, in Markdown.
@@ -306,14 +306,11 @@ impl Settings {
     }
 }
 
-/// The answer to `validate_settings`, as JSON.
-pub(crate) fn validate(payload: &[u8]) -> Vec<u8> {
+/// The answer to `validate_settings`.
+pub(crate) fn validate(payload: &[u8]) -> SettingsValidationResponse {
     let settings = std::str::from_utf8(payload).map_err(|_| SettingsError::NotUtf8).and_then(Settings::from_json);
-    let mut members = vec![("valid", settings.is_ok().to_string())];
-    if let Err(error) = settings {
-        members.push(("message", quoted(&error.to_string())));
-    }
-    object(&members).into_bytes()
+    let message = settings.err().map(|error| error.to_string());
+    SettingsValidationResponse { valid: message.is_none(), message }
 }
 
 #[cfg(test)]

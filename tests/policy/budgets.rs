@@ -26,15 +26,15 @@ const MEMORY: u64 = 2 << 20;
 /// A request in `test_data/requests`, the most fuel that its evaluation may take more than one by the empty guest, and the
 /// number of lookups that it makes.
 const FUEL: [(&str, u64, u64); 9] = [
-    ("deployment-foreign", 1_070_000, 0),
-    ("deployment-needs-nothing", 950_000, 1),
-    ("deployment-stdio-three-replicas", 2_230_000, 1),
-    ("mcpserver-stdio-three-replicas", 256_000, 0),
-    ("scale-deployment-stdio", 426_000, 1),
-    ("scale-foreign-statefulset", 151_000, 0),
-    ("statefulset-foreign", 434_000, 0),
-    ("statefulset-reset-by-proxy-runner", 1_130_000, 1),
-    ("autoscaler-stdio", 291_000, 1),
+    ("deployment-foreign", 1_570_000, 0),
+    ("deployment-needs-nothing", 1_450_000, 1),
+    ("deployment-stdio-three-replicas", 4_850_000, 1),
+    ("mcpserver-stdio-three-replicas", 460_000, 0),
+    ("scale-deployment-stdio", 730_000, 1),
+    ("scale-foreign-statefulset", 310_000, 0),
+    ("statefulset-foreign", 730_000, 0),
+    ("statefulset-reset-by-proxy-runner", 2_450_000, 1),
+    ("autoscaler-stdio", 500_000, 1),
 ];
 
 /// The module in this file.

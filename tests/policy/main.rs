@@ -33,6 +33,8 @@ mod properties;
 mod resets;
 /// Operators before v0.10.1 roll out changes although their resets are undone.
 mod rollouts;
+/// A changed object comes back with all of its other values as they were.
+mod round_trip;
 /// Requests to update a Scale: `kubectl scale` and autoscalers.
 mod scale;
 /// The messages of Kubewarden's protocol, compared with the types of Kubewarden's SDK.

@@ -1,4 +1,4 @@
-//! The module writes the messages of Kubewarden's protocol itself. They are those of the types in Kubewarden's SDK.
+//! The messages of Kubewarden's protocol are those of the types in Kubewarden's SDK.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
