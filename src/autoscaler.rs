@@ -1,16 +1,13 @@
 //! `HorizontalPodAutoscaler` and KEDA's `ScaledObject`: warns about what will happen when they scale.
 
-use std::borrow::Cow;
-
 use mcp_scaling_rules::kind::{EMBEDDING_SERVER, GROUP};
 use mcp_scaling_rules::{
     Field, Malformed, Owner, Scaling, ServerKind, Transport, Workload, exceeds_stdio_cap, sessions_at_risk,
 };
 
-use crate::json::{JsonText, joined, read};
 use crate::lookup::{self, Fields, HORIZONTAL_POD_AUTOSCALER, Lookup, ReadResources};
 use crate::owner;
-use crate::request::{Object, ObjectList, Request, Spec};
+use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{Settings, UnsharedSessions};
 use crate::verdict::{Verdict, assignment, shortened};
@@ -31,7 +28,7 @@ pub(crate) enum Autoscaler {
 
 impl Autoscaler {
     /// The most replicas that the autoscaler may request.
-    fn maximum(&self, spec: &Spec<'_>) -> Result<u32, Malformed> {
+    fn maximum(&self, spec: &Spec) -> Result<u32, Malformed> {
         match self {
             Self::Horizontal => spec.max_replicas.count().optional()?.ok_or(Malformed),
             Self::Keda => Ok(spec.max_replica_count.count().optional()?.unwrap_or(KEDA_DEFAULT_MAXIMUM)),
@@ -56,21 +53,21 @@ pub(crate) fn validate(
     match target(autoscaler, spec)? {
         Target::Workload(workload, name) => {
             let maximum = autoscaler.maximum(spec)?;
-            match lookup_owner(workload, &name, request, get) {
+            match lookup_owner(workload, name, request, get) {
                 Some((owner, scaling)) => {
-                    let server = joined(&[owner.kind.name(), " ", &shortened(&owner.name)], "");
-                    let of_server = joined(&[" of ", &server], "");
+                    let server = format!("{} {}", owner.kind.name(), shortened(&owner.name));
+                    let of_server = format!(" of {server}");
                     let conflict = Conflict { of_server: &of_server, autoscaler: "the autoscaler", workload, maximum };
                     conflict.report(&mut verdict, requester, &scaling);
                     let storage = scaling.session_storage_or(settings.default_session_storage);
                     if settings.session_storage != UnsharedSessions::Ignore && sessions_at_risk(storage, maximum) {
-                        let state = " does not store sessions in Redis; more than 1 replica loses sessions";
-                        let warning = joined(&[&server, state], "");
+                        let warning =
+                            format!("{server} does not store sessions in Redis; more than 1 replica loses sessions");
                         verdict.report(requester, "sessions-at-risk", conflict.maximum(), &warning);
                     }
                 }
-                None if runs_embedding_server(workload, &name, request, get) => {
-                    embedding_server(&mut verdict, requester, &name);
+                None if runs_embedding_server(workload, name, request, get) => {
+                    embedding_server(&mut verdict, requester, name);
                 }
                 None => {}
             }
@@ -80,10 +77,10 @@ pub(crate) fn validate(
             &mut verdict,
             requester,
             kind.name(),
-            &name,
+            name,
             ["", " cannot be scaled by an autoscaler; target its Deployment instead"],
         ),
-        Target::EmbeddingServer(name) => embedding_server(&mut verdict, requester, &name),
+        Target::EmbeddingServer(name) => embedding_server(&mut verdict, requester, name),
         Target::Other => {}
     }
     Ok(verdict)
@@ -99,7 +96,7 @@ pub(crate) fn report_existing(
     old: Option<&Scaling>,
     get: &ReadResources<'_>,
 ) {
-    let name = request.name.string().value().unwrap_or_default();
+    let name = request.name();
     let is_given = |workload: Workload| {
         let declared = workload.declared(new);
         declared.is_some() && old.is_none_or(|old| workload.declared(old) != declared)
@@ -109,31 +106,20 @@ pub(crate) fn report_existing(
     if name.is_empty() || !(turns_to_stdio || Workload::ALL.into_iter().any(is_given)) {
         return;
     }
-    let Some(list) = lookup::autoscalers(&name, request, get) else {
+    let Some(list) = lookup::autoscalers(name, request, get) else {
         let warning = "HorizontalPodAutoscalers could not be read; one may conflict with this server";
         verdict.report(Requester::Person, "autoscaler-lookup", "failed".to_owned(), warning);
         return;
     };
-    let mut parsed = Field::<ObjectList<'_>>::default();
-    // What is no list has no items.
-    let _ = read(&list, &mut parsed);
-    for item in parsed.value().and_then(|list| list.items.value()).into_iter().flatten() {
-        let mut object = Field::<Object<'_>>::default();
-        let _ = read(item.raw().unwrap_or_default(), &mut object);
-        let _ = object.value().and_then(|object| report_item(verdict, kind, &name, new, &object));
+    for object in &list {
+        let _ = report_item(verdict, kind, name, new, object);
     }
 }
 
 /// Reports a HorizontalPodAutoscaler where it conflicts with the server of this kind and name. `None` where it does not scale
 /// the server, or is malformed.
-fn report_item(
-    verdict: &mut Verdict,
-    kind: ServerKind,
-    name: &str,
-    scaling: &Scaling,
-    object: &Object<'_>,
-) -> Option<()> {
-    let spec = object.spec.as_ref().value()?;
+fn report_item(verdict: &mut Verdict, kind: ServerKind, name: &str, scaling: &Scaling, object: &Object) -> Option<()> {
+    let spec = object.spec.get()?;
     let Ok(Target::Workload(workload, target)) = target(&Autoscaler::Horizontal, spec) else {
         return None;
     };
@@ -142,12 +128,12 @@ fn report_item(
         return None;
     }
     let maximum = spec.max_replicas.count().value()?;
-    let metadata = object.metadata.as_ref().value()?;
+    let metadata = object.metadata.get()?;
     let (kind, name) = match owner::controller(metadata)? {
         Some(owner) if owner.kind == SCALED_OBJECT => (SCALED_OBJECT, owner.name),
-        _ => (HORIZONTAL_POD_AUTOSCALER, metadata.name.string().value()?),
+        _ => (HORIZONTAL_POD_AUTOSCALER, metadata.name.get()?.into()),
     };
-    let autoscaler = joined(&[kind, " ", &shortened(&name)], "");
+    let autoscaler = format!("{kind} {}", shortened(&name));
     let conflict = Conflict { of_server: "", autoscaler: &autoscaler, workload, maximum };
     conflict.report(verdict, Requester::Person, scaling);
     Some(())
@@ -174,15 +160,13 @@ impl Conflict<'_> {
     fn report(&self, verdict: &mut Verdict, requester: Requester, scaling: &Scaling) {
         let Self { of_server, autoscaler, workload, maximum } = *self;
         if exceeds_stdio_cap(scaling.transport, maximum) {
-            let maximum = maximum.to_string();
-            let warning =
-                ["transport stdio", of_server, " supports 1 replica; ", autoscaler, " may request ", &maximum];
-            verdict.report(requester, "stdio-replicas", self.maximum(), &joined(&warning, ""));
+            let warning = format!("transport stdio{of_server} supports 1 replica; {autoscaler} may request {maximum}");
+            verdict.report(requester, "stdio-replicas", self.maximum(), &warning);
         }
         if let Some(count) = workload.declared(scaling) {
             let field = workload.declared_in();
-            let warning = [field, of_server, " conflicts with ", autoscaler, "; remove the field"];
-            verdict.report(requester, "declared-replicas", assignment(field, count), &joined(&warning, ""));
+            let warning = format!("{field}{of_server} conflicts with {autoscaler}; remove the field");
+            verdict.report(requester, "declared-replicas", assignment(field, count), &warning);
         }
     }
 }
@@ -190,30 +174,30 @@ impl Conflict<'_> {
 /// What an autoscaler scales.
 enum Target<'a> {
     /// A Deployment or StatefulSet of this name, which may be ToolHive's.
-    Workload(Workload, Cow<'a, str>),
+    Workload(Workload, &'a str),
     /// A custom resource of ToolHive's.
-    CustomResource(ServerKind, Cow<'a, str>),
+    CustomResource(ServerKind, &'a str),
     /// An `EmbeddingServer` of this name.
-    EmbeddingServer(Cow<'a, str>),
+    EmbeddingServer(&'a str),
     /// Something that ToolHive has nothing to do with.
     Other,
 }
 
-fn target<'a>(autoscaler: &Autoscaler, spec: &Spec<'a>) -> Result<Target<'a>, Malformed> {
-    let target = spec.scale_target_ref.as_ref().optional()?.ok_or(Malformed)?;
+fn target<'a>(autoscaler: &Autoscaler, spec: &'a Spec) -> Result<Target<'a>, Malformed> {
+    let target = spec.scale_target_ref.get().ok_or(Malformed)?;
     // KEDA takes a target without a kind for a Deployment.
-    let text = |field: JsonText<'a>, default: &'static str| match (field.string().optional()?, autoscaler) {
-        (Some(text), _) => Ok(text),
-        (None, Autoscaler::Keda) if !default.is_empty() => Ok(Cow::Borrowed(default)),
+    let text = |field: &'a Field<String>, default: &'static str| match (field.as_ref().optional()?, autoscaler) {
+        (Some(text), _) => Ok(text.as_str()),
+        (None, Autoscaler::Keda) if !default.is_empty() => Ok(default),
         (None, _) => Err(Malformed),
     };
-    let api_version = text(target.api_version, "apps/v1")?;
-    let kind = text(target.kind, "Deployment")?;
-    let name = text(target.name, "")?;
+    let api_version = text(&target.api_version, "apps/v1")?;
+    let kind = text(&target.kind, "Deployment")?;
+    let name = text(&target.name, "")?;
     let (group, _) = api_version.split_once('/').unwrap_or_default();
-    Ok(if let Some(workload) = Workload::from_kind(group, &kind) {
+    Ok(if let Some(workload) = Workload::from_kind(group, kind) {
         Target::Workload(workload, name)
-    } else if let Some(kind) = ServerKind::from_name(group, &kind) {
+    } else if let Some(kind) = ServerKind::from_name(group, kind) {
         Target::CustomResource(kind, name)
     } else if group == GROUP && kind == EMBEDDING_SERVER {
         Target::EmbeddingServer(name)
@@ -247,8 +231,8 @@ fn runs_embedding_server(workload: Workload, name: &str, request: &Request<'_>, 
 fn not_scalable(verdict: &mut Verdict, requester: Requester, kind: &str, name: &str, parts: [&str; 2]) {
     let name = shortened(name);
     let [before, after] = parts;
-    let warning = joined(&[before, kind, " ", &name, after], "");
-    verdict.report(requester, "not-scalable", joined(&[kind, "/", &name], ""), &warning);
+    let warning = format!("{before}{kind} {name}{after}");
+    verdict.report(requester, "not-scalable", format!("{kind}/{name}"), &warning);
 }
 
 /// ToolHive's operator sets the count of an `EmbeddingServer` back, whether it is declared or not.

@@ -4,48 +4,48 @@
 use mcp_scaling_rules::applied_generation::{TemplateDecision, decide};
 use mcp_scaling_rules::labels;
 
-use crate::json::{Edit, JsonText, apply, quoted};
-use crate::request::{Object, Request};
+use crate::edit::{self, Path};
+use crate::request::{self, Object, Request};
 use crate::verdict::Verdict;
 
-const TEMPLATE: &[&str] = &["spec", "template"];
-const GENERATION: &[&str] = &["spec", "template", "metadata", "annotations", labels::MCPSERVER_GENERATION];
-const GENERATION_IN_TEMPLATE: &[&str] = &["metadata", "annotations", labels::MCPSERVER_GENERATION];
-const APPLIED_GENERATION: &[&str] = &["metadata", "annotations", labels::APPLIED_GENERATION];
+const TEMPLATE: Path = &["spec", "template"];
+const GENERATION: Path = &["spec", "template", "metadata", "annotations", labels::MCPSERVER_GENERATION];
+const APPLIED_GENERATION: Path = &["metadata", "annotations", labels::APPLIED_GENERATION];
 
 /// Keeps the old generation or the old pod template, where the rules say so. `request` is one of ToolHive's. Nothing happens
 /// where the old or the new template has no generation: runners before v0.24.1 write none, and compare none.
 ///
-/// Whether the runner is from before an edit, so that its count is an old one too.
+/// Returns whether the runner is from before an edit, so that its count is an old one too.
 pub(crate) fn keep(verdict: &mut Verdict, request: &Request<'_>) -> bool {
     // Malformed text is the API server's to refuse, so that an absence of any part ends it.
     try_keep(verdict, request).unwrap_or_default()
 }
 
 fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<bool> {
-    let (new, old) = (request.object.as_ref().value()?, request.old_object.as_ref().value()?);
+    let (new, old) = (request.object()?, request.old_object()?);
     let (written, stored) = (generation_in_template(new)?, generation_in_template(old)?);
-    let recorded = old.annotations().and_then(|annotations| generation(&annotations.applied_generation));
+    let recorded = old.annotation(labels::APPLIED_GENERATION).and_then(generation);
     if written == stored && recorded.is_none() {
         return None;
     }
-    let (new_template, old_template) = request.template_texts()?;
-    let undo = Edit { path: GENERATION_IN_TEMPLATE, json: Some(quoted(&stored.to_string())) };
-    let is_same = apply(new_template, &[undo])? == old_template;
+    let (mut new, mut old) = (request.object_value()?, request.old_object_value()?);
+    edit::apply(&mut new, GENERATION, Some(stored.to_string().into()))?;
+    let (new_template, old_template) = (new.pointer("/spec/template")?, old.pointer_mut("/spec/template")?);
+    let is_same = new_template == old_template;
     match decide(stored, recorded, written, is_same) {
         TemplateDecision::Accept => Some(false),
         TemplateDecision::KeepGeneration { applied } => {
             if written != stored {
-                verdict.edit(GENERATION, quoted(&stored.to_string()));
+                verdict.edit(GENERATION, stored.to_string());
                 verdict.annotate("kept-generation", format!("{stored} applied={applied}"));
             }
             if applied != recorded.unwrap_or(stored) {
-                verdict.edit(APPLIED_GENERATION, quoted(&applied.to_string()));
+                verdict.edit(APPLIED_GENERATION, applied.to_string());
             }
             Some(written < applied)
         }
         TemplateDecision::KeepTemplate { applied } => {
-            verdict.edit(TEMPLATE, old_template.to_owned());
+            verdict.edit(TEMPLATE, old_template.take());
             verdict.annotate("kept-template", format!("written={written} applied={applied}"));
             Some(true)
         }
@@ -53,13 +53,12 @@ fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<bool> {
 }
 
 /// The generation that the pod template of a workload was made from.
-fn generation_in_template(object: &Object<'_>) -> Option<i64> {
-    let template = object.spec.as_ref().value()?.template.as_ref().value()?;
-    let annotations = template.metadata.as_ref().value()?.annotations.as_ref().value()?;
-    generation(&annotations.mcpserver_generation)
+fn generation_in_template(object: &Object) -> Option<i64> {
+    let metadata = object.spec.get()?.template.get()?.metadata.get()?;
+    generation(request::text(&metadata.annotations, labels::MCPSERVER_GENERATION)?)
 }
 
 /// A generation in an annotation. Anybody may have edited it; what is no generation counts as none, as it does for ToolHive.
-fn generation(annotation: &JsonText<'_>) -> Option<i64> {
-    annotation.string().value()?.parse().ok().filter(|generation| *generation > 0)
+fn generation(annotation: &str) -> Option<i64> {
+    annotation.parse().ok().filter(|generation| *generation > 0)
 }

@@ -9,7 +9,7 @@ use mcp_scaling_rules::{
 
 use crate::autoscaler;
 use crate::checks::{self, RequestedReplicas};
-use crate::json::{append, joined, quoted};
+use crate::edit::Path;
 use crate::lookup::ReadResources;
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
@@ -21,18 +21,18 @@ use crate::verdict::{Verdict, assignment, shortened};
 ///
 /// # Errors
 /// [`InvalidField`] with the field that ToolHive's CRD does not allow.
-pub(crate) fn scaling(kind: ServerKind, spec: &Spec<'_>) -> Result<Scaling, InvalidField> {
-    let session_storage_provider = match spec.session_storage.as_ref() {
-        Field::Value(storage) => storage.provider.string(),
+pub(crate) fn scaling(kind: ServerKind, spec: &Spec) -> Result<Scaling, InvalidField> {
+    let session_storage_provider = match &spec.session_storage {
+        Field::Value(storage) => storage.provider.as_ref().and_then(|provider| Some(provider.into())),
         Field::Absent => Field::Absent,
         Field::Malformed => Field::Malformed,
     };
     Scaling::read(
         kind,
         RawSpec {
-            transport: spec.transport.string(),
-            replicas: spec.replicas.integer(),
-            backend_replicas: spec.backend_replicas.integer(),
+            transport: spec.transport.as_ref().and_then(|transport| Some(transport.into())),
+            replicas: spec.replicas,
+            backend_replicas: spec.backend_replicas,
             session_storage_provider,
         },
     )
@@ -49,12 +49,8 @@ pub(crate) fn validate(
     get: &ReadResources<'_>,
 ) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
-    let Some(object) = request.object.as_ref().optional()? else {
-        return Ok(verdict);
-    };
-    let Some(spec) = object.spec.as_ref().optional()? else {
-        return Ok(verdict);
-    };
+    let object = request.object().ok_or(Malformed)?;
+    let spec = request.spec()?;
     let scaling_of = |spec| scaling(kind, spec).map_err(|_| Malformed);
     let new = scaling_of(spec)?;
     // An old object that cannot be read violated no rule.
@@ -89,7 +85,7 @@ pub(crate) fn validate(
         };
         counts_change |= old.is_some() && old_count != Some(count);
         if count != declared {
-            verdict.edit(path(workload), count.to_string());
+            verdict.edit(path(workload), count);
             capped.push((field, declared));
         }
         let requested = RequestedReplicas { count, ..requested };
@@ -101,8 +97,7 @@ pub(crate) fn validate(
     }
     let stopped = new.stopped_alone().filter(|_| kind == ServerKind::McpServer);
     if let Some(workload) = stopped.filter(|workload| is_stopped_now(*workload, old.as_ref())) {
-        let name = request.name.string().value().unwrap_or_default();
-        stopped::report(&mut verdict, workload, workload.declared_in(), &name, requester);
+        stopped::report(&mut verdict, workload, workload.declared_in(), request.name(), requester);
     }
     if kind == ServerKind::McpServer && requester == Requester::Person && counts_change {
         warn_of_restart(&mut verdict, request);
@@ -123,26 +118,27 @@ fn is_stopped_now(workload: Workload, old: Option<&Scaling>) -> bool {
 }
 
 /// Warns about what the spec says of sessions besides their storage.
-fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec<'_>, scaling: &Scaling, requester: Requester) {
+fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec, scaling: &Scaling, requester: Requester) {
     if let (Some(proxies), Some(backends)) = (scaling.replicas, scaling.backend_replicas)
         && leaves_backends_idle(scaling.transport, proxies, backends)
     {
-        let (proxies, backends) = (proxies.to_string(), backends.to_string());
-        let value = joined(&[BACKEND_REPLICAS, "=", &backends, " ", REPLICAS, "=", &proxies], "");
-        let rest = " proxies: each proxy sends all requests to 1 backend, so the others get none";
-        verdict.report(requester, "idle-backends", value, &joined(&[&backends, " backends for ", &proxies, rest], ""));
+        let value = format!("{BACKEND_REPLICAS}={backends} {REPLICAS}={proxies}");
+        let warning = format!(
+            "{backends} backends for {proxies} proxies: each proxy sends all requests to 1 backend, so the others get none"
+        );
+        verdict.report(requester, "idle-backends", value, &warning);
     }
     // ToolHive ignores the mode of other transports. Up to v0.50 its proxy does not tell the clients apart
     // (`ForwardResponseToClients` in `pkg/transport/proxy/httpsse/http_proxy.go`), and v0.58 does.
-    if scaling.transport == Transport::Stdio && spec.proxy_mode.json() == Some("\"sse\"") {
+    if scaling.transport == Transport::Stdio && spec.proxy_mode.get().is_some_and(|mode| mode == "sse") {
         let warning =
             "with proxyMode sse, ToolHive up to v0.50 sends each answer to every connected client; use streamable-http";
         verdict.report(requester, "proxy-mode", "sse".to_owned(), warning);
     }
     if let Some(replicas) = scaling.replicas.filter(|replicas| *replicas > 1 && has_auth_server_in_memory(kind, spec)) {
-        let rest =
-            " replicas do not share logins with an auth server in memory; set authServerConfig.storage.type to redis";
-        let warning = joined(&[&replicas.to_string(), rest], "");
+        let warning = format!(
+            "{replicas} replicas do not share logins with an auth server in memory; set authServerConfig.storage.type to redis"
+        );
         verdict.report(requester, "auth-server-storage", assignment(REPLICAS, replicas), &warning);
     }
 }
@@ -152,32 +148,29 @@ fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec<'_>, scaling: &
 ///
 /// Source: `AuthServerConfig` in `cmd/thv-operator/api/*/virtualmcpserver_types.go`, and `createStorage` in
 /// `pkg/authserver/runner/embeddedauthserver.go`.
-fn has_auth_server_in_memory(kind: ServerKind, spec: &Spec<'_>) -> bool {
-    let Some(config) = spec.auth_server_config.as_ref().value().filter(|_| kind == ServerKind::VirtualMcpServer) else {
-        return false;
-    };
-    let storage = match &config.storage {
-        Field::Value(storage) => storage.storage_type.string(),
+fn has_auth_server_in_memory(kind: ServerKind, spec: &Spec) -> bool {
+    let config = spec.auth_server_config.get().filter(|_| kind == ServerKind::VirtualMcpServer);
+    let storage = config.map(|config| match &config.storage {
+        Field::Value(storage) => storage.storage_type.as_ref(),
         Field::Absent => Field::Absent,
         Field::Malformed => Field::Malformed,
-    };
+    });
     match storage {
-        Field::Absent => true,
-        Field::Malformed => false,
-        Field::Value(name) => name == SessionStorage::Memory.name(),
+        Some(Field::Absent) => true,
+        Some(Field::Value(name)) => name == SessionStorage::Memory.name(),
+        Some(Field::Malformed) | None => false,
     }
 }
 
 /// From v0.24.1 on ToolHive's operator writes the server's generation, which every edit of the spec raises, into the pod
 /// template of the Deployment, and compares it there: the policy cannot keep the old one.
 fn warn_of_restart(verdict: &mut Verdict, request: &Request<'_>) {
-    let name = request.name.string().value().unwrap_or_default();
     verdict.warn("ToolHive v0.24.1 and newer restart all proxies of an MCPServer when a declared count changes");
-    let parts = ["with no count declared, kubectl scale deployment ", &shortened(&name), " restarts nothing"];
-    verdict.warn(&joined(&parts, ""));
+    let name = shortened(request.name());
+    verdict.warn(&format!("with no count declared, kubectl scale deployment {name} restarts nothing"));
 }
 
-const REQUESTED_REPLICAS: &[&str] = &["metadata", "annotations", labels::REQUESTED_REPLICAS];
+const REQUESTED_REPLICAS: Path = &["metadata", "annotations", labels::REQUESTED_REPLICAS];
 
 /// Keeps the annotation with the counts that were requested before the cap lowered them.
 ///
@@ -185,34 +178,33 @@ const REQUESTED_REPLICAS: &[&str] = &["metadata", "annotations", labels::REQUEST
 /// capped any more, the annotation is removed.
 fn record_requested_replicas(
     verdict: &mut Verdict,
-    object: &Object<'_>,
+    object: &Object,
     scaling: &Scaling,
     capped: &[(&'static str, u32)],
 ) {
-    let recorded = object.annotations().and_then(|annotations| annotations.requested_replicas.string().value());
-    let mut entries = String::new();
+    let recorded = object.annotation(labels::REQUESTED_REPLICAS);
+    let mut entries = Vec::new();
     for workload in Workload::ALL {
         let field = workload.declared_in();
         let is_at_cap = scaling.transport == Transport::Stdio && workload.declared(scaling) == Some(STDIO_REPLICAS);
         if let Some((_, count)) = capped.iter().find(|(capped, _)| *capped == field) {
-            append(&mut entries, &assignment(field, *count), "");
+            entries.push(assignment(field, *count));
         } else if is_at_cap {
             let earlier = recorded.iter().flat_map(|recorded| recorded.split(','));
             let of_field = |entry: &&str| entry.split_once('=').is_some_and(|(name, _)| name == field);
-            for entry in earlier.filter(of_field) {
-                append(&mut entries, entry, "");
-            }
+            entries.extend(earlier.filter(of_field).map(str::to_owned));
         }
     }
+    let entries = entries.join(",");
     if entries.is_empty() && recorded.is_some() {
         verdict.remove(REQUESTED_REPLICAS);
-    } else if !entries.is_empty() && recorded.as_deref() != Some(&entries) {
-        verdict.edit(REQUESTED_REPLICAS, quoted(&entries));
+    } else if !entries.is_empty() && recorded != Some(&entries) {
+        verdict.edit(REQUESTED_REPLICAS, entries);
     }
 }
 
 /// The field of the custom resource that declares the count of a workload, as the names that lead to it.
-fn path(workload: Workload) -> &'static [&'static str] {
+fn path(workload: Workload) -> Path {
     match workload {
         Workload::Deployment => &["spec", "replicas"],
         Workload::StatefulSet => &["spec", "backendReplicas"],

@@ -2,8 +2,9 @@
 
 use mcp_scaling_rules::grace_period::raised_to_floor;
 use mcp_scaling_rules::{Field, Malformed, Owner, ServerKind, Workload};
+use serde_json::{Value, json};
 
-use crate::json::{Edit, JsonText, apply, joined, read};
+use crate::edit::{self, Path};
 use crate::lookup::ReadResources;
 use crate::replicas::{self, ReplicasRequest};
 use crate::request::{Container, PodSpec, Request, Spec};
@@ -39,7 +40,7 @@ pub(crate) fn validate(
         verdict.annotate("pre-stop", format!("wanted={seconds}"));
         let name = owner.kind.container_name();
         let reason = || format!("container {name} should have a preStop hook that sleeps {seconds} s");
-        verdict.correct(settings, CONTAINERS, containers, requester != Requester::ToolHive, &reason);
+        verdict.correct(settings, CONTAINERS, containers, requester != Requester::ToolHive, reason);
     }
     Ok(verdict)
 }
@@ -47,12 +48,12 @@ pub(crate) fn validate(
 fn grace_period(
     verdict: &mut Verdict,
     request: &Request<'_>,
-    pod: &PodSpec<'_>,
+    pod: &PodSpec,
     adds_pre_stop: bool,
     requester: Requester,
     settings: &Settings,
 ) -> Result<(), Malformed> {
-    let requested = pod.termination_grace_period_seconds.integer().optional()?;
+    let requested = pod.termination_grace_period_seconds.optional()?;
     // The grace period begins with the preStop hook.
     let pre_stop = if adds_pre_stop { settings.pre_stop_seconds } else { 0 };
     let floor = settings.termination_grace_period_seconds.saturating_add(pre_stop);
@@ -68,51 +69,45 @@ fn grace_period(
     // An update that leaves a short period as it was, or raises it, is not refused.
     let old = request.old_spec().and_then(|spec| {
         let pod = self::pod(spec).ok()?;
-        pod.termination_grace_period_seconds.integer().optional().ok()
+        pod.termination_grace_period_seconds.optional().ok()
     });
     let is_no_worse = old.is_some_and(|old| old <= requested);
     let can_be_refused = requester != Requester::ToolHive && !is_no_worse;
-    let is_refused = verdict.correct(settings, GRACE_PERIOD, seconds.to_string(), can_be_refused, &warning);
+    let is_refused = verdict.correct(settings, GRACE_PERIOD, seconds, can_be_refused, warning);
     if requester == Requester::Person && !is_refused {
         verdict.warn(&warning());
     }
     Ok(())
 }
 
-/// The containers with a preStop hook for ToolHive's, as JSON. `None` where it has one or where none is to be added.
+/// The containers with a preStop hook for ToolHive's. `None` if it has one or if none is to be added.
 ///
 /// A hook is only added to a pod template that is new or changes anyway: it would restart all pods of one that stays.
-fn pre_stop(owner: &Owner<'_>, request: &Request<'_>, pod: &PodSpec<'_>, settings: &Settings) -> Option<String> {
+fn pre_stop(owner: &Owner<'_>, request: &Request<'_>, pod: &PodSpec, settings: &Settings) -> Option<Value> {
     let seconds = Some(settings.pre_stop_seconds).filter(|seconds| *seconds > 0)?;
-    if request.is_update() && request.template_texts().is_none_or(|(new, old)| new == old) {
+    let is_without_hook =
+        |container: &Field<Container>| container.get().is_some_and(|container| is_without_hook(container, owner.kind));
+    let index = pod.containers.get()?.iter().position(is_without_hook)?;
+    let mut object = request.object_value()?;
+    let template = object.pointer_mut("/spec/template")?;
+    if request.is_update() && request.old_object_value()?.pointer("/spec/template")? == template {
         return None;
     }
-    let containers = pod.containers.as_ref().value()?;
-    let mut texts: Vec<&str> = containers.iter().map(JsonText::raw).collect::<Option<_>>()?;
-    let text = texts.iter_mut().find(|text| is_without_hook(text, owner.kind))?;
-    let hook = joined(&["{\"sleep\":{\"seconds\":", &seconds.to_string(), "}}"], "");
-    let edited = apply(text, &[Edit { path: &["lifecycle", "preStop"], json: Some(hook) }])?;
-    *text = &edited;
-    Some(joined(&["[", &joined(&texts, ","), "]"], ""))
+    let mut containers = template.pointer_mut("/spec/containers")?.take();
+    edit::apply(containers.get_mut(index)?, &["lifecycle", "preStop"], Some(json!({"sleep": {"seconds": seconds}})))?;
+    Some(containers)
 }
 
-/// Whether this is the container that ToolHive makes for the kind, without a preStop hook.
-fn is_without_hook(json: &str, kind: ServerKind) -> bool {
-    let mut container = Field::<Container<'_>>::default();
-    if read(json, &mut container).is_err() {
-        return false;
-    }
-    container.value().is_some_and(|container| {
-        container.name.string().value().is_some_and(|name| name == kind.container_name())
-            && container.lifecycle.value().is_none_or(|lifecycle| lifecycle.pre_stop.json().is_none())
-    })
+/// Returns whether this is the container that ToolHive makes for the kind, without a preStop hook.
+fn is_without_hook(container: &Container, kind: ServerKind) -> bool {
+    container.name.get().is_some_and(|name| name == kind.container_name())
+        && container.lifecycle.get().is_none_or(|lifecycle| lifecycle.pre_stop == Field::Absent)
 }
 
-const CONTAINERS: &[&str] = &["spec", "template", "spec", "containers"];
-const GRACE_PERIOD: &[&str] = &["spec", "template", "spec", "terminationGracePeriodSeconds"];
+const CONTAINERS: Path = &["spec", "template", "spec", "containers"];
+const GRACE_PERIOD: Path = &["spec", "template", "spec", "terminationGracePeriodSeconds"];
 
 /// The spec of a Deployment's pod template.
-fn pod<'s, 'a>(spec: &'s Spec<'a>) -> Result<&'s PodSpec<'a>, Malformed> {
-    let template = spec.template.as_ref().optional()?.ok_or(Malformed)?;
-    template.spec.as_ref().optional()?.ok_or(Malformed)
+fn pod(spec: &Spec) -> Result<&PodSpec, Malformed> {
+    spec.template.get().and_then(|template| template.spec.get()).ok_or(Malformed)
 }

@@ -23,8 +23,8 @@ mod backend_template;
 mod checks;
 mod custom_resource;
 mod deployment;
+mod edit;
 mod error;
-mod json;
 mod lookup;
 mod owner;
 mod replicas;
@@ -37,14 +37,19 @@ mod statefulset;
 mod stopped;
 mod verdict;
 
+use std::fmt::Display;
 use std::panic::PanicHookInfo;
 
 use autoscaler::{Autoscaler, SCALED_OBJECT};
 pub use error::{RequestError, SettingsError};
+use kubewarden_policy_sdk::protocol_version_guest;
+use kubewarden_policy_sdk::response::ValidationResponse;
 use lookup::HORIZONTAL_POD_AUTOSCALER;
 pub use lookup::{HostError, ReadResources, ResourceRequest};
 use mcp_scaling_rules::{Field, Malformed, ServerKind};
 use request::{Payload, Request};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use settings::Settings;
 use verdict::Verdict;
 use wapc_guest::{CallResult, host_call, register_function};
@@ -56,55 +61,68 @@ pub extern "C" fn wapc_init() {
     std::panic::set_hook(Box::new(log_panic));
     register_function("validate", answer_validate);
     register_function("validate_settings", answer_validate_settings);
-    register_function("protocol_version", answer_protocol_version);
+    register_function("protocol_version", protocol_version_guest);
 }
 
 /// Writes the place of a panic to the host's log: the trap that follows carries no text.
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let event = format!("{{\"level\":\"error\",\"message\":{}}}", json::quoted(&panic.to_string()));
-    // Where this call fails as well, there is nobody left to tell.
-    let _ = host_call("kubewarden", "tracing", "log", event.as_bytes());
+    let event = json!({"level": "error", "message": panic.to_string()});
+    // If one of these calls fails as well, there is nobody left to tell.
+    let _ = serde_json::to_vec(&event).map(|event| host_call("kubewarden", "tracing", "log", &event));
 }
 
 fn answer_validate(payload: &[u8]) -> CallResult {
-    Ok(validate(payload, &read_resources)?)
+    Ok(serde_json::to_vec(&validate(payload, &read_resources)?)?)
 }
 
 fn read_resources(request: &ResourceRequest<'_>) -> Result<String, HostError> {
-    let answer = host_call("kubewarden", "kubernetes", request.operation(), request.to_json().as_bytes());
-    String::from_utf8(answer.map_err(|error| HostError(error.to_string()))?)
-        .map_err(|_| HostError("the answer is not UTF-8".to_owned()))
+    let payload = serde_json::to_vec(request).map_err(host_error)?;
+    let answer = host_call("kubewarden", "kubernetes", request.operation(), &payload).map_err(host_error)?;
+    String::from_utf8(answer).map_err(host_error)
+}
+
+fn host_error(error: impl Display) -> HostError {
+    HostError(error.to_string())
 }
 
 fn answer_validate_settings(payload: &[u8]) -> CallResult {
-    Ok(settings::validate(payload))
-}
-
-/// The version of the protocol between Kubewarden and its policies.
-fn answer_protocol_version(_: &[u8]) -> CallResult {
-    Ok(b"\"v1\"".to_vec())
+    Ok(serde_json::to_vec(&settings::validate(payload))?)
 }
 
 /// Answers `validate`: takes the payload that the host sends and returns the response that it expects. `get` reads objects
 /// from the cluster.
 ///
 /// # Errors
-/// [`RequestError`] where the payload is no admission request, or holds settings that `validate_settings` refuses. The host
+/// [`RequestError`] if the payload is no admission request, or holds settings that `validate_settings` refuses. The host
 /// denies such a request.
-pub fn validate(payload: &[u8], get: &ReadResources<'_>) -> Result<Vec<u8>, RequestError> {
+pub fn validate(payload: &[u8], get: &ReadResources<'_>) -> Result<ValidationResponse, RequestError> {
     let payload = std::str::from_utf8(payload).map_err(|_| RequestError::NotUtf8)?;
-    let parsed = Payload::read(payload)?;
-    let request = match &parsed.request {
+    match serde_json::from_str(payload) {
+        Ok(payload) => validate_payload(payload, get),
+        // serde's derived types fail for a name that stands twice in an object. A `Value` keeps the last one, as the API
+        // server and the host do, and fails for bad syntax alone.
+        Err(_) => {
+            let not_json = |error: serde_json::Error| RequestError::NotJson(error.to_string());
+            let value: Value = serde_json::from_str(payload).map_err(not_json)?;
+            let payload = serde_json::to_string(&value).map_err(not_json)?;
+            validate_payload(serde_json::from_str(&payload).map_err(not_json)?, get)
+        }
+    }
+}
+
+fn validate_payload(payload: Field<Payload<'_>>, get: &ReadResources<'_>) -> Result<ValidationResponse, RequestError> {
+    let payload = payload.value().ok_or(RequestError::NotAnObject("the payload"))?;
+    let request = match &payload.request {
         Field::Value(request) => request,
         Field::Absent => return Err(RequestError::Missing("request")),
         Field::Malformed => return Err(RequestError::NotAnObject("request")),
     };
-    let settings = || Settings::from_json(parsed.settings.json().unwrap_or("null")).map_err(RequestError::Settings);
-    let verdict = validate_request(request, settings, get)?;
-    Ok(verdict.into_response(|| request::object_text(payload)))
+    let settings =
+        || Settings::from_json(payload.settings.map_or("null", RawValue::get)).map_err(RequestError::Settings);
+    Ok(validate_request(request, settings, get)?.into_response(|| request.object_value()))
 }
 
-/// Finds out what the request is about and validates it. `settings` are read only where it is about an object of ToolHive's
+/// Finds out what the request is about and validates it. `settings` are read only if it is about an object of ToolHive's
 /// or an autoscaler.
 fn validate_request(
     request: &Request<'_>,
@@ -116,15 +134,15 @@ fn validate_request(
         Field::Absent => return Err(RequestError::Missing("request.kind")),
         Field::Malformed => return Err(RequestError::NotAnObject("request.kind")),
     };
-    let name = required(kind.kind.string(), "request.kind.kind")?;
-    let group = required(kind.group.string(), "request.kind.group")?;
-    let operation = required(request.operation.string(), "request.operation")?;
-    let sub_resource = request.sub_resource.string().value().unwrap_or_default();
+    let name = required(&kind.kind, "request.kind.kind")?;
+    let group = required(&kind.group, "request.kind.group")?;
+    let operation = required(&request.operation, "request.operation")?;
+    let sub_resource = request.sub_resource.get().map_or("", String::as_str);
 
-    if !matches!(&*operation, "CREATE" | "UPDATE") || request.is_being_deleted() {
+    if !matches!(operation, "CREATE" | "UPDATE") || request.is_being_deleted() {
         return Ok(Verdict::default());
     }
-    let verdict = match (&*group, &*name, &*sub_resource) {
+    let verdict = match (group, name, sub_resource) {
         (group, name, "") if let Some(kind) = ServerKind::from_name(group, name) => {
             custom_resource::validate(kind, request, &settings()?, get)
         }
@@ -147,7 +165,7 @@ fn validate_request(
     Ok(verdict.unwrap_or_else(|Malformed| Verdict::default()))
 }
 
-fn required<T>(field: Field<T>, name: &'static str) -> Result<T, RequestError> {
+fn required<'f>(field: &'f Field<String>, name: &'static str) -> Result<&'f str, RequestError> {
     match field {
         Field::Value(value) => Ok(value),
         Field::Absent => Err(RequestError::Missing(name)),

@@ -4,61 +4,40 @@ use mcp_scaling_rules::kind::API_VERSIONS;
 use mcp_scaling_rules::scaling::{BACKEND_REPLICAS, FIELDS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT};
 use mcp_scaling_rules::{Field, Owner, Scaling, ServerKind};
 
+use serde::Serialize;
+
 use crate::custom_resource;
-use crate::json::{joined, quoted, read};
-use crate::request::{Object, Request};
+use crate::request::{Object, ObjectList, Request};
 
 /// The host's `get_resource` and `list_resources_by_namespace`: the JSON text of the object or of the list, as the API server
 /// gives it.
 pub type ReadResources<'h> = dyn Fn(&ResourceRequest<'_>) -> Result<String, HostError> + 'h;
 
 /// The request for an object, or for all objects of a kind in a namespace. The members are those of kubewarden-policy-sdk's
-/// types `GetResourceRequest` and `ListResourcesByNamespaceRequest`. These hold their field masks in an ordered set, which
-/// would be a tenth of the module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// types `GetResourceRequest` and `ListResourcesByNamespaceRequest`, which the SDK has only with its feature
+/// `cluster-context`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ResourceRequest<'a> {
     /// `apiVersion` of the object.
     pub api_version: &'a str,
     /// `kind` of the object.
     pub kind: &'a str,
     /// Name of the object, or `None` for a list of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
     /// Namespace of the object.
     pub namespace: &'a str,
     /// Paths of the fields to fetch. Metadata is fetched in any case.
     pub field_masks: &'a [&'a str],
+    /// Whether the host asks the API server. It always has to: an answer from the host's cache, some seconds old, would undo
+    /// a change that the operator is just carrying out. The host ignores this for a list, which it takes from a watch.
+    pub disable_cache: bool,
 }
 
 impl ResourceRequest<'_> {
     /// The host's operation that answers the request.
     pub fn operation(&self) -> &'static str {
         if self.name.is_some() { "get_resource" } else { "list_resources_by_namespace" }
-    }
-
-    /// The request as the host reads it. The host's cache of objects is never used: an answer some seconds old would undo a
-    /// change that the operator is just carrying out.
-    pub fn to_json(&self) -> String {
-        let mut json = String::with_capacity(256);
-        for (name, value) in [
-            ("{\"api_version\":", Some(self.api_version)),
-            (",\"kind\":", Some(self.kind)),
-            (",\"disable_cache\":true,\"name\":", self.name),
-            (",\"namespace\":", Some(self.namespace)),
-        ] {
-            if let Some(value) = value {
-                json.push_str(name);
-                json.push_str(&quoted(value));
-            }
-        }
-        json.push_str(",\"field_masks\":[");
-        for (index, mask) in self.field_masks.iter().enumerate() {
-            // Paths need no escapes.
-            json.push_str(if index == 0 { "\"" } else { ",\"" });
-            json.push_str(mask);
-            json.push('"');
-        }
-        json.push_str("]}");
-        json
     }
 }
 
@@ -76,9 +55,8 @@ impl HostError {
     /// Source: `policy-evaluator`, `src/callback_handler/kubernetes/client.rs`.
     fn is_not_found(&self, request: &ResourceRequest<'_>) -> bool {
         let ResourceRequest { api_version, kind, name, .. } = request;
-        let text = joined(&["Cannot find ", api_version, "/", kind, " named '", name.unwrap_or_default(), "'"], "");
-        // `str::contains` would do the same, with several kilobytes of the module.
-        self.0.as_bytes().windows(text.len()).any(|part| part == text.as_bytes())
+        let name = name.unwrap_or_default();
+        self.0.contains(&format!("Cannot find {api_version}/{kind} named '{name}'"))
     }
 }
 
@@ -160,25 +138,32 @@ pub(crate) fn exists(kind: &str, name: &str, request: &Request<'_>, get: &ReadRe
     Read { kind, name, field_masks: &[REPLICAS], is_by_name_only: true }.object(None, request, get).is_ok()
 }
 
-/// The texts of all HorizontalPodAutoscalers in the namespace, or `None` where they cannot be read. `name` is that of the
+/// All HorizontalPodAutoscalers in the namespace, or `None` if they cannot be read. `name` is that of the
 /// object of the request.
 ///
 /// policy-server answers a list from a watch, and waits without end for the first answer to a watch that it is not allowed to
 /// make. Therefore the right is tried before, with a request for one object.
 ///
 /// Source: `policy-evaluator`, `src/callback_handler/kubernetes/reflector.rs`.
-pub(crate) fn autoscalers(name: &str, request: &Request<'_>, get: &ReadResources<'_>) -> Option<String> {
-    let namespace = request.namespace.string().value().unwrap_or_default();
+pub(crate) fn autoscalers(name: &str, request: &Request<'_>, get: &ReadResources<'_>) -> Option<Vec<Object>> {
+    let namespace = request.namespace();
     let one = ResourceRequest {
         api_version: "autoscaling/v2",
         kind: HORIZONTAL_POD_AUTOSCALER,
         name: Some(name),
-        namespace: &namespace,
+        namespace,
         field_masks: &["spec.maxReplicas", "spec.scaleTargetRef"],
+        disable_cache: true,
     };
     match get(&one) {
         Err(error) if !error.is_not_found(&one) => None,
-        _ => get(&ResourceRequest { name: None, ..one }).ok(),
+        _ => {
+            let list = get(&ResourceRequest { name: None, ..one }).ok()?;
+            // What is no list has no items.
+            let list: Field<ObjectList> = serde_json::from_str(&list).unwrap_or_default();
+            let items = list.value().and_then(|list| list.items.value()).unwrap_or_default();
+            Some(items.into_iter().filter_map(Field::value).collect())
+        }
     }
 }
 
@@ -198,7 +183,7 @@ impl Read<'_> {
         request: &Request<'_>,
         get: &ReadResources<'_>,
     ) -> Result<String, Lookup> {
-        let namespace = request.namespace.string().value().unwrap_or_default();
+        let namespace = request.namespace();
         let others = API_VERSIONS.into_iter().filter(|version| Some(*version) != api_version);
         let mut outcome = if self.is_by_name_only { Lookup::NotFound } else { Lookup::Failed };
         for api_version in api_version.into_iter().chain(others).take(2) {
@@ -206,8 +191,9 @@ impl Read<'_> {
                 api_version,
                 kind: self.kind,
                 name: Some(self.name),
-                namespace: &namespace,
+                namespace,
                 field_masks: self.field_masks,
+                disable_cache: true,
             };
             match get(&request) {
                 Ok(object) => return Ok(object),
@@ -227,14 +213,10 @@ impl Read<'_> {
 /// An object that is no custom resource at all is a failure of the lookup. One with values that ToolHive's CRD does not
 /// allow is not: it would be the same at the next try.
 fn found(kind: ServerKind, object: &str) -> Lookup {
-    let mut parsed = Field::<Object<'_>>::default();
-    if read(object, &mut parsed).is_err() {
-        return Lookup::Failed;
-    }
-    let Some(object) = parsed.value() else {
+    let Ok(Field::Value(object)) = serde_json::from_str::<Field<Object>>(object) else {
         return Lookup::Failed;
     };
-    let Some(spec) = object.spec.value() else {
+    let Field::Value(spec) = object.spec else {
         return Lookup::Failed;
     };
     let Ok(scaling) = custom_resource::scaling(kind, &spec) else {
@@ -243,8 +225,8 @@ fn found(kind: ServerKind, object: &str) -> Lookup {
     let status = object.status.value().unwrap_or_default();
     Lookup::Found(Found {
         scaling,
-        generation: object.metadata.value().and_then(|metadata| metadata.generation.integer().value()),
-        tool_config_hash: status.tool_config_hash.string().value().map(String::from),
-        external_auth_config_hash: status.external_auth_config_hash.string().value().map(String::from),
+        generation: object.metadata.value().and_then(|metadata| metadata.generation.value()),
+        tool_config_hash: status.tool_config_hash.value(),
+        external_auth_config_hash: status.external_auth_config_hash.value(),
     })
 }

@@ -6,7 +6,6 @@ use mcp_scaling_rules::{
 };
 
 use crate::checks::{self, RequestedReplicas};
-use crate::json::quoted;
 use crate::lookup::{self, Found, Lookup, ReadResources};
 use crate::request::{Request, Spec};
 use crate::requester::Requester;
@@ -44,7 +43,7 @@ impl ReplicasRequest {
     /// [`Malformed`] where the count is malformed.
     pub(crate) fn of_workload(
         request: &Request<'_>,
-        spec: &Spec<'_>,
+        spec: &Spec,
         requester: Requester,
         workload: Workload,
         transport_label: Option<Transport>,
@@ -189,7 +188,7 @@ fn preserved(
         return old_count;
     };
     if let Some(annotation) = decision.annotation {
-        verdict.edit(&["metadata", "annotations", labels::ROLLED_OUT], quoted(&annotation.to_string()));
+        verdict.edit(&["metadata", "annotations", labels::ROLLED_OUT], annotation.to_string());
     }
     if decision.lets_reset_through {
         verdict.annotate("reset-let-through", assignment("replicas", old));
@@ -249,8 +248,7 @@ fn apply_rules(
                 "{REPLICAS} requests {requested} and {field} of {kind} {name} wants {count}: request {count}, or change {field}"
             )
         };
-        is_refused =
-            verdict.correct(settings, &["spec", "replicas"], count.to_string(), replicas.can_be_refused(), &message);
+        is_refused = verdict.correct(settings, &["spec", "replicas"], count, replicas.can_be_refused(), message);
     }
     let overrides = declared.filter(|declared| *declared != requested && requester == Requester::Person && !is_refused);
     if let Some(declared) = overrides {

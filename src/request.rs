@@ -1,467 +1,305 @@
-//! What the policy reads of an admission request and of the objects in it: views of the few members that decide.
+//! What the policy reads of an admission request and of the objects in it: the few members that decide.
+//!
+//! A field with a wrong type is [`Field::Malformed`] and not an error: the API server refuses the object for it, after
+//! mutating webhooks, and names the field. If the policy failed there, it would deny requests for fields that are none of
+//! its business.
 
-use mcp_scaling_rules::{Field, Malformed, labels};
-
-use crate::error::RequestError;
-use crate::json::{JsonText, read, view};
+use mcp_scaling_rules::{Field, Malformed};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 /// What the host passes to `validate`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct Payload<'a> {
+    #[serde(borrow)]
     pub(crate) request: Field<Request<'a>>,
-    pub(crate) settings: JsonText<'a>,
+    #[serde(borrow)]
+    pub(crate) settings: Option<&'a RawValue>,
 }
-
-view!(Payload {
-    "request" => Value(request),
-    "settings" => Text(settings),
-});
 
 /// `AdmissionRequest` of `admission.k8s.io/v1`.
-#[derive(Debug, Default)]
+///
+/// kubewarden-policy-sdk has a type for it too, `KubernetesAdmissionRequest`. That one drops the name in `resource`, which
+/// tells the workload of a Scale, and fails on maps that are `null`; what the SDK reads it with quotes the whole payload,
+/// which may hold secrets, in the text of its error.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Request<'a> {
-    pub(crate) kind: Field<GroupKind<'a>>,
-    pub(crate) resource: Field<GroupResource<'a>>,
-    pub(crate) sub_resource: JsonText<'a>,
-    pub(crate) name: JsonText<'a>,
-    pub(crate) namespace: JsonText<'a>,
-    pub(crate) operation: JsonText<'a>,
-    pub(crate) user_info: Field<UserInfo<'a>>,
-    pub(crate) object: Field<Object<'a>>,
-    pub(crate) old_object: Field<Object<'a>>,
-    /// The payload that the request was read from.
-    payload: &'a str,
+    pub(crate) kind: Field<GroupKind>,
+    pub(crate) resource: Field<GroupResource>,
+    pub(crate) sub_resource: Field<String>,
+    pub(crate) name: Field<String>,
+    namespace: Field<String>,
+    pub(crate) operation: Field<String>,
+    pub(crate) user_info: Field<UserInfo>,
+    #[serde(borrow, deserialize_with = "object")]
+    object: Field<RequestObject<'a>>,
+    #[serde(borrow, deserialize_with = "object")]
+    old_object: Field<RequestObject<'a>>,
 }
 
-view!(Request {
-    "kind" => Value(kind),
-    "resource" => Value(resource),
-    "subResource" => Text(sub_resource),
-    "name" => Text(name),
-    "namespace" => Text(namespace),
-    "operation" => Text(operation),
-    "userInfo" => Value(user_info),
-    "object" => Value(object),
-    "oldObject" => Value(old_object),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct GroupKind<'a> {
-    pub(crate) group: JsonText<'a>,
-    pub(crate) kind: JsonText<'a>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct GroupKind {
+    pub(crate) group: Field<String>,
+    pub(crate) kind: Field<String>,
 }
 
-view!(GroupKind {
-    "group" => Text(group),
-    "kind" => Text(kind),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct GroupResource<'a> {
-    pub(crate) group: JsonText<'a>,
-    pub(crate) resource: JsonText<'a>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct GroupResource {
+    pub(crate) group: Field<String>,
+    pub(crate) resource: Field<String>,
 }
 
-view!(GroupResource {
-    "group" => Text(group),
-    "resource" => Text(resource),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct UserInfo<'a> {
-    pub(crate) username: JsonText<'a>,
-    pub(crate) extra: Field<UserExtra<'a>>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct UserInfo {
+    pub(crate) username: Field<String>,
+    pub(crate) extra: Field<Map<String, Value>>,
 }
 
-view!(UserInfo {
-    "username" => Text(username),
-    "extra" => Value(extra),
-});
-
-/// What the API server adds about a service account whose token is bound to a pod.
-#[derive(Debug, Default)]
-pub(crate) struct UserExtra<'a> {
-    pub(crate) pod_uid: Field<Vec<JsonText<'a>>>,
+/// An object of a request, as its text and what is read of it.
+#[derive(Debug)]
+struct RequestObject<'a> {
+    text: &'a str,
+    members: Object,
 }
-
-view!(UserExtra {
-    "authentication.kubernetes.io/pod-uid" => Value(pod_uid),
-});
 
 /// An object of any kind that the policy validates. Each kind has only some of these members.
-#[derive(Debug, Default)]
-pub(crate) struct Object<'a> {
-    pub(crate) metadata: Field<Metadata<'a>>,
-    pub(crate) spec: Field<Spec<'a>>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Object {
+    pub(crate) metadata: Field<Metadata>,
+    pub(crate) spec: Field<Spec>,
     /// Of Scales and custom resources.
-    pub(crate) status: Field<Status<'a>>,
+    pub(crate) status: Field<Status>,
 }
-
-view!(Object {
-    "metadata" => Value(metadata),
-    "spec" => Value(spec),
-    "status" => Value(status),
-});
 
 /// A list of objects, as a lookup gives it.
-#[derive(Debug, Default)]
-pub(crate) struct ObjectList<'a> {
-    pub(crate) items: Field<Vec<JsonText<'a>>>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ObjectList {
+    pub(crate) items: Field<Vec<Field<Object>>>,
 }
 
-view!(ObjectList {
-    "items" => Value(items),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct Metadata<'a> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Metadata {
     /// Of objects in a list; that of the request's object is in the request.
-    pub(crate) name: JsonText<'a>,
-    pub(crate) generation: JsonText<'a>,
-    pub(crate) deletion_timestamp: JsonText<'a>,
-    pub(crate) annotations: Field<Annotations<'a>>,
-    pub(crate) labels: Field<Labels<'a>>,
-    pub(crate) owner_references: Field<Vec<JsonText<'a>>>,
+    pub(crate) name: Field<String>,
+    #[serde(deserialize_with = "integer")]
+    pub(crate) generation: Field<i64>,
+    pub(crate) deletion_timestamp: Field<Value>,
+    pub(crate) annotations: Field<Map<String, Value>>,
+    pub(crate) labels: Field<Map<String, Value>>,
+    pub(crate) owner_references: Field<Vec<Field<OwnerReference>>>,
 }
 
-view!(Metadata {
-    "name" => Text(name),
-    "generation" => Text(generation),
-    "deletionTimestamp" => Text(deletion_timestamp),
-    "annotations" => Value(annotations),
-    "labels" => Value(labels),
-    "ownerReferences" => Value(owner_references),
-});
-
-/// The annotations that the policy sets itself, and ToolHive's on pod templates.
-#[derive(Debug, Default)]
-pub(crate) struct Annotations<'a> {
-    /// On custom resources.
-    pub(crate) requested_replicas: JsonText<'a>,
-    /// On Deployments.
-    pub(crate) rolled_out: JsonText<'a>,
-    /// On StatefulSets.
-    pub(crate) applied_generation: JsonText<'a>,
-    /// On pod templates.
-    pub(crate) mcpserver_generation: JsonText<'a>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct OwnerReference {
+    pub(crate) api_version: Field<String>,
+    pub(crate) kind: Field<String>,
+    pub(crate) name: Field<String>,
+    pub(crate) controller: Field<bool>,
 }
 
-view!(Annotations {
-    labels::REQUESTED_REPLICAS => Text(requested_replicas),
-    labels::ROLLED_OUT => Text(rolled_out),
-    labels::APPLIED_GENERATION => Text(applied_generation),
-    labels::MCPSERVER_GENERATION => Text(mcpserver_generation),
-});
-
-/// The labels that ToolHive sets on the workloads that it makes.
-#[derive(Debug, Default)]
-pub(crate) struct Labels<'a> {
-    pub(crate) app_name: JsonText<'a>,
-    pub(crate) toolhive: JsonText<'a>,
-    pub(crate) toolhive_name: JsonText<'a>,
-    /// On StatefulSets only.
-    pub(crate) toolhive_transport: JsonText<'a>,
-}
-
-view!(Labels {
-    labels::APP_NAME => Text(app_name),
-    labels::TOOLHIVE => Text(toolhive),
-    labels::TOOLHIVE_NAME => Text(toolhive_name),
-    labels::TOOLHIVE_TRANSPORT => Text(toolhive_transport),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct OwnerReference<'a> {
-    pub(crate) api_version: JsonText<'a>,
-    pub(crate) kind: JsonText<'a>,
-    pub(crate) name: JsonText<'a>,
-    pub(crate) controller: JsonText<'a>,
-}
-
-view!(OwnerReference {
-    "apiVersion" => Text(api_version),
-    "kind" => Text(kind),
-    "name" => Text(name),
-    "controller" => Text(controller),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct Spec<'a> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Spec {
     /// Custom resources.
-    pub(crate) transport: JsonText<'a>,
+    pub(crate) transport: Field<String>,
     /// Custom resources, workloads and Scales.
-    pub(crate) replicas: JsonText<'a>,
+    #[serde(deserialize_with = "integer")]
+    pub(crate) replicas: Field<i64>,
     /// Custom resources.
-    pub(crate) backend_replicas: JsonText<'a>,
+    #[serde(deserialize_with = "integer")]
+    pub(crate) backend_replicas: Field<i64>,
     /// Custom resources.
-    pub(crate) session_storage: Field<SessionStorageSpec<'a>>,
+    pub(crate) session_storage: Field<SessionStorageSpec>,
     /// `MCPServer`s.
-    pub(crate) proxy_mode: JsonText<'a>,
+    pub(crate) proxy_mode: Field<String>,
     /// `VirtualMCPServer`s.
-    pub(crate) auth_server_config: Field<AuthServerConfig<'a>>,
+    pub(crate) auth_server_config: Field<AuthServerConfig>,
     /// Workloads.
-    pub(crate) template: Field<PodTemplate<'a>>,
+    pub(crate) template: Field<PodTemplate>,
     /// HorizontalPodAutoscalers and ScaledObjects.
-    pub(crate) scale_target_ref: Field<ScaleTargetRef<'a>>,
+    pub(crate) scale_target_ref: Field<ScaleTargetRef>,
     /// HorizontalPodAutoscalers.
-    pub(crate) max_replicas: JsonText<'a>,
+    #[serde(deserialize_with = "integer")]
+    pub(crate) max_replicas: Field<i64>,
     /// ScaledObjects.
-    pub(crate) max_replica_count: JsonText<'a>,
+    #[serde(deserialize_with = "integer")]
+    pub(crate) max_replica_count: Field<i64>,
 }
 
-view!(Spec {
-    "transport" => Text(transport),
-    "replicas" => Text(replicas),
-    "backendReplicas" => Text(backend_replicas),
-    "sessionStorage" => Value(session_storage),
-    "proxyMode" => Text(proxy_mode),
-    "authServerConfig" => Value(auth_server_config),
-    "template" => Value(template),
-    "scaleTargetRef" => Value(scale_target_ref),
-    "maxReplicas" => Text(max_replicas),
-    "maxReplicaCount" => Text(max_replica_count),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct ScaleTargetRef<'a> {
-    pub(crate) api_version: JsonText<'a>,
-    pub(crate) kind: JsonText<'a>,
-    pub(crate) name: JsonText<'a>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ScaleTargetRef {
+    pub(crate) api_version: Field<String>,
+    pub(crate) kind: Field<String>,
+    pub(crate) name: Field<String>,
 }
 
-view!(ScaleTargetRef {
-    "apiVersion" => Text(api_version),
-    "kind" => Text(kind),
-    "name" => Text(name),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct Status<'a> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Status {
     /// Scales.
-    pub(crate) selector: JsonText<'a>,
+    pub(crate) selector: Field<String>,
     /// Custom resources.
-    pub(crate) tool_config_hash: JsonText<'a>,
+    pub(crate) tool_config_hash: Field<String>,
     /// Custom resources.
-    pub(crate) external_auth_config_hash: JsonText<'a>,
+    pub(crate) external_auth_config_hash: Field<String>,
 }
 
-view!(Status {
-    "selector" => Text(selector),
-    "toolConfigHash" => Text(tool_config_hash),
-    "externalAuthConfigHash" => Text(external_auth_config_hash),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct SessionStorageSpec<'a> {
-    pub(crate) provider: JsonText<'a>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct SessionStorageSpec {
+    pub(crate) provider: Field<String>,
 }
 
-view!(SessionStorageSpec {
-    "provider" => Text(provider),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct AuthServerConfig<'a> {
-    pub(crate) storage: Field<AuthServerStorage<'a>>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AuthServerConfig {
+    pub(crate) storage: Field<AuthServerStorage>,
 }
 
-view!(AuthServerConfig {
-    "storage" => Value(storage),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct AuthServerStorage<'a> {
-    pub(crate) storage_type: JsonText<'a>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AuthServerStorage {
+    #[serde(rename = "type")]
+    pub(crate) storage_type: Field<String>,
 }
 
-view!(AuthServerStorage {
-    "type" => Text(storage_type),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct PodTemplate<'a> {
-    pub(crate) metadata: Field<TemplateMetadata<'a>>,
-    pub(crate) spec: Field<PodSpec<'a>>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PodTemplate {
+    pub(crate) metadata: Field<TemplateMetadata>,
+    pub(crate) spec: Field<PodSpec>,
 }
 
-view!(PodTemplate {
-    "metadata" => Value(metadata),
-    "spec" => Value(spec),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct TemplateMetadata<'a> {
-    pub(crate) annotations: Field<Annotations<'a>>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct TemplateMetadata {
+    pub(crate) annotations: Field<Map<String, Value>>,
 }
 
-view!(TemplateMetadata {
-    "annotations" => Value(annotations),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct PodSpec<'a> {
-    pub(crate) termination_grace_period_seconds: JsonText<'a>,
-    pub(crate) containers: Field<Vec<JsonText<'a>>>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct PodSpec {
+    #[serde(deserialize_with = "integer")]
+    pub(crate) termination_grace_period_seconds: Field<i64>,
+    pub(crate) containers: Field<Vec<Field<Container>>>,
 }
 
-view!(PodSpec {
-    "containers" => Value(containers),
-    "terminationGracePeriodSeconds" => Text(termination_grace_period_seconds),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct Container<'a> {
-    pub(crate) name: JsonText<'a>,
-    pub(crate) lifecycle: Field<Lifecycle<'a>>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Container {
+    pub(crate) name: Field<String>,
+    pub(crate) lifecycle: Field<Lifecycle>,
 }
 
-view!(Container {
-    "name" => Text(name),
-    "lifecycle" => Value(lifecycle),
-});
-
-#[derive(Debug, Default)]
-pub(crate) struct Lifecycle<'a> {
-    pub(crate) pre_stop: JsonText<'a>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Lifecycle {
+    pub(crate) pre_stop: Field<Value>,
 }
 
-view!(Lifecycle {
-    "preStop" => Text(pre_stop),
-});
+/// Reads an object and keeps its text.
+fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Field<RequestObject<'de>>, D::Error> {
+    let text = <&RawValue>::deserialize(deserializer)?.get();
+    let object: Field<Object> = serde_json::from_str(text).map_err(Error::custom)?;
+    Ok(object.and_then(|members| Some(RequestObject { text, members })))
+}
 
-impl<'a> Payload<'a> {
-    /// Reads the payload, as much of it as matters.
-    ///
-    /// # Errors
-    /// Where the payload is not JSON or no object.
-    pub(crate) fn read(payload: &'a str) -> Result<Self, RequestError> {
-        let mut parsed = Field::<Self>::default();
-        read(payload, &mut parsed).map_err(|error| RequestError::NotJson(error.to_string()))?;
-        let mut parsed = parsed.value().ok_or(RequestError::NotAnObject("the payload"))?;
-        if let Field::Value(request) = &mut parsed.request {
-            request.payload = payload;
-        }
-        Ok(parsed)
+/// Reads an integer. A number with a fraction or an exponent is malformed even if its value is whole, as it is for
+/// Kubernetes' typed decoders. It is read from its text because serde_json fails for a number that is no `f64`.
+fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Field<i64>, D::Error> {
+    let text = <&RawValue>::deserialize(deserializer)?.get();
+    Ok(if text == "null" { Field::Absent } else { text.parse().map_or(Field::Malformed, Field::Value) })
+}
+
+/// A label or an annotation.
+pub(crate) fn text<'m>(map: &'m Field<Map<String, Value>>, name: &str) -> Option<&'m str> {
+    map.get()?.get(name)?.as_str()
+}
+
+impl Object {
+    /// An annotation.
+    pub(crate) fn annotation(&self, name: &str) -> Option<&str> {
+        text(&self.metadata.get()?.annotations, name)
+    }
+
+    /// A label.
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
+        text(&self.metadata.get()?.labels, name)
     }
 }
 
-impl<'a> Object<'a> {
-    /// The annotations that the policy sets itself.
-    pub(crate) fn annotations(&self) -> Option<&Annotations<'a>> {
-        self.metadata.as_ref().value()?.annotations.as_ref().value()
+impl RequestObject<'_> {
+    /// The whole object. It is parsed for the few requests that compare or change it.
+    fn value(&self) -> Option<Value> {
+        serde_json::from_str(self.text).ok()
     }
 }
 
-impl<'a> Request<'a> {
-    /// Whether this is an UPDATE; the only other operation that is validated is CREATE.
+impl Request<'_> {
+    /// What is read of the object, or `None` if there is none or if it is malformed.
+    pub(crate) fn object(&self) -> Option<&Object> {
+        self.object.get().map(|object| &object.members)
+    }
+
+    /// What is read of the object before the request.
+    pub(crate) fn old_object(&self) -> Option<&Object> {
+        self.old_object.get().map(|object| &object.members)
+    }
+
+    /// The whole object. `None` also if it is nested deeper than the host can read.
+    pub(crate) fn object_value(&self) -> Option<Value> {
+        self.object.get()?.value()
+    }
+
+    /// The whole object before the request.
+    pub(crate) fn old_object_value(&self) -> Option<Value> {
+        self.old_object.get()?.value()
+    }
+
+    /// The name of the object; empty if it gets one after admission.
+    pub(crate) fn name(&self) -> &str {
+        self.name.get().map_or("", String::as_str)
+    }
+
+    /// The namespace of the object.
+    pub(crate) fn namespace(&self) -> &str {
+        self.namespace.get().map_or("", String::as_str)
+    }
+
+    /// Returns whether this is an UPDATE; the only other operation that is validated is CREATE.
     pub(crate) fn is_update(&self) -> bool {
-        self.operation.json() == Some("\"UPDATE\"")
+        self.operation.get().is_some_and(|operation| operation == "UPDATE")
     }
 
-    /// Whether the object was already being deleted before the request. A deletion timestamp in the new object does not
-    /// count: the client wrote it, and the API server ignores it.
+    /// Returns whether the object was already being deleted before the request. A deletion timestamp in the new object does
+    /// not count: the client wrote it, and the API server ignores it.
     pub(crate) fn is_being_deleted(&self) -> bool {
-        let metadata = self.old_object.as_ref().value().and_then(|object| object.metadata.as_ref().value());
-        metadata.is_some_and(|metadata| metadata.deletion_timestamp.json().is_some())
+        let metadata = self.old_object().and_then(|object| object.metadata.get());
+        metadata.is_some_and(|metadata| metadata.deletion_timestamp != Field::Absent)
     }
 
     /// The spec of the object.
     ///
     /// # Errors
-    /// [`Malformed`] where there is none: every object that is validated by its spec has one.
-    pub(crate) fn spec(&self) -> Result<&Spec<'a>, Malformed> {
-        let object = self.object.as_ref().optional()?.ok_or(Malformed)?;
-        object.spec.as_ref().optional()?.ok_or(Malformed)
+    /// [`Malformed`] if there is none: every object that is validated by its spec has one.
+    pub(crate) fn spec(&self) -> Result<&Spec, Malformed> {
+        self.object().and_then(|object| object.spec.get()).ok_or(Malformed)
     }
 
-    /// The spec of the object before the request, where there was one that can be read.
-    pub(crate) fn old_spec(&self) -> Option<&Spec<'a>> {
-        self.old_object.as_ref().value()?.spec.as_ref().value()
-    }
-}
-
-/// The payload again, with parts kept as text.
-#[derive(Default)]
-struct PayloadText<'a> {
-    request: Field<RequestText<'a>>,
-}
-
-view!(PayloadText {
-    "request" => Value(request),
-});
-
-#[derive(Default)]
-struct RequestText<'a> {
-    object: JsonText<'a>,
-    old_object: JsonText<'a>,
-}
-
-view!(RequestText {
-    "object" => Text(object),
-    "oldObject" => Text(old_object),
-});
-
-/// Members of an object and of a spec, as text.
-#[derive(Default)]
-struct ObjectText<'a> {
-    spec: JsonText<'a>,
-    template: JsonText<'a>,
-}
-
-view!(ObjectText {
-    "spec" => Text(spec),
-    "template" => Text(template),
-});
-
-fn members_text(json: &str) -> Option<ObjectText<'_>> {
-    let mut parsed = Field::<ObjectText<'_>>::default();
-    read(json, &mut parsed).ok()?;
-    parsed.value()
-}
-
-fn request_text(payload: &str) -> Option<RequestText<'_>> {
-    let mut parsed = Field::<PayloadText<'_>>::default();
-    read(payload, &mut parsed).ok()?;
-    parsed.value()?.request.value()
-}
-
-/// The JSON text of the request's object. Only a request that is changed needs it, so that it is read in a pass of its own.
-pub(crate) fn object_text(payload: &str) -> Option<&str> {
-    request_text(payload)?.object.json()
-}
-
-impl<'a> Request<'a> {
-    /// The JSON texts of the new and of the old object's spec. Few requests need them, so that they are read in a pass of
-    /// their own.
-    pub(crate) fn spec_texts(&self) -> Option<(&'a str, &'a str)> {
-        let request = request_text(self.payload)?;
-        let spec = |object: JsonText<'a>| members_text(object.json()?)?.spec.json();
-        Some((spec(request.object)?, spec(request.old_object)?))
-    }
-
-    /// The JSON texts of the new and of the old pod template of a workload.
-    pub(crate) fn template_texts(&self) -> Option<(&'a str, &'a str)> {
-        let (new, old) = self.spec_texts()?;
-        Some((members_text(new)?.template.json()?, members_text(old)?.template.json()?))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::object_text;
-
-    #[test]
-    fn finds_the_text_of_the_object_wherever_it_stands() {
-        for (members, text) in [
-            (r#""object":{"a":1},"z":2"#, Some(r#"{"a":1}"#)),
-            (r#" "a" : 1 , "object" : {"a":[1, {}]} , "z" : 2 "#, Some(r#"{"a":[1, {}]}"#)),
-            (r#""a":1,"object":{"a":1}"#, Some(r#"{"a":1}"#)),
-            (r#""\u006fbject":{"a":1},"z":2"#, Some(r#"{"a":1}"#)),
-            (r#""object":{"a":1},"z":3,"object":{"b":2}"#, Some(r#"{"b":2}"#)),
-            (r#""z":3"#, None),
-        ] {
-            let payload = format!(r#"{{"request":{{{members}}},"settings":{{}}}}"#);
-            assert_eq!(object_text(&payload), text, "{members}");
-        }
+    /// The spec of the object before the request, if there was one that can be read.
+    pub(crate) fn old_spec(&self) -> Option<&Spec> {
+        self.old_object()?.spec.get()
     }
 }

@@ -22,15 +22,15 @@ impl Requester {
     /// Tells by the user name of the request. `owner` is the custom resource that the request's object belongs to, if any:
     /// its proxy runner counts as ToolHive.
     pub(crate) fn of(request: &Request<'_>, settings: &Settings, owner: Option<&Owner<'_>>) -> Self {
-        let user = request.user_info.as_ref().value();
-        let username = user.and_then(|user| user.username.string().value()).unwrap_or_default();
-        let namespace = request.namespace.string().value().unwrap_or_default();
-        let is_operator = settings.operator_service_accounts.iter().any(|name| *name == username);
-        if is_operator || owner.is_some_and(|owner| accounts::is_proxy_runner(&username, &namespace, &owner.name)) {
+        let username = request.user_info.get().and_then(|user| user.username.get()).map_or("", String::as_str);
+        let is_operator = settings.operator_service_accounts.iter().any(|name| name == username);
+        if is_operator
+            || owner.is_some_and(|owner| accounts::is_proxy_runner(username, request.namespace(), &owner.name))
+        {
             Self::ToolHive
-        } else if accounts::is_kubernetes_controller(&username)
-            || accounts::is_operator_by_name(&username)
-            || settings.controller_service_accounts.iter().any(|name| *name == username)
+        } else if accounts::is_kubernetes_controller(username)
+            || accounts::is_operator_by_name(username)
+            || settings.controller_service_accounts.iter().any(|name| name == username)
         {
             Self::Controller
         } else {

@@ -9,9 +9,10 @@
 //! As long as that is current, a reset is undone. Once it is not, one reset is let through, and the count that it takes away
 //! is kept in the annotation until the operator's next write, which gets it back.
 
-use mcp_scaling_rules::{Field, Owner, RolledOut, ServerKind};
+use mcp_scaling_rules::{Owner, RolledOut, ServerKind, labels};
+use serde_json::Value;
 
-use crate::json::{Edit, apply};
+use crate::edit;
 use crate::lookup::Found;
 use crate::request::{Object, Request};
 
@@ -22,9 +23,8 @@ const RESET_TO: u32 = 1;
 const API_VERSION: &str = "toolhive.stacklok.dev/v1alpha1";
 
 /// The annotation of the old or of the new object.
-fn rolled_out(object: &Field<Object<'_>>) -> Option<RolledOut> {
-    let text = object.as_ref().value()?.annotations()?.rolled_out.string().value()?;
-    Some(RolledOut::parse(&text))
+fn rolled_out(object: Option<&Object>) -> Option<RolledOut> {
+    object?.annotation(labels::ROLLED_OUT).map(RolledOut::parse)
 }
 
 /// What an operator's write of a Deployment is, as far as resets go.
@@ -39,16 +39,22 @@ pub(crate) enum OperatorWrite {
 }
 
 impl OperatorWrite {
-    /// Tells by the texts of both specs: one API server wrote them, so that what is equal is equal to the letter.
+    /// Tells by both specs.
     pub(crate) fn of(request: &Request<'_>, requested: u32, old: u32) -> Option<Self> {
-        let (new_spec, old_spec) = request.spec_texts()?;
+        let (mut new_spec, old_spec) = specs(request)?;
         if new_spec == old_spec {
             return Some(Self::Nothing);
         }
-        let undo = Edit { path: &["replicas"], json: Some(old.to_string()) };
-        let is_reset = requested == RESET_TO && old != RESET_TO && apply(new_spec, &[undo])? == old_spec;
+        edit::apply(&mut new_spec, &["replicas"], Some(old.into()))?;
+        let is_reset = requested == RESET_TO && old != RESET_TO && new_spec == old_spec;
         Some(if is_reset { Self::Reset } else { Self::Rollout })
     }
+}
+
+/// The new and the old spec.
+fn specs(request: &Request<'_>) -> Option<(Value, Value)> {
+    let spec = |mut object: Value| object.get_mut("spec").map(Value::take);
+    Some((spec(request.object_value()?)?, spec(request.old_object_value()?)?))
 }
 
 /// What to do about an operator's write.
@@ -70,13 +76,13 @@ pub(crate) fn may_reset(owner: &Owner<'_>) -> bool {
 /// Whether a write of such an operator that leaves the count as it is has to be looked at: it may get a count back, or tell
 /// what was rolled out.
 pub(crate) fn concerns_unchanged_count(request: &Request<'_>) -> bool {
-    rolled_out(&request.old_object).is_some()
-        || request.spec_texts().is_some_and(|(new_spec, old_spec)| new_spec == old_spec)
+    rolled_out(request.old_object()).is_some()
+        || specs(request).is_some_and(|(new_spec, old_spec)| new_spec == old_spec)
 }
 
 /// Whether the Deployment is still to get back a count that a reset took away.
 pub(crate) fn is_count_owed(request: &Request<'_>) -> bool {
-    rolled_out(&request.old_object).is_some_and(|recorded| recorded.replicas_before_reset.is_some())
+    rolled_out(request.old_object()).is_some_and(|recorded| recorded.replicas_before_reset.is_some())
 }
 
 /// Decides about an operator's write that changes the count from `old` to `requested`, or leaves it. `server` declares no
@@ -86,10 +92,10 @@ pub(crate) fn decide(request: &Request<'_>, server: &Found, requested: u32, old:
     let write = OperatorWrite::of(request, requested, old)?;
     let state = state(request, server, generation);
     // The old object has what the API server stored; some releases write the new one without annotations that they do not know.
-    let recorded = rolled_out(&request.old_object);
+    let recorded = rolled_out(request.old_object());
     let mut decision = decide_write(write, recorded, state, generation == 1, old);
     // Nothing is to be written where the annotation stays, or where the same request is evaluated again.
-    let present = rolled_out(&request.object);
+    let present = rolled_out(request.object());
     decision.annotation = decision.annotation.filter(|annotation| present.as_ref() != Some(annotation));
     Some(decision)
 }
@@ -129,7 +135,7 @@ fn state(request: &Request<'_>, server: &Found, generation: i64) -> String {
     for (name, value) in [
         ("tool-config", server.tool_config_hash.as_deref()),
         ("external-auth-config", server.external_auth_config_hash.as_deref()),
-        ("operator", operator_pod(request).as_deref()),
+        ("operator", operator_pod(request)),
     ] {
         if let Some(value) = value {
             state.push_str(&format!(" {name}={value}"));
@@ -139,10 +145,8 @@ fn state(request: &Request<'_>, server: &Found, generation: i64) -> String {
 }
 
 /// The UID of the pod that the operator runs in, which the API server knows where the token is bound to it.
-fn operator_pod(request: &Request<'_>) -> Option<String> {
-    let user = request.user_info.as_ref().value()?;
-    let pod_uid = user.extra.as_ref().value()?.pod_uid.as_ref().value()?;
-    pod_uid.first()?.string().value().map(String::from)
+fn operator_pod<'r>(request: &'r Request<'_>) -> Option<&'r str> {
+    request.user_info.get()?.extra.get()?.get("authentication.kubernetes.io/pod-uid")?.get(0)?.as_str()
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The settings of the policy. README.md has the table for users.
 
-use mcp_scaling_rules::{Field, Malformed, SessionStorage, accounts};
+use kubewarden_policy_sdk::settings::SettingsValidationResponse;
+use mcp_scaling_rules::{SessionStorage, accounts};
+use serde_json::{Map, Value};
 
 use crate::error::SettingsError;
-use crate::json::{JsonText, Members, joined, object, quoted, read};
 
 /// The names of all settings.
 const KEYS: [&str; 13] = [
@@ -120,13 +121,15 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] with the first key that is unknown or has a value that it does not take.
     pub fn from_json(json: &str) -> Result<Self, SettingsError> {
-        let mut members = Field::<Members<'_>>::default();
-        read(json, &mut members).map_err(|error| SettingsError::NotJson(error.to_string()))?;
-        let members = members.optional().map_err(|Malformed| SettingsError::NotAnObject)?;
+        let members = match serde_json::from_str(json).map_err(|error| SettingsError::NotJson(error.to_string()))? {
+            Value::Object(members) => members,
+            Value::Null => Map::new(),
+            _ => return Err(SettingsError::NotAnObject),
+        };
         let mut settings = Self::default();
-        for (key, value) in members.unwrap_or_default().0 {
+        for (key, value) in members {
             if !KEYS.contains(&key.as_str()) {
-                return Err(SettingsError::Unknown { key, known: joined(&KEYS, ", ") });
+                return Err(SettingsError::Unknown { key, known: KEYS.join(", ") });
             }
             if settings.set(&key, &value).is_none() {
                 return Err(SettingsError::Invalid { expected: expected(&key), key });
@@ -150,7 +153,7 @@ impl Settings {
     }
 
     /// Sets the value of a key; `None` where the key does not take it.
-    fn set(&mut self, key: &str, value: &JsonText<'_>) -> Option<()> {
+    fn set(&mut self, key: &str, value: &Value) -> Option<()> {
         match key {
             "stdioReplicas" => self.stdio_replicas = excess(value)?,
             "declaredReplicas" => self.declared_replicas = excess(value)?,
@@ -162,7 +165,7 @@ impl Settings {
                 }
             }
             "defaultSessionStorage" => {
-                self.default_session_storage = SessionStorage::from_name(&value.string().value()?)?;
+                self.default_session_storage = SessionStorage::from_name(value.as_str()?)?;
             }
             "terminationGracePeriodSeconds" => self.termination_grace_period_seconds = seconds(value)?,
             "preStopSeconds" => self.pre_stop_seconds = seconds(value)?,
@@ -209,15 +212,15 @@ fn expected(key: &str) -> String {
         }
         _ => return "true or false".to_owned(),
     };
-    joined(&["one of ", &joined(names, ", ")], "")
+    format!("one of {}", names.join(", "))
 }
 
-fn index_of(value: &JsonText<'_>, names: &[&str]) -> Option<usize> {
-    let name = value.string().value()?;
+fn index_of(value: &Value, names: &[&str]) -> Option<usize> {
+    let name = value.as_str()?;
     names.iter().position(|other| *other == name)
 }
 
-fn excess(value: &JsonText<'_>) -> Option<ExcessReplicas> {
+fn excess(value: &Value) -> Option<ExcessReplicas> {
     Some(match index_of(value, &EXCESS)? {
         0 => ExcessReplicas::Cap,
         1 => ExcessReplicas::Reject,
@@ -225,33 +228,24 @@ fn excess(value: &JsonText<'_>) -> Option<ExcessReplicas> {
     })
 }
 
-fn seconds(value: &JsonText<'_>) -> Option<i64> {
-    value.integer().value().filter(|seconds| *seconds >= 0)
+fn seconds(value: &Value) -> Option<i64> {
+    value.as_i64().filter(|seconds| *seconds >= 0)
 }
 
-fn boolean(value: &JsonText<'_>) -> Option<bool> {
-    value.json()?.parse().ok()
+fn boolean(value: &Value) -> Option<bool> {
+    value.as_bool()
 }
 
-fn names(value: &JsonText<'_>) -> Option<Vec<String>> {
-    let mut list = Field::<Vec<JsonText<'_>>>::default();
-    read(value.json()?, &mut list).ok()?;
-    let mut names = Vec::new();
-    for element in list.value()? {
-        let name = element.string().value().filter(|name| !name.is_empty())?;
-        names.push(String::from(name));
-    }
-    Some(names)
+fn names(value: &Value) -> Option<Vec<String>> {
+    let name = |element: &Value| element.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+    value.as_array()?.iter().map(name).collect()
 }
 
-/// The answer to `validate_settings`, as JSON.
-pub(crate) fn validate(payload: &[u8]) -> Vec<u8> {
+/// The answer to `validate_settings`.
+pub(crate) fn validate(payload: &[u8]) -> SettingsValidationResponse {
     let settings = std::str::from_utf8(payload).map_err(|_| SettingsError::NotUtf8).and_then(Settings::from_json);
-    let mut members = vec![("valid", settings.is_ok().to_string())];
-    if let Err(error) = settings {
-        members.push(("message", quoted(&error.to_string())));
-    }
-    object(&members).into_bytes()
+    let message = settings.err().map(|error| error.to_string());
+    SettingsValidationResponse { valid: message.is_none(), message }
 }
 
 #[cfg(test)]

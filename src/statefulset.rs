@@ -1,6 +1,6 @@
 //! `StatefulSet`: the pods of an `MCPServer`'s backend.
 
-use mcp_scaling_rules::{Malformed, Owner, Transport, Workload};
+use mcp_scaling_rules::{Malformed, Owner, Transport, Workload, labels};
 
 use crate::backend_template;
 use crate::lookup::ReadResources;
@@ -27,7 +27,7 @@ pub(crate) fn validate(
     let keeps = settings.keep_backends_on_scale && requester == Requester::ToolHive;
     let is_old_runner = keeps && backend_template::keep(&mut verdict, request);
     if let Some(old) = replicas.old.filter(|old| is_old_runner && *old != replicas.requested) {
-        verdict.edit(&["spec", "replicas"], old.to_string());
+        verdict.edit(&["spec", "replicas"], old);
         replicas.requested = old;
     }
     replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
@@ -36,7 +36,5 @@ pub(crate) fn validate(
 
 /// The transport that the StatefulSet's label names.
 fn transport_label(request: &Request<'_>) -> Option<Transport> {
-    let metadata = request.object.as_ref().value()?.metadata.as_ref().value()?;
-    let label = metadata.labels.as_ref().value()?.toolhive_transport.string().value()?;
-    Transport::from_name(&label)
+    Transport::from_name(request.object()?.label(labels::TOOLHIVE_TRANSPORT)?)
 }

@@ -2,7 +2,6 @@
 
 use mcp_scaling_rules::Workload;
 
-use crate::json::joined;
 use crate::requester::Requester;
 use crate::verdict::{Verdict, assignment, shortened};
 
@@ -24,6 +23,6 @@ pub(crate) fn report(verdict: &mut Verdict, workload: Workload, field: &str, nam
     };
     // An object gets its name after admission where the request has only the beginning of it.
     let name = if name.is_empty() { "NAME" } else { &shortened(name) };
-    let warning = joined(&[state, name, them], "");
+    let warning = format!("{state}{name}{them}");
     verdict.report(requester, annotation, assignment(field, 0), &warning);
 }

@@ -1,6 +1,11 @@
-//! The policy's answer to a request, and how it is written for the host.
+//! The policy's answer to a request.
 
-use crate::json::{self, Edit, joined, quoted};
+use std::collections::HashMap;
+
+use kubewarden_policy_sdk::response::ValidationResponse;
+use serde_json::Value;
+
+use crate::edit::{self, Path};
 use crate::requester::Requester;
 use crate::settings::{Corrections, Settings};
 
@@ -13,9 +18,10 @@ const NAME_LENGTH: usize = 30;
 /// The policy's answer to a request. The default accepts it as it is.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    edits: Vec<Edit>,
+    /// The values to set in the object; `None` removes one.
+    edits: Vec<(Path, Option<Value>)>,
     warnings: Vec<String>,
-    audit_annotations: Vec<(&'static str, String)>,
+    audit_annotations: HashMap<&'static str, String>,
     refusal: Option<Refusal>,
 }
 
@@ -32,28 +38,28 @@ pub(crate) const UNAVAILABLE: u16 = 503;
 
 impl Verdict {
     /// Changes the object: sets the value at `path`.
-    pub(crate) fn edit(&mut self, path: &'static [&'static str], json: String) {
-        self.edits.push(Edit { path, json: Some(json) });
+    pub(crate) fn edit(&mut self, path: Path, value: impl Into<Value>) {
+        self.edits.push((path, Some(value.into())));
     }
 
     /// Changes the object: removes the member at `path`.
-    pub(crate) fn remove(&mut self, path: &'static [&'static str]) {
-        self.edits.push(Edit { path, json: None });
+    pub(crate) fn remove(&mut self, path: Path) {
+        self.edits.push((path, None));
     }
 
     /// Changes the object as [`Self::edit`] does. With `corrections: reject` it refuses the request instead, with `reason`, or
-    /// leaves it as it is where it can never be refused. Whether it refuses the request.
+    /// leaves it as it is if it can never be refused. Returns whether it refuses the request.
     pub(crate) fn correct(
         &mut self,
         settings: &Settings,
-        path: &'static [&'static str],
-        json: String,
+        path: Path,
+        value: impl Into<Value>,
         can_be_refused: bool,
-        reason: &dyn Fn() -> String,
+        reason: impl FnOnce() -> String,
     ) -> bool {
         let is_refused = settings.corrections == Corrections::Reject && can_be_refused;
         if settings.corrections == Corrections::Apply {
-            self.edit(path, json);
+            self.edit(path, value);
         } else if can_be_refused {
             self.refuse(UNPROCESSABLE, &reason());
         }
@@ -69,13 +75,13 @@ impl Verdict {
     /// Adds to the event in the API server's audit log. There the webhook's name stands before the key.
     /// A key that is there already gets both values.
     pub(crate) fn annotate(&mut self, key: &'static str, value: String) {
-        match self.audit_annotations.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, values)) => {
+        self.audit_annotations
+            .entry(key)
+            .and_modify(|values| {
                 values.push(',');
                 values.push_str(&value);
-            }
-            None => self.audit_annotations.push((key, value)),
-        }
+            })
+            .or_insert_with(|| value.clone());
     }
 
     /// Adds to the audit log, and warns a person.
@@ -99,32 +105,32 @@ impl Verdict {
         }
     }
 
-    /// The response to the host, as JSON. `object` gives the text of the request's object; it is called only where there are
-    /// edits to make.
-    pub(crate) fn into_response<'a>(self, object: impl FnOnce() -> Option<&'a str>) -> Vec<u8> {
-        let mut members = vec![("accepted", self.refusal.is_none().to_string())];
-        if let Some(refusal) = &self.refusal {
-            members.push(("message", quoted(&refusal.message)));
-            members.push(("code", refusal.code.to_string()));
-        }
-        if !self.audit_annotations.is_empty() {
-            let annotations = self.audit_annotations.iter().map(|(key, value)| (*key, quoted(value)));
-            members.push(("audit_annotations", json::object(&annotations.collect::<Vec<_>>())));
-        }
-        if !self.warnings.is_empty() {
-            members.push(("warnings", json::list(&self.warnings)));
-        }
+    /// The response to the host. `object` gives the request's object; it is called only if there are edits to make.
+    pub(crate) fn into_response(self, object: impl FnOnce() -> Option<Value>) -> ValidationResponse {
         let changes = self.refusal.is_none() && !self.edits.is_empty();
-        if changes && let Some(object) = object().and_then(|object| json::apply(object, &self.edits)) {
-            members.push(("mutated_object", object));
+        let mutated_object = changes.then(object).flatten().and_then(|mut object| {
+            for (path, value) in self.edits {
+                edit::apply(&mut object, path, value)?;
+            }
+            Some(object)
+        });
+        let annotations = self.audit_annotations.into_iter().map(|(key, value)| (key.to_owned(), value));
+        let (message, code) = self.refusal.map(|refusal| (refusal.message, refusal.code)).unzip();
+        ValidationResponse {
+            accepted: message.is_none(),
+            message,
+            code,
+            mutated_object,
+            audit_annotations: Some(annotations.collect::<HashMap<_, _>>())
+                .filter(|annotations| !annotations.is_empty()),
+            warnings: Some(self.warnings).filter(|warnings| !warnings.is_empty()),
         }
-        json::object(&members).into_bytes()
     }
 }
 
 /// A field with its count, as an audit annotation has it.
 pub(crate) fn assignment(field: &str, count: u32) -> String {
-    joined(&[field, "=", &count.to_string()], "")
+    format!("{field}={count}")
 }
 
 /// The name of an object, short enough for a warning and without line breaks. Names come from the request.
@@ -138,52 +144,55 @@ pub(crate) fn shortened(name: &str) -> String {
 
 /// The text without line breaks and other control characters, at most `length` characters of it.
 fn line(text: &str, length: usize) -> String {
-    // Most texts are such a line already, and looking at bytes is cheaper than at characters.
-    if text.len() <= length && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return text.to_owned();
-    }
     text.chars().filter(|character| !character.is_control()).take(length).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::{Verdict, shortened};
 
-    fn response(verdict: Verdict) -> String {
-        let object = Some(r#"{"spec":{"replicas":3}}"#);
-        String::from_utf8(verdict.into_response(|| object)).expect("is UTF-8")
+    /// The members of a response that are there.
+    fn response(verdict: Verdict) -> Value {
+        let response = verdict.into_response(|| Some(json!({"spec": {"replicas": 3}})));
+        let mut response = serde_json::to_value(response).expect("is JSON");
+        response.as_object_mut().expect("is an object").retain(|_, value| !value.is_null());
+        response
     }
 
     #[test]
     fn accepts_by_default() {
-        assert_eq!(response(Verdict::default()), r#"{"accepted":true}"#);
+        assert_eq!(response(Verdict::default()), json!({"accepted": true}));
     }
 
     #[test]
-    fn writes_warnings_annotations_and_the_changed_object() {
+    fn gives_warnings_annotations_and_the_changed_object() {
         let mut verdict = Verdict::default();
         verdict.warn("careful");
         verdict.annotate("a", "1".to_owned());
         verdict.annotate("b", "2".to_owned());
         verdict.annotate("a", "3".to_owned());
-        verdict.edit(&["spec", "replicas"], "1".to_owned());
-        verdict.edit(&["spec", "x"], "true".to_owned());
+        verdict.edit(&["spec", "replicas"], 1);
+        verdict.edit(&["spec", "x"], true);
         assert_eq!(
             response(verdict),
-            concat!(
-                r#"{"accepted":true,"audit_annotations":{"a":"1,3","b":"2"},"warnings":["careful"],"#,
-                r#""mutated_object":{"spec":{"x":true,"replicas":1}}}"#
-            )
+            json!({
+                "accepted": true,
+                "audit_annotations": {"a": "1,3", "b": "2"},
+                "warnings": ["careful"],
+                "mutated_object": {"spec": {"replicas": 1, "x": true}}
+            })
         );
     }
 
     #[test]
     fn refuses_with_every_reason_and_without_changes() {
         let mut verdict = Verdict::default();
-        verdict.edit(&["spec", "replicas"], "1".to_owned());
+        verdict.edit(&["spec", "replicas"], 1);
         verdict.refuse(422, "too many");
         verdict.refuse(503, "too late");
-        assert_eq!(response(verdict), r#"{"accepted":false,"message":"too many; too late","code":422}"#);
+        assert_eq!(response(verdict), json!({"accepted": false, "message": "too many; too late", "code": 422}));
     }
 
     #[test]

@@ -258,13 +258,12 @@ impl Decisions {
             Ok(server.to_json(self.api).to_string())
         };
         let response = validate(request.to_string().as_bytes(), &get).expect("the policy answers");
-        let response: Value = serde_json::from_slice(&response).expect("the response is JSON");
-        if response["accepted"] != Value::Bool(true) {
+        if !response.accepted {
             return None;
         }
-        match response.get("mutated_object") {
+        match response.mutated_object {
             None => Some(write),
-            Some(mutated) => Some(self.changed(write, object, mutated.clone())),
+            Some(mutated) => Some(self.changed(write, object, mutated)),
         }
     }
 

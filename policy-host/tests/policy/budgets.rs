@@ -17,7 +17,7 @@ use wasmtime::{Engine, Module};
 use crate::harness::{empty_guest_path, repository};
 
 /// Largest size of the module, in bytes.
-const SIZE: usize = 150_000;
+const SIZE: usize = 300_000;
 
 /// Largest memory of an evaluation, in bytes.
 const MEMORY: u64 = 2 << 20;

@@ -1,0 +1,80 @@
+//! Changes single values of an object and leaves all others as they are.
+//!
+//! The host compares the object that it gets back with the one that it sent, both as [`Value`]s, and makes the patch from the
+//! difference. A round trip through a type would drop fields that the type does not know, and the patch would remove them
+//! from the object.
+
+use serde_json::{Map, Value};
+
+/// Names of the members that lead to a value.
+pub(crate) type Path = &'static [&'static str];
+
+/// Sets the value at a path, or removes it. Members on the way to it are created if they are missing or `null`. `None` if
+/// the path leads through something that is no object.
+pub(crate) fn apply(object: &mut Value, path: Path, value: Option<Value>) -> Option<()> {
+    let (name, parents) = path.split_last()?;
+    let mut members = object.as_object_mut()?;
+    for parent in parents {
+        let child = members.entry(*parent).or_insert(Value::Null);
+        if child.is_null() {
+            *child = Value::Object(Map::new());
+        }
+        members = child.as_object_mut()?;
+    }
+    match value {
+        Some(value) => members.insert((*name).to_owned(), value),
+        None => members.remove(*name),
+    };
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Path, apply};
+
+    const REPLICAS: Path = &["spec", "replicas"];
+
+    /// The text of the object with one value set or removed.
+    fn changed(object: &str, path: Path, value: Option<Value>) -> Option<String> {
+        let mut object = serde_json::from_str(object).expect("is JSON");
+        apply(&mut object, path, value)?;
+        Some(object.to_string())
+    }
+
+    #[test]
+    fn sets_a_value_and_keeps_the_order_of_the_others() {
+        assert_eq!(
+            changed(r#"{"z":1,"spec":{"y":1.0,"replicas":3,"x":"ü"},"a":2}"#, REPLICAS, Some(json!(1))).as_deref(),
+            Some(r#"{"z":1,"spec":{"y":1.0,"replicas":1,"x":"ü"},"a":2}"#)
+        );
+        assert_eq!(
+            changed(r#"{"spec":{"x":1}}"#, REPLICAS, Some(json!(1))).as_deref(),
+            Some(r#"{"spec":{"x":1,"replicas":1}}"#)
+        );
+    }
+
+    #[test]
+    fn treats_null_as_missing_at_every_level() {
+        for object in [r#"{"spec":{"replicas":null}}"#, r#"{"spec":null}"#, "{}"] {
+            let expected = Some(r#"{"spec":{"replicas":1}}"#);
+            assert_eq!(changed(object, REPLICAS, Some(json!(1))).as_deref(), expected, "{object}");
+        }
+    }
+
+    #[test]
+    fn leaves_a_value_that_is_no_object_alone() {
+        for object in [r#"{"spec":[]}"#, r#"{"spec":"x"}"#, r#"{"spec":7}"#, "[]", "null"] {
+            assert_eq!(changed(object, REPLICAS, Some(json!(1))), None, "{object}");
+        }
+    }
+
+    #[test]
+    fn removes_a_member_and_keeps_the_order_of_the_others() {
+        let object = r#"{"x":[1.0],"a":{"b":1,"c":{"b":2},"d":"ü"}}"#;
+        assert_eq!(changed(object, &["a", "b"], None).as_deref(), Some(r#"{"x":[1.0],"a":{"c":{"b":2},"d":"ü"}}"#));
+        assert_eq!(changed(r#"{"a":{"c":1}}"#, &["a", "b"], None).as_deref(), Some(r#"{"a":{"c":1}}"#));
+        assert_eq!(changed(r#"{"a":[]}"#, &["a", "b"], None), None);
+    }
+}
