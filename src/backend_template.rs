@@ -1,16 +1,16 @@
 //! Keeps the pods of a backend running where a proxy runner's write of the StatefulSet changes nothing of them but the
 //! generation of the server, as it does when only a count was edited.
 
+use mcp_scaling_rules::annotations;
 use mcp_scaling_rules::applied_generation::{TemplateDecision, decide};
-use mcp_scaling_rules::labels;
 
 use crate::edit::{self, Path};
 use crate::request::{self, Object, Request};
 use crate::verdict::Verdict;
 
 const TEMPLATE: Path = &["spec", "template"];
-const GENERATION: Path = &["spec", "template", "metadata", "annotations", labels::MCPSERVER_GENERATION];
-const APPLIED_GENERATION: Path = &["metadata", "annotations", labels::APPLIED_GENERATION];
+const GENERATION: Path = &["spec", "template", "metadata", "annotations", annotations::MCPSERVER_GENERATION];
+const APPLIED_GENERATION: Path = &["metadata", "annotations", annotations::APPLIED_GENERATION];
 
 /// Keeps the old generation or the old pod template, where the rules say so. `request` is one of ToolHive's. Nothing happens
 /// where the old or the new template has no generation: runners before v0.24.1 write none, and compare none.
@@ -24,7 +24,7 @@ pub(crate) fn keep(verdict: &mut Verdict, request: &Request<'_>) -> bool {
 fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<bool> {
     let (new, old) = (request.object()?, request.old_object()?);
     let (written, stored) = (generation_in_template(new)?, generation_in_template(old)?);
-    let recorded = old.annotation(labels::APPLIED_GENERATION).and_then(generation);
+    let recorded = old.annotation(annotations::APPLIED_GENERATION).and_then(generation);
     if written == stored && recorded.is_none() {
         return None;
     }
@@ -55,7 +55,7 @@ fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<bool> {
 /// The generation that the pod template of a workload was made from.
 fn generation_in_template(object: &Object) -> Option<i64> {
     let metadata = object.spec.get()?.template.get()?.metadata.get()?;
-    generation(request::text(&metadata.annotations, labels::MCPSERVER_GENERATION)?)
+    generation(request::text(&metadata.annotations, annotations::MCPSERVER_GENERATION)?)
 }
 
 /// A generation in an annotation. Anybody may have edited it; what is no generation counts as none, as it does for ToolHive.

@@ -1,8 +1,10 @@
 //! Validates the count that a request asks for, on a Deployment, a StatefulSet or a Scale.
 
-use mcp_scaling_rules::scaling::REPLICAS;
+use mcp_scaling_rules::spec_fields::{REPLICAS, REPLICAS_PATH};
+use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{
-    Malformed, Owner, Scaling, ServerKind, SessionStorage, Transport, Workload, admitted, exceeds_stdio_cap, labels,
+    Malformed, Owner, Replicas, Scaling, SessionStorage, Transport, Workload, annotations, exceeds_stdio_cap, resets,
+    stopped,
 };
 
 use crate::checks::{self, RequestedReplicas};
@@ -11,11 +13,7 @@ use crate::request::{Request, Spec};
 use crate::requester::Requester;
 use crate::rollout;
 use crate::settings::{Corrections, ExcessReplicas, LookupFailure, Settings};
-use crate::stopped;
 use crate::verdict::{UNAVAILABLE, Verdict, assignment, shortened};
-
-/// The count that Kubernetes gives a workload without `spec.replicas`.
-const DEFAULT_REPLICAS: u32 = 1;
 
 /// A request for a count, and what decides about it.
 pub(crate) struct ReplicasRequest {
@@ -73,7 +71,7 @@ impl ReplicasRequest {
         settings.preserve_scaling
             && self.is_update_by_toolhive()
             && self.workload == Workload::Deployment
-            && rollout::may_reset(owner)
+            && resets::may_reset(owner)
     }
 
     /// Whether the custom resource has to be looked up: some rule could apply, depending on what it declares.
@@ -83,15 +81,11 @@ impl ReplicasRequest {
         self.requested > 1 || !(self.is_unchanged() || is_low_scale_of_nobody)
     }
 
-    /// Whether the request asks for 0 and gets it, and the other workload of the server is not declared as stopped too. On a
-    /// Scale, a declared count soon takes the place of the requested one.
+    /// Whether the request asks for 0 and gets it, and stops the workload alone.
     fn stops_workload_alone(&self, owner: &Owner<'_>, scaling: &Scaling, count: u32) -> bool {
-        let is_stopped = |workload: Workload, default| workload.declared(scaling).unwrap_or(default) == 0;
-        owner.kind == ServerKind::McpServer
-            && (self.requested, count) == (0, 0)
+        (self.requested, count) == (0, 0)
             && self.old.is_some_and(|old| old > 0)
-            && is_stopped(self.workload, 0)
-            && !is_stopped(self.workload.other(), 1)
+            && stopped::stops_alone(owner.kind, self.workload, scaling)
     }
 
     /// Whether the request may be refused at all. ToolHive's own writes and a count that does not rise never are.
@@ -137,7 +131,7 @@ pub(crate) fn validate(
                 preserved(verdict, request, replicas, &server, settings, may_reset);
             let count = apply_rules(verdict, owner, replicas, &server.scaling, preserved, settings);
             if replicas.stops_workload_alone(owner, &server.scaling, count) {
-                stopped::report(verdict, replicas.workload, REPLICAS, &owner.name, replicas.requester);
+                crate::stopped::report(verdict, replicas.workload, REPLICAS, &owner.name, replicas.requester);
             }
             return lets_reset_through;
         }
@@ -179,16 +173,16 @@ fn preserved(
         return Preserved::default();
     };
     let old_count = Preserved { count: Some(old), lets_reset_through: false };
-    // A count that the cap lowers is not given back. Where another one is still to be given back, that one is outdated.
-    let is_capped = exceeds_stdio_cap(server.scaling.transport, old) && !rollout::is_count_owed(request);
-    if !may_reset || is_capped || replicas.workload.declared(&server.scaling).is_some() {
+    let (transport, declared) = (server.scaling.transport, replicas.workload.declared(&server.scaling));
+    let recorded = rollout::recorded(request);
+    if !may_reset || !resets::concerns(transport, declared, old, recorded.as_ref()) {
         return old_count;
     }
-    let Some(decision) = rollout::decide(request, server, replicas.requested, old) else {
+    let Some(decision) = rollout::decide(request, server, recorded.as_ref(), replicas.requested, old) else {
         return old_count;
     };
     if let Some(annotation) = decision.annotation {
-        verdict.edit(&["metadata", "annotations", labels::ROLLED_OUT], annotation.to_string());
+        verdict.edit(&["metadata", "annotations", annotations::ROLLED_OUT], annotation.to_string());
     }
     if decision.lets_reset_through {
         verdict.annotate("reset-let-through", assignment("replicas", old));
@@ -211,10 +205,10 @@ fn apply_rules(
     let declared = replicas.workload.declared(scaling);
     // ToolHive's own writes are capped under every setting, since they are never refused.
     let caps = settings.stdio_replicas == ExcessReplicas::Cap || requester == Requester::ToolHive;
-    let count = if exceeds_stdio_cap(transport, requested) && !caps {
-        requested
+    let Replicas { count, rule } = if exceeds_stdio_cap(transport, requested) && !caps {
+        Replicas::as_requested(requested)
     } else {
-        admitted(transport, requested, declared.filter(|_| !replicas.is_scale), preserved)
+        mcp_scaling_rules::replicas::decide(transport, requested, declared.filter(|_| !replicas.is_scale), preserved)
     };
 
     let is_declared = declared.is_some_and(|declared| requested <= declared);
@@ -232,13 +226,8 @@ fn apply_rules(
 
     let (field, kind) = (replicas.workload.declared_in(), owner.kind.name());
     let mut is_refused = false;
-    if count != requested {
-        // What decided first, before the cap: a declared count, a preserved one, or the cap itself.
-        let reason = match (declared.filter(|_| !replicas.is_scale), preserved) {
-            (Some(declared), _) if declared != requested => "declared",
-            (None, Some(preserved)) if preserved != requested => "preserved",
-            _ => "stdio",
-        };
+    if let Some(rule) = rule {
+        let reason = rule.name();
         verdict.annotate("replicas", format!("requested={requested} wanted={count} reason={reason}"));
         // A request that can be refused differs from a declared count here: only ToolHive's own writes are capped or undone
         // where no object may be changed.
@@ -248,7 +237,7 @@ fn apply_rules(
                 "{REPLICAS} requests {requested} and {field} of {kind} {name} wants {count}: request {count}, or change {field}"
             )
         };
-        is_refused = verdict.correct(settings, &["spec", "replicas"], count, replicas.can_be_refused(), message);
+        is_refused = verdict.correct(settings, REPLICAS_PATH, count, replicas.can_be_refused(), message);
     }
     let overrides = declared.filter(|declared| *declared != requested && requester == Requester::Person && !is_refused);
     if let Some(declared) = overrides {

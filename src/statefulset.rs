@@ -1,5 +1,6 @@
 //! `StatefulSet`: the pods of an `MCPServer`'s backend.
 
+use mcp_scaling_rules::spec_fields::REPLICAS_PATH;
 use mcp_scaling_rules::{Malformed, Owner, Transport, Workload, labels};
 
 use crate::backend_template;
@@ -27,7 +28,7 @@ pub(crate) fn validate(
     let keeps = settings.keep_backends_on_scale && requester == Requester::ToolHive;
     let is_old_runner = keeps && backend_template::keep(&mut verdict, request);
     if let Some(old) = replicas.old.filter(|old| is_old_runner && *old != replicas.requested) {
-        verdict.edit(&["spec", "replicas"], old);
+        verdict.edit(REPLICAS_PATH, old);
         replicas.requested = old;
     }
     replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
