@@ -1,8 +1,8 @@
 //! Shows the decisions for an `MCPServer`: the policy warns about the counts that its spec declares, or caps or rejects them
 //! where the settings say so.
 
-use mcp_scaling_rules::kind::API_VERSIONS;
 use mcp_scaling_rules::annotations;
+use mcp_scaling_rules::kind::API_VERSIONS;
 use serde_json::{Value, json};
 
 use crate::harness::{OPERATOR, create, mcpserver, server, update, with};
