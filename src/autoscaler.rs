@@ -1,40 +1,17 @@
 //! `HorizontalPodAutoscaler` and KEDA's `ScaledObject`: warns about what will happen when they scale.
 
-use mcp_scaling_rules::kind::{EMBEDDING_SERVER, GROUP};
+use mcp_scaling_rules::autoscaler::{self, Target, known_as};
+use mcp_scaling_rules::conflicts::conflicts;
+use mcp_scaling_rules::kind::EMBEDDING_SERVER;
 use mcp_scaling_rules::{
-    Field, Malformed, Owner, Scaling, ServerKind, Transport, Workload, exceeds_stdio_cap, sessions_at_risk,
+    AutoscalerKind, Field, Malformed, Owner, Scaling, ServerKind, Transport, Workload, owner, sessions_at_risk,
 };
 
-use crate::lookup::{self, Fields, HORIZONTAL_POD_AUTOSCALER, Lookup, ReadResources};
-use crate::owner;
+use crate::lookup::{self, Fields, Lookup, ReadResources};
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{Settings, UnsharedSessions};
 use crate::verdict::{Verdict, assignment, shortened};
-
-/// The maximum that KEDA gives a ScaledObject without `maxReplicaCount`.
-const KEDA_DEFAULT_MAXIMUM: u32 = 100;
-
-/// `kind` of KEDA's autoscalers.
-pub(crate) const SCALED_OBJECT: &str = "ScaledObject";
-
-/// A kind of autoscaler.
-pub(crate) enum Autoscaler {
-    /// `HorizontalPodAutoscaler`, `autoscaling/v1` or `v2`.
-    Horizontal,
-    /// KEDA's `ScaledObject`, `keda.sh/v1alpha1`.
-    Keda,
-}
-
-impl Autoscaler {
-    /// The most replicas that the autoscaler may request.
-    fn maximum(&self, spec: &Spec) -> Result<u32, Malformed> {
-        match self {
-            Self::Horizontal => spec.max_replicas.count().optional()?.ok_or(Malformed),
-            Self::Keda => Ok(spec.max_replica_count.count().optional()?.unwrap_or(KEDA_DEFAULT_MAXIMUM)),
-        }
-    }
-}
 
 /// Validates CREATE and UPDATE of an autoscaler. It only warns: whether a server can be scaled may change later, and the
 /// Scale that the autoscaler writes is validated when it comes.
@@ -42,7 +19,7 @@ impl Autoscaler {
 /// # Errors
 /// [`Malformed`] where a field that decides is malformed.
 pub(crate) fn validate(
-    autoscaler: &Autoscaler,
+    autoscaler: AutoscalerKind,
     request: &Request<'_>,
     settings: &Settings,
     get: &ReadResources<'_>,
@@ -50,9 +27,10 @@ pub(crate) fn validate(
     let mut verdict = Verdict::default();
     let requester = Requester::of(request, settings, None);
     let spec = request.spec()?;
-    match target(autoscaler, spec)? {
-        Target::Workload(workload, name) => {
-            let maximum = autoscaler.maximum(spec)?;
+    let (target, name) = target(autoscaler, spec)?;
+    match target {
+        Target::Workload(workload) => {
+            let maximum = maximum(autoscaler, spec)?;
             match lookup_owner(workload, name, request, get) {
                 Some((owner, scaling)) => {
                     let server = format!("{} {}", owner.kind.name(), shortened(&owner.name));
@@ -73,14 +51,14 @@ pub(crate) fn validate(
             }
         }
         // The custom resources have no subresource `scale`.
-        Target::CustomResource(kind, name) => not_scalable(
+        Target::CustomResource(kind) => not_scalable(
             &mut verdict,
             requester,
             kind.name(),
             name,
             ["", " cannot be scaled by an autoscaler; target its Deployment instead"],
         ),
-        Target::EmbeddingServer(name) => embedding_server(&mut verdict, requester, name),
+        Target::EmbeddingServer => embedding_server(&mut verdict, requester, name),
         Target::Other => {}
     }
     Ok(verdict)
@@ -120,20 +98,19 @@ pub(crate) fn report_existing(
 /// the server, or is malformed.
 fn report_item(verdict: &mut Verdict, kind: ServerKind, name: &str, scaling: &Scaling, object: &Object) -> Option<()> {
     let spec = object.spec.get()?;
-    let Ok(Target::Workload(workload, target)) = target(&Autoscaler::Horizontal, spec) else {
+    let hpa = AutoscalerKind::HorizontalPodAutoscaler;
+    let Ok((Target::Workload(workload), target)) = target(hpa, spec) else {
         return None;
     };
     // A StatefulSet with the name of another kind of server is somebody else's.
     if target != name || !workload.owner_kinds().contains(&kind) {
         return None;
     }
-    let maximum = spec.max_replicas.count().value()?;
+    let maximum = maximum(hpa, spec).ok()?;
     let metadata = object.metadata.get()?;
-    let (kind, name) = match owner::controller(metadata)? {
-        Some(owner) if owner.kind == SCALED_OBJECT => (SCALED_OBJECT, owner.name),
-        _ => (HORIZONTAL_POD_AUTOSCALER, metadata.name.get()?.into()),
-    };
-    let autoscaler = format!("{kind} {}", shortened(&name));
+    let controller = owner::controller(&metadata.owner_references).ok()?;
+    let (kind, name) = known_as(controller.map(|owner| (owner.kind, owner.name)), metadata.name.get()?.into());
+    let autoscaler = format!("{} {}", kind.name(), shortened(&name));
     let conflict = Conflict { of_server: "", autoscaler: &autoscaler, workload, maximum };
     conflict.report(verdict, Requester::Person, scaling);
     Some(())
@@ -159,11 +136,12 @@ impl Conflict<'_> {
     /// Reports the reasons why the autoscaler will not work as intended.
     fn report(&self, verdict: &mut Verdict, requester: Requester, scaling: &Scaling) {
         let Self { of_server, autoscaler, workload, maximum } = *self;
-        if exceeds_stdio_cap(scaling.transport, maximum) {
+        let conflicts = conflicts(workload, maximum, scaling);
+        if conflicts.exceeds_stdio_cap {
             let warning = format!("transport stdio{of_server} supports 1 replica; {autoscaler} may request {maximum}");
             verdict.report(requester, "stdio-replicas", self.maximum(), &warning);
         }
-        if let Some(count) = workload.declared(scaling) {
+        if let Some(count) = conflicts.declared {
             let field = workload.declared_in();
             let warning = format!("{field}{of_server} conflicts with {autoscaler}; remove the field");
             verdict.report(requester, "declared-replicas", assignment(field, count), &warning);
@@ -171,39 +149,24 @@ impl Conflict<'_> {
     }
 }
 
-/// What an autoscaler scales.
-enum Target<'a> {
-    /// A Deployment or StatefulSet of this name, which may be ToolHive's.
-    Workload(Workload, &'a str),
-    /// A custom resource of ToolHive's.
-    CustomResource(ServerKind, &'a str),
-    /// An `EmbeddingServer` of this name.
-    EmbeddingServer(&'a str),
-    /// Something that ToolHive has nothing to do with.
-    Other,
+/// What an autoscaler scales, and the name of that.
+fn target(autoscaler: AutoscalerKind, spec: &Spec) -> Result<(Target, &str), Malformed> {
+    let target = spec.scale_target_ref.get().ok_or(Malformed)?;
+    let name = target.name.get().ok_or(Malformed)?;
+    Ok((Target::read(autoscaler, text(&target.api_version), text(&target.kind))?, name))
 }
 
-fn target<'a>(autoscaler: &Autoscaler, spec: &'a Spec) -> Result<Target<'a>, Malformed> {
-    let target = spec.scale_target_ref.get().ok_or(Malformed)?;
-    // KEDA takes a target without a kind for a Deployment.
-    let text = |field: &'a Field<String>, default: &'static str| match (field.as_ref().optional()?, autoscaler) {
-        (Some(text), _) => Ok(text.as_str()),
-        (None, Autoscaler::Keda) if !default.is_empty() => Ok(default),
-        (None, _) => Err(Malformed),
+fn text(field: &Field<String>) -> Field<&str> {
+    field.as_ref().and_then(|text| Some(text.as_str()))
+}
+
+/// The most replicas that an autoscaler may request.
+fn maximum(autoscaler: AutoscalerKind, spec: &Spec) -> Result<u32, Malformed> {
+    let field = match autoscaler {
+        AutoscalerKind::HorizontalPodAutoscaler => spec.max_replicas,
+        AutoscalerKind::ScaledObject => spec.max_replica_count,
     };
-    let api_version = text(&target.api_version, "apps/v1")?;
-    let kind = text(&target.kind, "Deployment")?;
-    let name = text(&target.name, "")?;
-    let (group, _) = api_version.split_once('/').unwrap_or_default();
-    Ok(if let Some(workload) = Workload::from_kind(group, kind) {
-        Target::Workload(workload, name)
-    } else if let Some(kind) = ServerKind::from_name(group, kind) {
-        Target::CustomResource(kind, name)
-    } else if group == GROUP && kind == EMBEDDING_SERVER {
-        Target::EmbeddingServer(name)
-    } else {
-        Target::Other
-    })
+    autoscaler::maximum(autoscaler, field.count())
 }
 
 /// The custom resource that a workload of this name may run for: the first of the kinds with such a workload that has one.

@@ -1,30 +1,37 @@
 //! Keeps the pods of a backend running where a proxy runner's write of the StatefulSet changes nothing of them but the
 //! generation of the server, as it does when only a count was edited.
 
+use mcp_scaling_rules::annotations;
 use mcp_scaling_rules::applied_generation::{TemplateDecision, decide};
-use mcp_scaling_rules::labels;
 
 use crate::edit::{self, Path};
 use crate::request::{self, Object, Request};
 use crate::verdict::Verdict;
 
 const TEMPLATE: Path = &["spec", "template"];
-const GENERATION: Path = &["spec", "template", "metadata", "annotations", labels::MCPSERVER_GENERATION];
-const APPLIED_GENERATION: Path = &["metadata", "annotations", labels::APPLIED_GENERATION];
+const GENERATION: Path = &["spec", "template", "metadata", "annotations", annotations::MCPSERVER_GENERATION];
+const APPLIED_GENERATION: Path = &["metadata", "annotations", annotations::APPLIED_GENERATION];
 
-/// Keeps the old generation or the old pod template, where the rules say so. `request` is one of ToolHive's. Nothing happens
-/// where the old or the new template has no generation: runners before v0.24.1 write none, and compare none.
-///
-/// Returns whether the runner is from before an edit, so that its count is an old one too.
-pub(crate) fn keep(verdict: &mut Verdict, request: &Request<'_>) -> bool {
-    // Malformed text is the API server's to refuse, so that an absence of any part ends it.
-    try_keep(verdict, request).unwrap_or_default()
+/// What is kept of the backend.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// The verdict with the edits for it.
+    pub(crate) verdict: Verdict,
+    /// Whether the runner is from before an edit, so that its count is an old one too.
+    pub(crate) is_old_runner: bool,
 }
 
-fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<bool> {
+/// Keeps the old generation or the old pod template, if the rules say so. `request` is one of ToolHive's. Nothing happens if
+/// the old or the new template has no generation: runners before v0.24.1 write none, and compare none.
+pub(crate) fn keep(request: &Request<'_>) -> Kept {
+    // A malformed field is the API server's to refuse, so that an absence of any part ends it.
+    try_keep(request).unwrap_or_default()
+}
+
+fn try_keep(request: &Request<'_>) -> Option<Kept> {
     let (new, old) = (request.object()?, request.old_object()?);
     let (written, stored) = (generation_in_template(new)?, generation_in_template(old)?);
-    let recorded = old.annotation(labels::APPLIED_GENERATION).and_then(generation);
+    let recorded = old.annotation(annotations::APPLIED_GENERATION).and_then(generation);
     if written == stored && recorded.is_none() {
         return None;
     }
@@ -32,8 +39,9 @@ fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<bool> {
     edit::apply(&mut new, GENERATION, Some(stored.to_string().into()))?;
     let (new_template, old_template) = (new.pointer("/spec/template")?, old.pointer_mut("/spec/template")?);
     let is_same = new_template == old_template;
-    match decide(stored, recorded, written, is_same) {
-        TemplateDecision::Accept => Some(false),
+    let mut verdict = Verdict::default();
+    let is_old_runner = match decide(stored, recorded, written, is_same) {
+        TemplateDecision::Accept => false,
         TemplateDecision::KeepGeneration { applied } => {
             if written != stored {
                 verdict.edit(GENERATION, stored.to_string());
@@ -42,20 +50,21 @@ fn try_keep(verdict: &mut Verdict, request: &Request<'_>) -> Option<bool> {
             if applied != recorded.unwrap_or(stored) {
                 verdict.edit(APPLIED_GENERATION, applied.to_string());
             }
-            Some(written < applied)
+            written < applied
         }
         TemplateDecision::KeepTemplate { applied } => {
             verdict.edit(TEMPLATE, old_template.take());
             verdict.annotate("kept-template", format!("written={written} applied={applied}"));
-            Some(true)
+            true
         }
-    }
+    };
+    Some(Kept { verdict, is_old_runner })
 }
 
 /// The generation that the pod template of a workload was made from.
 fn generation_in_template(object: &Object) -> Option<i64> {
     let metadata = object.spec.get()?.template.get()?.metadata.get()?;
-    generation(request::text(&metadata.annotations, labels::MCPSERVER_GENERATION)?)
+    generation(request::text(&metadata.annotations, annotations::MCPSERVER_GENERATION)?)
 }
 
 /// A generation in an annotation. Anybody may have edited it; what is no generation counts as none, as it does for ToolHive.

@@ -1,6 +1,6 @@
 //! What happens when a requested count violates a rule, whichever field requests it.
 
-use mcp_scaling_rules::session_storage::binds_sessions_to_a_backend;
+use mcp_scaling_rules::sessions::binds_sessions_to_a_backend;
 use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap, sessions_at_risk};
 
 use crate::requester::Requester;

@@ -1,10 +1,12 @@
 //! `MCPServer`, `VirtualMCPServer` and `MCPRemoteProxy`: validates the counts that they declare.
 
-use mcp_scaling_rules::scaling::{BACKEND_REPLICAS, REPLICAS};
-use mcp_scaling_rules::session_storage::leaves_backends_idle;
+use mcp_scaling_rules::sessions::leaves_backends_idle;
+use mcp_scaling_rules::spec_fields::{BACKEND_REPLICAS, REPLICAS};
+use mcp_scaling_rules::stopped::newly_declared_alone;
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{
-    Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, SessionStorage, Transport, Workload, labels, resolve,
+    Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, SessionStorage, Transport, Workload, annotations,
+    resolve,
 };
 
 use crate::autoscaler;
@@ -22,18 +24,13 @@ use crate::verdict::{Verdict, assignment, shortened};
 /// # Errors
 /// [`InvalidField`] with the field that ToolHive's CRD does not allow.
 pub(crate) fn scaling(kind: ServerKind, spec: &Spec) -> Result<Scaling, InvalidField> {
-    let session_storage_provider = match &spec.session_storage {
-        Field::Value(storage) => storage.provider.as_ref().and_then(|provider| Some(provider.into())),
-        Field::Absent => Field::Absent,
-        Field::Malformed => Field::Malformed,
-    };
     Scaling::read(
         kind,
         RawSpec {
-            transport: spec.transport.as_ref().and_then(|transport| Some(transport.into())),
+            transport: &spec.transport,
             replicas: spec.replicas,
             backend_replicas: spec.backend_replicas,
-            session_storage_provider,
+            session_storage: &spec.session_storage,
         },
     )
 }
@@ -85,7 +82,7 @@ pub(crate) fn validate(
         };
         counts_change |= old.is_some() && old_count != Some(count);
         if count != declared {
-            verdict.edit(path(workload), count);
+            verdict.edit(workload.declared_at(), count);
             capped.push((field, declared));
         }
         let requested = RequestedReplicas { count, ..requested };
@@ -95,8 +92,7 @@ pub(crate) fn validate(
     if settings.session_storage != UnsharedSessions::Ignore {
         sessions(&mut verdict, kind, spec, &new, requester);
     }
-    let stopped = new.stopped_alone().filter(|_| kind == ServerKind::McpServer);
-    if let Some(workload) = stopped.filter(|workload| is_stopped_now(*workload, old.as_ref())) {
+    if let Some(workload) = newly_declared_alone(kind, &new, old.as_ref()) {
         stopped::report(&mut verdict, workload, workload.declared_in(), request.name(), requester);
     }
     if kind == ServerKind::McpServer && requester == Requester::Person && counts_change {
@@ -109,12 +105,6 @@ pub(crate) fn validate(
         record_requested_replicas(&mut verdict, object, &new, &capped);
     }
     Ok(verdict)
-}
-
-/// Whether it is the request that stops this workload alone. A server that is created without proxies has no backend, because
-/// a proxy makes it.
-fn is_stopped_now(workload: Workload, old: Option<&Scaling>) -> bool {
-    old.map_or(workload == Workload::StatefulSet, |old| old.stopped_alone() != Some(workload))
 }
 
 /// Warns about what the spec says of sessions besides their storage.
@@ -170,7 +160,7 @@ fn warn_of_restart(verdict: &mut Verdict, request: &Request<'_>) {
     verdict.warn(&format!("with no count declared, kubectl scale deployment {name} restarts nothing"));
 }
 
-const REQUESTED_REPLICAS: Path = &["metadata", "annotations", labels::REQUESTED_REPLICAS];
+const REQUESTED_REPLICAS: Path = &["metadata", "annotations", annotations::REQUESTED_REPLICAS];
 
 /// Keeps the annotation with the counts that were requested before the cap lowered them.
 ///
@@ -182,7 +172,7 @@ fn record_requested_replicas(
     scaling: &Scaling,
     capped: &[(&'static str, u32)],
 ) {
-    let recorded = object.annotation(labels::REQUESTED_REPLICAS);
+    let recorded = object.annotation(annotations::REQUESTED_REPLICAS);
     let mut entries = Vec::new();
     for workload in Workload::ALL {
         let field = workload.declared_in();
@@ -200,13 +190,5 @@ fn record_requested_replicas(
         verdict.remove(REQUESTED_REPLICAS);
     } else if !entries.is_empty() && recorded != Some(&entries) {
         verdict.edit(REQUESTED_REPLICAS, entries);
-    }
-}
-
-/// The field of the custom resource that declares the count of a workload, as the names that lead to it.
-fn path(workload: Workload) -> Path {
-    match workload {
-        Workload::Deployment => &["spec", "replicas"],
-        Workload::StatefulSet => &["spec", "backendReplicas"],
     }
 }

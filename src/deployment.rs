@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::edit::{self, Path};
 use crate::lookup::ReadResources;
-use crate::replicas::{self, ReplicasRequest};
+use crate::replicas::{self, Outcome, ReplicasRequest};
 use crate::request::{Container, PodSpec, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::Settings;
@@ -22,12 +22,12 @@ pub(crate) fn validate(
     settings: &Settings,
     get: &ReadResources<'_>,
 ) -> Result<Verdict, Malformed> {
-    let mut verdict = Verdict::default();
     let spec = request.spec()?;
     let requester = Requester::of(request, settings, Some(owner));
     let replicas = ReplicasRequest::of_workload(request, spec, requester, Workload::Deployment, None)?;
     let pod = pod(spec)?;
-    let lets_reset_through = replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
+    let Outcome { mut verdict, lets_reset_through } =
+        replicas::validate(Verdict::default(), owner, request, &replicas, settings, get);
     if lets_reset_through {
         // The operator's next write follows at once. With a pod template that differs from the old one, this would not be known as a
         // reset where it is evaluated again.

@@ -41,13 +41,11 @@ use std::fmt::Display;
 use std::mem::ManuallyDrop;
 use std::panic::PanicHookInfo;
 
-use autoscaler::{Autoscaler, SCALED_OBJECT};
 pub use error::{RequestError, SettingsError};
 use kubewarden_policy_sdk::protocol_version_guest;
 pub use kubewarden_policy_sdk::response::ValidationResponse;
-use lookup::HORIZONTAL_POD_AUTOSCALER;
 pub use lookup::{HostError, ReadResources, ResourceRequest};
-use mcp_scaling_rules::{Field, Malformed, ServerKind};
+use mcp_scaling_rules::{AutoscalerKind, Field, Malformed, ServerKind};
 use request::{Payload, Request};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -148,7 +146,7 @@ fn validate_request(
         return Ok(Verdict::default());
     }
     let verdict = match (group, name, sub_resource) {
-        (group, name, "") if let Some(kind) = ServerKind::from_name(group, name) => {
+        (group, name, "") if let Some(kind) = ServerKind::from_kind(group, name) => {
             custom_resource::validate(kind, request, &settings()?, get)
         }
         ("apps", "Deployment", "") if let Some(owner) = owner::of_workload(request) => {
@@ -160,10 +158,9 @@ fn validate_request(
         ("autoscaling", "Scale", "scale") if let Some((owner, workload)) = owner::of_scale(request) => {
             scale::validate(&owner, workload, request, &settings()?, get)
         }
-        ("autoscaling", HORIZONTAL_POD_AUTOSCALER, "") => {
-            autoscaler::validate(&Autoscaler::Horizontal, request, &settings()?, get)
+        (group, name, "") if let Some(autoscaler) = AutoscalerKind::from_kind(group, name) => {
+            autoscaler::validate(autoscaler, request, &settings()?, get)
         }
-        ("keda.sh", SCALED_OBJECT, "") => autoscaler::validate(&Autoscaler::Keda, request, &settings()?, get),
         _ => Ok(Verdict::default()),
     };
     // The API server refuses a malformed object itself, and names the field.

@@ -1,8 +1,8 @@
 //! Reads the custom resource behind a workload, through the host.
 
 use mcp_scaling_rules::kind::API_VERSIONS;
-use mcp_scaling_rules::scaling::{BACKEND_REPLICAS, FIELDS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT};
-use mcp_scaling_rules::{Field, Owner, Scaling, ServerKind};
+use mcp_scaling_rules::spec_fields::{BACKEND_REPLICAS, FIELDS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT};
+use mcp_scaling_rules::{AutoscalerKind, Field, Owner, Scaling, ServerKind};
 
 use serde::Serialize;
 
@@ -59,9 +59,6 @@ impl HostError {
         self.0.contains(&format!("Cannot find {api_version}/{kind} named '{name}'"))
     }
 }
-
-/// `kind` of Kubernetes' own autoscalers.
-pub(crate) const HORIZONTAL_POD_AUTOSCALER: &str = "HorizontalPodAutoscaler";
 
 /// The result of a lookup.
 #[derive(Debug)]
@@ -149,7 +146,7 @@ pub(crate) fn autoscalers(name: &str, request: &Request<'_>, get: &ReadResources
     let namespace = request.namespace();
     let one = ResourceRequest {
         api_version: "autoscaling/v2",
-        kind: HORIZONTAL_POD_AUTOSCALER,
+        kind: AutoscalerKind::HorizontalPodAutoscaler.name(),
         name: Some(name),
         namespace,
         field_masks: &["spec.maxReplicas", "spec.scaleTargetRef"],

@@ -1,18 +1,15 @@
 //! Reads the owner of an object out of its metadata, or out of a Scale.
 
-use mcp_scaling_rules::labels::{APP_NAME, TOOLHIVE, TOOLHIVE_NAME};
-use mcp_scaling_rules::owner::{OwnerLabels, OwnerReference};
-use mcp_scaling_rules::{Field, Owner, Workload};
+use mcp_scaling_rules::owner::{OwnerLabels, controller};
+use mcp_scaling_rules::{Owner, Workload};
 
-use crate::request::{Metadata, Request};
+use crate::request::Request;
 
 /// The owner of the workload that the request is about, or `None` if it is not ToolHive's.
 pub(crate) fn of_workload<'r>(request: &'r Request<'_>) -> Option<Owner<'r>> {
     let object = request.object()?;
-    let label = |name| object.label(name).map(Into::into);
-    let labels =
-        OwnerLabels { toolhive: label(TOOLHIVE), toolhive_name: label(TOOLHIVE_NAME), app_name: label(APP_NAME) };
-    Owner::of_workload(controller(object.metadata.get()?)?, labels)
+    let controller = controller(&object.metadata.get()?.owner_references).ok()?;
+    Owner::of_workload(controller, OwnerLabels::read(|name| object.label(name).map(Into::into)))
 }
 
 /// The owner of the workload behind the Scale that the request is about, and which workload that is. `None` if the
@@ -29,18 +26,4 @@ pub(crate) fn of_scale<'r>(request: &'r Request<'_>) -> Option<(Owner<'r>, Workl
         Workload::StatefulSet => Owner::of_statefulset_selector(request.name.get()?.into(), selector),
     };
     Some((owner?, workload))
-}
-
-/// The owner reference with `controller: true`, `Some(None)` if there is none, and `None` if the list is malformed.
-pub(crate) fn controller(metadata: &Metadata) -> Option<Option<OwnerReference<'_>>> {
-    let references = metadata.owner_references.as_ref().optional().ok()?;
-    let mut references = references.into_iter().flatten().filter_map(Field::get);
-    let Some(controller) = references.find(|reference| reference.controller == Field::Value(true)) else {
-        return Some(None);
-    };
-    Some(Some(OwnerReference {
-        api_version: controller.api_version.get()?.into(),
-        kind: controller.kind.get()?.into(),
-        name: controller.name.get()?.into(),
-    }))
 }

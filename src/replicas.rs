@@ -1,8 +1,10 @@
 //! Validates the count that a request asks for, on a Deployment, a StatefulSet or a Scale.
 
-use mcp_scaling_rules::scaling::REPLICAS;
+use mcp_scaling_rules::resets::{self, ResetDecision};
+use mcp_scaling_rules::spec_fields::{REPLICAS, REPLICAS_PATH};
+use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{
-    Malformed, Owner, Scaling, ServerKind, SessionStorage, Transport, Workload, admitted, exceeds_stdio_cap, labels,
+    Malformed, Owner, Replicas, Scaling, SessionStorage, Transport, Workload, annotations, exceeds_stdio_cap, stopped,
 };
 
 use crate::checks::{self, RequestedReplicas};
@@ -11,11 +13,7 @@ use crate::request::{Request, Spec};
 use crate::requester::Requester;
 use crate::rollout;
 use crate::settings::{Corrections, ExcessReplicas, LookupFailure, Settings};
-use crate::stopped;
 use crate::verdict::{UNAVAILABLE, Verdict, assignment, shortened};
-
-/// The count that Kubernetes gives a workload without `spec.replicas`.
-const DEFAULT_REPLICAS: u32 = 1;
 
 /// A request for a count, and what decides about it.
 pub(crate) struct ReplicasRequest {
@@ -73,7 +71,7 @@ impl ReplicasRequest {
         settings.preserve_scaling
             && self.is_update_by_toolhive()
             && self.workload == Workload::Deployment
-            && rollout::may_reset(owner)
+            && resets::may_reset(owner)
     }
 
     /// Whether the custom resource has to be looked up: some rule could apply, depending on what it declares.
@@ -83,15 +81,11 @@ impl ReplicasRequest {
         self.requested > 1 || !(self.is_unchanged() || is_low_scale_of_nobody)
     }
 
-    /// Whether the request asks for 0 and gets it, and the other workload of the server is not declared as stopped too. On a
-    /// Scale, a declared count soon takes the place of the requested one.
+    /// Whether the request asks for 0 and gets it, and stops the workload alone.
     fn stops_workload_alone(&self, owner: &Owner<'_>, scaling: &Scaling, count: u32) -> bool {
-        let is_stopped = |workload: Workload, default| workload.declared(scaling).unwrap_or(default) == 0;
-        owner.kind == ServerKind::McpServer
-            && (self.requested, count) == (0, 0)
+        (self.requested, count) == (0, 0)
             && self.old.is_some_and(|old| old > 0)
-            && is_stopped(self.workload, 0)
-            && !is_stopped(self.workload.other(), 1)
+            && stopped::stops_alone(owner.kind, self.workload, scaling)
     }
 
     /// Whether the request may be refused at all. ToolHive's own writes and a count that does not rise never are.
@@ -108,155 +102,134 @@ impl ReplicasRequest {
     }
 }
 
-/// Validates the count, after a lookup where the answer can matter. Returns whether a reset is let through.
+/// What is found about a requested count.
+pub(crate) struct Outcome {
+    /// The verdict, with what was found added.
+    pub(crate) verdict: Verdict,
+    /// Whether a reset is let through.
+    pub(crate) lets_reset_through: bool,
+}
+
+/// Validates the count, after a lookup if the answer can matter, and adds to the verdict.
 pub(crate) fn validate(
-    verdict: &mut Verdict,
+    mut verdict: Verdict,
     owner: &Owner<'_>,
     request: &Request<'_>,
     replicas: &ReplicasRequest,
     settings: &Settings,
     get: &ReadResources<'_>,
-) -> bool {
+) -> Outcome {
     let may_reset = replicas.may_be_by_resetting_operator(owner, settings);
-    let needs_lookup = replicas.needs_lookup() || may_reset && rollout::concerns_unchanged_count(request);
-    if !needs_lookup {
-        return false;
+    if !replicas.needs_lookup() && !(may_reset && rollout::concerns_unchanged_count(request)) {
+        return Outcome { verdict, lets_reset_through: false };
     }
     let fields = if may_reset { lookup::Fields::ScalingAndRollout } else { lookup::Fields::Scaling };
     let lookup = lookup::find(owner, fields, request, get);
     if matches!(lookup, Lookup::Failed) {
-        report_failed_lookup(verdict, owner, replicas, settings);
+        report_failed_lookup(&mut verdict, owner, replicas, settings);
     }
-    match (lookup, replicas.transport_label) {
-        (Lookup::Found(server), label) => {
-            // A stdio server runs one replica whatever the label says, and the label is the only trace of one whose custom
-            // resource has just been changed.
-            let transport = label.filter(|label| *label == Transport::Stdio).unwrap_or(server.scaling.transport);
-            let server = Found { scaling: Scaling { transport, ..server.scaling }, ..server };
-            let Preserved { count: preserved, lets_reset_through } =
-                preserved(verdict, request, replicas, &server, settings, may_reset);
-            let count = apply_rules(verdict, owner, replicas, &server.scaling, preserved, settings);
-            if replicas.stops_workload_alone(owner, &server.scaling, count) {
-                stopped::report(verdict, replicas.workload, REPLICAS, &owner.name, replicas.requester);
-            }
-            return lets_reset_through;
+    let stdio_label = replicas.transport_label.filter(|label| *label == Transport::Stdio);
+    let Lookup::Found(mut server) = lookup else {
+        if let Some(transport) = stdio_label {
+            // The transport is all that the stdio cap needs. Nothing is known of the sessions, so that they must not be
+            // reported as at risk.
+            let session_storage = Some(SessionStorage::Redis);
+            let scaling = Scaling { transport, replicas: None, backend_replicas: None, session_storage };
+            let decided = decide(replicas, &scaling, None, settings);
+            report(&mut verdict, owner, replicas, &scaling, decided, settings);
         }
-        // The transport is all that the stdio cap needs. Nothing is known of the sessions, so that they must not be
-        // reported as at risk.
-        (Lookup::NotFound | Lookup::Failed, Some(Transport::Stdio)) => {
-            let scaling = Scaling {
-                transport: Transport::Stdio,
-                replicas: None,
-                backend_replicas: None,
-                session_storage: Some(SessionStorage::Redis),
-            };
-            apply_rules(verdict, owner, replicas, &scaling, None, settings);
-        }
-        (Lookup::NotFound | Lookup::Failed, _) => {}
+        return Outcome { verdict, lets_reset_through: false };
+    };
+    // A stdio server runs one replica whatever the label says, and the label is the only trace of one whose custom resource
+    // has just been changed.
+    server.scaling.transport = stdio_label.unwrap_or(server.scaling.transport);
+    let reset = decide_reset(request, replicas, &server, settings, may_reset);
+    if let Some(annotation) = &reset.annotation {
+        verdict.edit(&["metadata", "annotations", annotations::ROLLED_OUT], annotation.to_string());
     }
-    false
+    if let Some(old) = replicas.old.filter(|_| reset.lets_reset_through) {
+        verdict.annotate("reset-let-through", assignment("replicas", old));
+    }
+    let decided = decide(replicas, &server.scaling, reset.preserved, settings);
+    report(&mut verdict, owner, replicas, &server.scaling, decided, settings);
+    if replicas.stops_workload_alone(owner, &server.scaling, decided.count) {
+        crate::stopped::report(&mut verdict, replicas.workload, REPLICAS, &owner.name, replicas.requester);
+    }
+    Outcome { verdict, lets_reset_through: reset.lets_reset_through }
 }
 
-/// What is kept where ToolHive writes a count that nobody declares.
-#[derive(Default)]
-struct Preserved {
-    /// The count to keep instead of the one that ToolHive writes.
-    count: Option<u32>,
-    /// Whether a reset is let through.
-    lets_reset_through: bool,
-}
-
-/// Decides what is kept.
-fn preserved(
-    verdict: &mut Verdict,
+/// Decides what is preserved if ToolHive writes a count that nobody declares.
+fn decide_reset(
     request: &Request<'_>,
     replicas: &ReplicasRequest,
     server: &Found,
     settings: &Settings,
     may_reset: bool,
-) -> Preserved {
-    let Some(old) = replicas.old.filter(|_| replicas.is_update_by_toolhive() && settings.preserve_scaling) else {
-        return Preserved::default();
-    };
-    let old_count = Preserved { count: Some(old), lets_reset_through: false };
-    // A count that the cap lowers is not given back. Where another one is still to be given back, that one is outdated.
-    let is_capped = exceeds_stdio_cap(server.scaling.transport, old) && !rollout::is_count_owed(request);
-    if !may_reset || is_capped || replicas.workload.declared(&server.scaling).is_some() {
-        return old_count;
-    }
-    let Some(decision) = rollout::decide(request, server, replicas.requested, old) else {
-        return old_count;
-    };
-    if let Some(annotation) = decision.annotation {
-        verdict.edit(&["metadata", "annotations", labels::ROLLED_OUT], annotation.to_string());
-    }
-    if decision.lets_reset_through {
-        verdict.annotate("reset-let-through", assignment("replicas", old));
-    }
-    Preserved { count: decision.preserved, lets_reset_through: decision.lets_reset_through }
+) -> ResetDecision {
+    let preserves = settings.preserve_scaling && replicas.is_update_by_toolhive();
+    let preserved = replicas.old.filter(|_| preserves);
+    let (transport, declared) = (server.scaling.transport, replicas.workload.declared(&server.scaling));
+    let recorded = rollout::recorded(request);
+    preserved
+        .filter(|old| may_reset && resets::concerns(transport, declared, *old, recorded.as_ref()))
+        .and_then(|old| rollout::decide(request, server, recorded.as_ref(), replicas.requested, old))
+        .unwrap_or(ResetDecision { preserved, annotation: None, lets_reset_through: false })
 }
 
-/// Applies the rules, and returns the count that they give.
-fn apply_rules(
+/// Decides the count. A declared one does not apply to a Scale.
+fn decide(replicas: &ReplicasRequest, scaling: &Scaling, preserved: Option<u32>, settings: &Settings) -> Replicas {
+    // ToolHive's own writes are capped under every setting, since they are never refused.
+    let caps = settings.stdio_replicas == ExcessReplicas::Cap || replicas.requester == Requester::ToolHive;
+    if exceeds_stdio_cap(scaling.transport, replicas.requested) && !caps {
+        return Replicas::as_requested(replicas.requested);
+    }
+    let declared = replicas.workload.declared(scaling).filter(|_| !replicas.is_scale);
+    mcp_scaling_rules::replicas::decide(scaling.transport, replicas.requested, declared, preserved)
+}
+
+/// Reports the rules that the request violates, and sets the count that was decided.
+fn report(
     verdict: &mut Verdict,
     owner: &Owner<'_>,
     replicas: &ReplicasRequest,
     scaling: &Scaling,
-    preserved: Option<u32>,
+    decided: Replicas,
     settings: &Settings,
-) -> u32 {
+) {
     let ReplicasRequest { requested, old, requester, .. } = *replicas;
-    let transport = scaling.transport;
+    let Replicas { count, rule } = decided;
     let storage = scaling.session_storage_or(settings.default_session_storage);
     let declared = replicas.workload.declared(scaling);
-    // ToolHive's own writes are capped under every setting, since they are never refused.
-    let caps = settings.stdio_replicas == ExcessReplicas::Cap || requester == Requester::ToolHive;
-    let count = if exceeds_stdio_cap(transport, requested) && !caps {
-        requested
-    } else {
-        admitted(transport, requested, declared.filter(|_| !replicas.is_scale), preserved)
-    };
-
-    let is_declared = declared.is_some_and(|declared| requested <= declared);
     let request = RequestedReplicas {
         field: REPLICAS,
         workload: replicas.workload,
-        transport,
+        transport: scaling.transport,
         count: requested,
         old,
         requester,
-        is_declared,
+        is_declared: declared.is_some_and(|declared| requested <= declared),
     };
-    checks::stdio_cap(verdict, settings.stdio_replicas, transport, request);
+    checks::stdio_cap(verdict, settings.stdio_replicas, scaling.transport, request);
     checks::session_storage(verdict, settings, owner.kind, storage, storage, request, count);
 
-    let (field, kind) = (replicas.workload.declared_in(), owner.kind.name());
-    let mut is_refused = false;
-    if count != requested {
-        // What decided first, before the cap: a declared count, a preserved one, or the cap itself.
-        let reason = match (declared.filter(|_| !replicas.is_scale), preserved) {
-            (Some(declared), _) if declared != requested => "declared",
-            (None, Some(preserved)) if preserved != requested => "preserved",
-            _ => "stdio",
-        };
+    let (field, kind, name) = (replicas.workload.declared_in(), owner.kind.name(), shortened(&owner.name));
+    let is_refused = rule.is_some_and(|rule| {
+        let reason = rule.name();
         verdict.annotate("replicas", format!("requested={requested} wanted={count} reason={reason}"));
         // A request that can be refused differs from a declared count here: only ToolHive's own writes are capped or undone
         // where no object may be changed.
         let message = || {
-            let name = shortened(&owner.name);
             format!(
                 "{REPLICAS} requests {requested} and {field} of {kind} {name} wants {count}: request {count}, or change {field}"
             )
         };
-        is_refused = verdict.correct(settings, &["spec", "replicas"], count, replicas.can_be_refused(), message);
-    }
+        verdict.correct(settings, REPLICAS_PATH, count, replicas.can_be_refused(), message)
+    });
     let overrides = declared.filter(|declared| *declared != requested && requester == Requester::Person && !is_refused);
     if let Some(declared) = overrides {
-        let name = shortened(&owner.name);
         let overridden = if replicas.is_unchanged() { "current" } else { "requested" };
         verdict.warn(&format!("{field} of {kind} {name} is {declared} and overrides the {overridden} {requested}"));
     }
-    count
 }
 
 fn report_failed_lookup(verdict: &mut Verdict, owner: &Owner<'_>, replicas: &ReplicasRequest, settings: &Settings) {

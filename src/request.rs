@@ -4,6 +4,8 @@
 //! mutating webhooks, and names the field. If the policy failed there, it would deny requests for fields that are none of
 //! its business.
 
+use mcp_scaling_rules::owner::RawOwnerReference;
+use mcp_scaling_rules::scaling::SessionStorageSpec;
 use mcp_scaling_rules::{Field, Malformed};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
@@ -90,16 +92,7 @@ pub(crate) struct Metadata {
     pub(crate) deletion_timestamp: Field<IgnoredAny>,
     pub(crate) annotations: Field<Map<String, Value>>,
     pub(crate) labels: Field<Map<String, Value>>,
-    pub(crate) owner_references: Field<Vec<Field<OwnerReference>>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct OwnerReference {
-    pub(crate) api_version: Field<String>,
-    pub(crate) kind: Field<String>,
-    pub(crate) name: Field<String>,
-    pub(crate) controller: Field<bool>,
+    pub(crate) owner_references: Field<Vec<Field<RawOwnerReference>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -148,12 +141,6 @@ pub(crate) struct Status {
     pub(crate) tool_config_hash: Field<String>,
     /// Custom resources.
     pub(crate) external_auth_config_hash: Field<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct SessionStorageSpec {
-    pub(crate) provider: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

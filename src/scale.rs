@@ -20,7 +20,6 @@ pub(crate) fn validate(
     settings: &Settings,
     get: &ReadResources<'_>,
 ) -> Result<Verdict, Malformed> {
-    let mut verdict = Verdict::default();
     let replicas = ReplicasRequest {
         // The API server leaves a count of 0 out of a Scale.
         requested: request.spec()?.replicas.count().optional()?.unwrap_or_default(),
@@ -31,6 +30,5 @@ pub(crate) fn validate(
         is_scale: true,
         transport_label: None,
     };
-    replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
-    Ok(verdict)
+    Ok(replicas::validate(Verdict::default(), owner, request, &replicas, settings, get).verdict)
 }

@@ -1,8 +1,9 @@
 //! `StatefulSet`: the pods of an `MCPServer`'s backend.
 
+use mcp_scaling_rules::spec_fields::REPLICAS_PATH;
 use mcp_scaling_rules::{Malformed, Owner, Transport, Workload, labels};
 
-use crate::backend_template;
+use crate::backend_template::{self, Kept};
 use crate::lookup::ReadResources;
 use crate::replicas::{self, ReplicasRequest};
 use crate::request::Request;
@@ -20,18 +21,16 @@ pub(crate) fn validate(
     settings: &Settings,
     get: &ReadResources<'_>,
 ) -> Result<Verdict, Malformed> {
-    let mut verdict = Verdict::default();
     let requester = Requester::of(request, settings, Some(owner));
     let label = transport_label(request);
     let mut replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, label)?;
     let keeps = settings.keep_backends_on_scale && requester == Requester::ToolHive;
-    let is_old_runner = keeps && backend_template::keep(&mut verdict, request);
+    let Kept { mut verdict, is_old_runner } = if keeps { backend_template::keep(request) } else { Kept::default() };
     if let Some(old) = replicas.old.filter(|old| is_old_runner && *old != replicas.requested) {
-        verdict.edit(&["spec", "replicas"], old);
+        verdict.edit(REPLICAS_PATH, old);
         replicas.requested = old;
     }
-    replicas::validate(&mut verdict, owner, request, &replicas, settings, get);
-    Ok(verdict)
+    Ok(replicas::validate(verdict, owner, request, &replicas, settings, get).verdict)
 }
 
 /// The transport that the StatefulSet's label names.

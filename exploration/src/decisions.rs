@@ -302,7 +302,7 @@ impl Decisions {
         };
         let changed = match write {
             Write::Deployment { old, new } => {
-                let annotation = &mutated["metadata"]["annotations"][mcp_scaling_rules::labels::ROLLED_OUT];
+                let annotation = &mutated["metadata"]["annotations"][mcp_scaling_rules::annotations::ROLLED_OUT];
                 let rolled_out = self.intern(annotation.as_str().unwrap_or_default().to_owned());
                 Write::Deployment { old, new: Deployment { replicas: count(&mutated), rolled_out, ..new } }
             }
@@ -318,7 +318,7 @@ impl Decisions {
         for object in [&mut object, &mut mutated] {
             object["spec"]["replicas"] = Value::Null;
             if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
-                annotations.remove(mcp_scaling_rules::labels::ROLLED_OUT);
+                annotations.remove(mcp_scaling_rules::annotations::ROLLED_OUT);
             }
         }
         assert_eq!(object, mutated, "the policy changes only the count and its own annotation");

@@ -1,7 +1,7 @@
 //! The objects of one server, with the few fields that matter, and their JSON texts.
 
 use mcp_scaling_rules::kind::API_VERSIONS;
-use mcp_scaling_rules::{ConditionReason, ConditionStatus, SessionStorage, Transport, Workload, accounts, labels};
+use mcp_scaling_rules::{ConditionReason, ConditionStatus, SessionStorage, Transport, Workload, accounts, annotations};
 use serde_json::{Map, Value, json};
 
 /// Namespace of all objects.
@@ -208,7 +208,7 @@ impl Deployment {
         let mut annotations = Map::new();
         annotations.insert("deployment.kubernetes.io/revision".to_owned(), "1".into());
         if let Some(text) = rolled_out {
-            annotations.insert(labels::ROLLED_OUT.to_owned(), text.into());
+            annotations.insert(annotations::ROLLED_OUT.to_owned(), text.into());
         }
         let labels = json!({
             "app": "mcpserver", "app.kubernetes.io/name": "mcpserver", "app.kubernetes.io/instance": NAME,
@@ -256,7 +256,7 @@ impl StatefulSet {
             "app": NAME, "toolhive": "true", "toolhive-basename": NAME, "toolhive-name": NAME, "toolhive-port": "8080",
             "toolhive-transport": self.transport.name(),
         });
-        let kept = self.kept.map(|count| (labels::REPLICAS_BEFORE_ZERO.to_owned(), count.to_string().into()));
+        let kept = self.kept.map(|count| (annotations::REPLICAS_BEFORE_ZERO.to_owned(), count.to_string().into()));
         json!({
             "apiVersion": "apps/v1",
             "kind": "StatefulSet",

@@ -6,23 +6,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
+use mcp_scaling_rules::autoscaler::{Target, known_as};
 use mcp_scaling_rules::field::replica_count;
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
-use mcp_scaling_rules::{Scaling, Workload, exceeds_stdio_cap};
+use mcp_scaling_rules::{AutoscalerKind, Field, Scaling, Workload, conflicts};
 
 use crate::listed::ServerName;
-
-/// `kind` of what is watched.
-pub(crate) const KIND: &str = "HorizontalPodAutoscaler";
-
-/// `kind` of KEDA's autoscaler, which owns the HorizontalPodAutoscaler that is made for it.
-const SCALED_OBJECT: &str = "ScaledObject";
 
 /// An autoscaler, as people know it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Autoscaler {
-    /// `kind`: KEDA's, where the HorizontalPodAutoscaler was made for a ScaledObject.
-    pub(crate) kind: &'static str,
+    /// `kind`: KEDA's, if the HorizontalPodAutoscaler was made for a ScaledObject.
+    pub(crate) kind: AutoscalerKind,
     /// `metadata.name` of the object of this kind.
     pub(crate) name: String,
     /// The most replicas that it may request.
@@ -118,13 +113,11 @@ impl State {
 /// What an autoscaler is aimed at, `None` where that is neither a Deployment nor a StatefulSet.
 fn aimed(object: &HorizontalPodAutoscaler, listing: u32) -> Option<Aimed> {
     let target = &object.spec.scale_target_ref;
-    let (group, _) = target.api_version.as_deref()?.split_once('/')?;
-    let workload = Workload::from_kind(group, &target.kind)?;
-    let owners = object.metadata.owner_references.iter().flatten();
-    let (kind, name) = match owners.into_iter().find(|owner| owner.kind == SCALED_OBJECT) {
-        Some(owner) => (SCALED_OBJECT, &owner.name),
-        None => (KIND, object.metadata.name.as_ref()?),
-    };
+    let api_version = target.api_version.as_deref().map_or(Field::Absent, Field::Value);
+    let read = Target::read(AutoscalerKind::HorizontalPodAutoscaler, api_version, Field::Value(&target.kind));
+    let Ok(Target::Workload(workload)) = read else { return None };
+    let owners = object.metadata.owner_references.iter().flatten().map(|owner| (&owner.kind, &owner.name));
+    let (kind, name) = known_as(owners, object.metadata.name.as_ref()?);
     let maximum = replica_count(object.spec.max_replicas.into()).unwrap_or_default();
     let autoscaler = Autoscaler { kind, name: name.clone(), maximum };
     Some(Aimed { autoscaler, workload, target: target.name.as_str().into(), listing })
@@ -133,12 +126,13 @@ fn aimed(object: &HorizontalPodAutoscaler, listing: u32) -> Option<Aimed> {
 /// The conflicts of an autoscaler with the spec of the server whose workload it scales, in sentences for people.
 pub(crate) fn conflicts(autoscaler: &Autoscaler, workload: Workload, scaling: &Scaling) -> Vec<String> {
     let Autoscaler { kind, name, maximum } = autoscaler;
-    let scaled = workload.kind();
-    let declared = workload.declared(scaling).map(|_| {
+    let (kind, scaled) = (kind.name(), workload.kind());
+    let found = conflicts::conflicts(workload, *maximum, scaling);
+    let declared = found.declared.map(|_| {
         let field = workload.declared_in();
         format!("{field} conflicts with {kind} {name}, which scales the {scaled}; remove one of them")
     });
-    let above_cap = exceeds_stdio_cap(scaling.transport, *maximum).then(|| {
+    let above_cap = found.exceeds_stdio_cap.then(|| {
         format!(
             "transport stdio supports {STDIO_REPLICAS} replica; {kind} {name} may request {maximum} of the {scaled}"
         )
@@ -150,10 +144,11 @@ pub(crate) fn conflicts(autoscaler: &Autoscaler, workload: Workload, scaling: &S
 mod tests {
     use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
     use kube::runtime::watcher::Event;
-    use mcp_scaling_rules::{Scaling, Transport, Workload};
+    use mcp_scaling_rules::AutoscalerKind::{HorizontalPodAutoscaler as Hpa, ScaledObject};
+    use mcp_scaling_rules::{AutoscalerKind, Scaling, Transport, Workload};
     use serde_json::{Value, json};
 
-    use super::{Autoscaler, Autoscalers, KIND, SCALED_OBJECT, conflicts};
+    use super::{Autoscaler, Autoscalers, conflicts};
 
     fn autoscaler(name: &str, kind: &str, target: &str, owners: Value) -> HorizontalPodAutoscaler {
         let group = if kind == "MCPServer" { "toolhive.stacklok.dev/v1beta1" } else { "apps/v1" };
@@ -174,7 +169,7 @@ mod tests {
         autoscalers.apply(event).into_iter().map(|(_, name)| name.into()).collect()
     }
 
-    fn name_of(autoscalers: &Autoscalers, workload: Workload, target: &str) -> Option<(&'static str, String)> {
+    fn name_of(autoscalers: &Autoscalers, workload: Workload, target: &str) -> Option<(AutoscalerKind, String)> {
         autoscalers.get(workload, "default", target).map(|found| (found.kind, found.name))
     }
 
@@ -182,13 +177,13 @@ mod tests {
     fn finds_the_autoscaler_of_a_workload() {
         let keda = json!([{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "keda", "uid": "u"}]);
         for (object, workload, expected) in [
-            (deployment("a", "github"), Workload::Deployment, Some((KIND, "a"))),
+            (deployment("a", "github"), Workload::Deployment, Some((Hpa, "a"))),
             (deployment("a", "github"), Workload::StatefulSet, None),
-            (autoscaler("a", "StatefulSet", "github", json!([])), Workload::StatefulSet, Some((KIND, "a"))),
+            (autoscaler("a", "StatefulSet", "github", json!([])), Workload::StatefulSet, Some((Hpa, "a"))),
             (
                 autoscaler("keda-hpa-keda", "Deployment", "github", keda),
                 Workload::Deployment,
-                Some((SCALED_OBJECT, "keda")),
+                Some((ScaledObject, "keda")),
             ),
             (autoscaler("a", "MCPServer", "github", json!([])), Workload::Deployment, None),
             (deployment("a", "other"), Workload::Deployment, None),
@@ -220,7 +215,7 @@ mod tests {
 
     #[test]
     fn finds_the_conflicts_of_an_autoscaler_and_a_spec() {
-        let keda = Autoscaler { kind: SCALED_OBJECT, name: "keda".to_owned(), maximum: 5 };
+        let keda = Autoscaler { kind: ScaledObject, name: "keda".to_owned(), maximum: 5 };
         let scaling = |transport, replicas, backend_replicas| Scaling {
             transport,
             replicas,

@@ -226,13 +226,13 @@ fn owner(inventory: &Inventory, workload: Workload, server: &Server) -> Option<C
 /// The command that deletes an autoscaler.
 fn delete(autoscaler: &Autoscaler, namespace: &str) -> String {
     let Autoscaler { kind, name, .. } = autoscaler;
-    format!("kubectl delete {} {name} --namespace {namespace}", kind.to_lowercase())
+    format!("kubectl delete {} {name} --namespace {namespace}", kind.name().to_lowercase())
 }
 
 /// The end of a finding about a count: who owns it.
 fn set_by(owner: Option<&CountOwner>) -> String {
     match owner {
-        Some(CountOwner::Autoscaler(Autoscaler { kind, name, .. })) => format!(", set by {kind} {name}"),
+        Some(CountOwner::Autoscaler(Autoscaler { kind, name, .. })) => format!(", set by {} {name}", kind.name()),
         Some(CountOwner::FieldManager(manager)) => format!(", set by field manager {manager}"),
         None => String::new(),
     }

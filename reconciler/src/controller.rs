@@ -17,13 +17,14 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
-use mcp_scaling_rules::{ConditionReason, ConditionStatus, ConditionType, ServerKind, Workload, spec_conditions};
+use mcp_scaling_rules::{
+    AutoscalerKind, ConditionReason, ConditionStatus, ConditionType, ServerKind, Workload, spec_conditions,
+};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use crate::autoscaler;
 use crate::client::WATCH_SECONDS;
 use crate::cluster::{PAGE_SIZE, api, autoscalers, is_not_served};
 use crate::error::{ReconcileError, with_causes};
@@ -94,7 +95,14 @@ pub async fn run(
     }
     let objects = autoscalers(&reconciler.client, namespace);
     let apply = |reconciler: &Reconciler, event| reconciler.autoscalers.apply(event);
-    queue.push(watch_dependents(&reconciler, autoscaler::KIND, objects, None, all_listed.clone(), apply));
+    queue.push(watch_dependents(
+        &reconciler,
+        AutoscalerKind::HorizontalPodAutoscaler.name(),
+        objects,
+        None,
+        all_listed.clone(),
+        apply,
+    ));
     let servers = watch_servers(reconciler.clone(), namespace, writer, is_synced.clone(), watch_failed.clone());
     queue.push(after_all_others_are_listed(all_listed, servers));
     let queue = stream::select_all(queue).map(Ok::<_, Infallible>).take_until(stop.clone());

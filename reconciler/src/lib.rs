@@ -47,7 +47,6 @@ pub mod coupling;
 pub mod endpoints;
 pub mod error;
 mod events;
-mod field;
 mod field_manager;
 pub mod leader_election;
 mod listed;

@@ -1,6 +1,6 @@
 //! Prometheus metrics. The values of each label are fixed, so that the number of series does not grow with the cluster.
 
-use mcp_scaling_rules::{ConditionType, ServerKind, Workload};
+use mcp_scaling_rules::{AutoscalerKind, ConditionType, ServerKind, Workload};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -8,7 +8,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::autoscaler;
 use crate::error::ReconcileError;
 use crate::run_config;
 
@@ -106,7 +105,11 @@ impl Metrics {
         for kind in workloads {
             drop(self.corrections.get_or_create(&KindLabel { kind }));
         }
-        for kind in workloads.into_iter().chain([ServerKind::McpServer.name(), run_config::KIND, autoscaler::KIND]) {
+        for kind in workloads.into_iter().chain([
+            ServerKind::McpServer.name(),
+            run_config::KIND,
+            AutoscalerKind::HorizontalPodAutoscaler.name(),
+        ]) {
             drop(self.watch_failures.get_or_create(&KindLabel { kind }));
         }
         self.clear_gauges();

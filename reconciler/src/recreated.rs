@@ -3,13 +3,11 @@
 
 use std::collections::HashMap;
 
+use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{Scaling, Transport, Workload};
 
 use crate::live_replicas::LiveReplicas;
 use crate::uid::Uid;
-
-/// The count that a StatefulSet has where nobody declares one.
-const DEFAULT_REPLICAS: u32 = 1;
 
 /// A StatefulSet as it was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,6 @@ use mcp_scaling_rules::{Field, Scaling, SessionStorage, labels};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::field::lenient;
 use crate::listed::{Listed, ServerName};
 use crate::options::StorageSource;
 use crate::server::Server;
@@ -133,7 +132,7 @@ impl<'de> Deserialize<'de> for RunConfig {
 fn session_storage(run_config: &str) -> Option<SessionStorage> {
     #[derive(Deserialize)]
     struct File {
-        #[serde(default, deserialize_with = "lenient")]
+        #[serde(default)]
         scaling_config: Field<ScalingConfig>,
     }
     #[derive(Deserialize)]

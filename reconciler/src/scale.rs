@@ -3,7 +3,7 @@
 use kube::api::Patch;
 use kube::{Api, Client};
 use mcp_scaling_rules::field::replica_count;
-use mcp_scaling_rules::{Scaling, Workload, labels};
+use mcp_scaling_rules::{Scaling, Workload, annotations};
 
 use crate::client::patch_params;
 use crate::error::ReconcileError;
@@ -112,7 +112,7 @@ pub(crate) async fn write_kept_count(
     let annotation = count.map(|count| count.to_string());
     let patch = serde_json::json!({"metadata": {
         "resourceVersion": resource_version,
-        "annotations": {labels::REPLICAS_BEFORE_ZERO: annotation},
+        "annotations": {annotations::REPLICAS_BEFORE_ZERO: annotation},
     }});
     let statefulsets = api(client, server, Workload::StatefulSet);
     let patched = statefulsets.patch_metadata(server.name(), &patch_params(), &Patch::Merge(patch)).await;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::ApiResource;
+use mcp_scaling_rules::scaling::SessionStorageSpec;
 use mcp_scaling_rules::{
     Condition, ConditionReason, ConditionStatus, ConditionType, Field, InvalidField, RawSpec, Scaling, ServerKind,
 };
@@ -14,7 +15,6 @@ use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::field::{Lenient, lenient};
 use crate::uid::Uid;
 
 /// An `MCPServer`. Malformed fields do not fail its deserialization: a spec that ToolHive's CRD does not allow becomes an
@@ -140,21 +140,10 @@ struct Metadata {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
-    #[serde(deserialize_with = "lenient")]
     transport: Field<String>,
-    #[serde(deserialize_with = "lenient")]
     replicas: Field<i64>,
-    #[serde(deserialize_with = "lenient")]
     backend_replicas: Field<i64>,
-    #[serde(deserialize_with = "lenient")]
     session_storage: Field<SessionStorageSpec>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct SessionStorageSpec {
-    #[serde(deserialize_with = "lenient")]
-    provider: Field<String>,
 }
 
 #[derive(Deserialize)]
@@ -162,11 +151,11 @@ struct SessionStorageSpec {
 struct ConditionFields {
     #[serde(rename = "type")]
     type_: String,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     status: Field<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     reason: Field<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     observed_generation: Field<i64>,
 }
 
@@ -176,21 +165,20 @@ impl<'de> Deserialize<'de> for Server {
         struct Object {
             #[serde(default)]
             metadata: Metadata,
-            #[serde(default, deserialize_with = "lenient")]
+            #[serde(default)]
             spec: Field<Spec>,
-            #[serde(default, deserialize_with = "lenient")]
+            #[serde(default)]
             status: Field<Status>,
         }
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Status {
-            #[serde(deserialize_with = "lenient")]
-            conditions: Field<Vec<Lenient<ConditionFields>>>,
+            conditions: Field<Vec<Field<ConditionFields>>>,
         }
 
         let Object { metadata, spec, status } = Object::deserialize(deserializer)?;
         let conditions = status.value().unwrap_or_default().conditions.value().unwrap_or_default();
-        let known = conditions.into_iter().filter_map(|condition| condition.valid().and_then(known_condition));
+        let known = conditions.into_iter().filter_map(|condition| condition.value().and_then(known_condition));
         Ok(Self::new(metadata, spec, known.collect()))
     }
 }
@@ -200,7 +188,7 @@ impl<'de> Deserialize<'de> for FreshServer {
         #[derive(Deserialize)]
         struct Object {
             metadata: Metadata,
-            #[serde(default, deserialize_with = "lenient")]
+            #[serde(default)]
             spec: Field<Spec>,
             status: Option<Status>,
         }
@@ -251,16 +239,11 @@ impl ListedCondition {
 
 fn read_scaling(spec: Field<Spec>) -> Result<Scaling, InvalidField> {
     let spec = spec.optional().map_err(|_| InvalidField("spec"))?.unwrap_or_default();
-    let provider = match spec.session_storage {
-        Field::Absent => Field::Absent,
-        Field::Malformed => Field::Malformed,
-        Field::Value(storage) => storage.provider,
-    };
     let raw = RawSpec {
-        transport: spec.transport.and_then(|name| Some(Cow::Owned(name))),
+        transport: &spec.transport,
         replicas: spec.replicas,
         backend_replicas: spec.backend_replicas,
-        session_storage_provider: provider.and_then(|name| Some(Cow::Owned(name))),
+        session_storage: &spec.session_storage,
     };
     Scaling::read(ServerKind::McpServer, raw)
 }

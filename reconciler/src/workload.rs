@@ -7,11 +7,11 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use mcp_scaling_rules::field::replica_count;
-use mcp_scaling_rules::owner::{OwnerLabels, OwnerReference};
-use mcp_scaling_rules::{Field, Owner, RolledOut, ServerKind, Workload, labels};
+use mcp_scaling_rules::owner::{OwnerLabels, RawOwnerReference};
+use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
+use mcp_scaling_rules::{Field, Owner, RolledOut, ServerKind, Workload, annotations, labels, owner};
 use serde::{Deserialize, Deserializer};
 
-use crate::field::lenient;
 use crate::uid::Uid;
 
 /// A Deployment or StatefulSet.
@@ -88,9 +88,9 @@ impl Resource for WorkloadObject {
 struct Object {
     #[serde(default)]
     metadata: Metadata,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     spec: Field<Spec>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     status: Field<Status>,
 }
 
@@ -104,36 +104,27 @@ struct Metadata {
     generation: Option<i64>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
-    owner_references: Option<Vec<Reference>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Reference {
-    api_version: String,
-    kind: String,
-    name: String,
-    controller: Option<bool>,
+    owner_references: Field<Vec<Field<RawOwnerReference>>>,
 }
 
 #[derive(Deserialize)]
 struct Spec {
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     replicas: Field<i64>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     template: Field<Template>,
 }
 
 #[derive(Deserialize)]
 struct Template {
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     spec: Field<PodSpec>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PodSpec {
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     termination_grace_period_seconds: Field<u32>,
 }
 
@@ -156,9 +147,9 @@ impl<'de> Deserialize<'de> for WorkloadObject {
         let (replicas, grace_period) = match spec {
             Field::Absent => (Field::Absent, None),
             Field::Malformed => (Field::Malformed, None),
-            Field::Value(Spec { replicas, template }) => (replicas.and_then(replica_count), grace_period(template)),
+            Field::Value(Spec { replicas, template }) => (replicas.count(), grace_period(template)),
         };
-        let replicas = replicas.optional().map_or(None, |count| Some(count.unwrap_or(1)));
+        let replicas = replicas.optional().map_or(None, |count| Some(count.unwrap_or(DEFAULT_REPLICAS)));
         let status = status.value().unwrap_or_default();
         let pods_left = match replicas {
             Some(0) => pods_left(metadata.generation, &status, grace_period.unwrap_or(DEFAULT_GRACE_PERIOD)),
@@ -166,9 +157,9 @@ impl<'de> Deserialize<'de> for WorkloadObject {
         };
         let is_owned_by_server = is_owned_by_server(&metadata);
         let annotation = |name| metadata.annotations.as_ref().and_then(|annotations| annotations.get(name));
-        let rolled_out = annotation(labels::ROLLED_OUT).map(|text| RolledOut::parse(text));
+        let rolled_out = annotation(annotations::ROLLED_OUT).map(|text| RolledOut::parse(text));
         let replicas_before_reset = rolled_out.and_then(|rolled_out| rolled_out.replicas_before_reset);
-        let before_zero = annotation(labels::REPLICAS_BEFORE_ZERO).and_then(|text| text.parse().ok());
+        let before_zero = annotation(annotations::REPLICAS_BEFORE_ZERO).and_then(|text| text.parse().ok());
         let replicas_before_zero = before_zero.and_then(|count| replica_count(count).filter(|count| *count > 0));
         let Metadata { name, namespace, uid, resource_version, .. } = metadata;
         Ok(Self {
@@ -201,19 +192,8 @@ fn pods_left(generation: Option<i64>, status: &Status, grace_period: Duration) -
 }
 
 fn is_owned_by_server(metadata: &Metadata) -> bool {
-    let mut references = metadata.owner_references.iter().flatten();
-    let controller = references.find(|reference| reference.controller == Some(true));
-    let controller = controller.map(|reference| OwnerReference {
-        api_version: Cow::Borrowed(&reference.api_version),
-        kind: Cow::Borrowed(&reference.kind),
-        name: Cow::Borrowed(&reference.name),
-    });
-    let label = |name: &str| Some(Cow::Borrowed(metadata.labels.as_ref()?.get(name)?.as_str()));
-    let labels = OwnerLabels {
-        toolhive: label(labels::TOOLHIVE),
-        toolhive_name: label(labels::TOOLHIVE_NAME),
-        app_name: label(labels::APP_NAME),
-    };
+    let Ok(controller) = owner::controller(&metadata.owner_references) else { return false };
+    let labels = OwnerLabels::read(|name| Some(Cow::Borrowed(metadata.labels.as_ref()?.get(name)?.as_str())));
     Owner::of_workload(controller, labels)
         .is_some_and(|owner| owner.kind == ServerKind::McpServer && Some(&*owner.name) == metadata.name.as_deref())
 }

@@ -1,14 +1,20 @@
 //! The decision tables, row by row. They run on the host and, with wasm-bindgen-test under Node, on wasm32.
 
 use mcp_scaling_rules::applied_generation::{self, TemplateDecision};
+use mcp_scaling_rules::autoscaler::Target;
+use mcp_scaling_rules::conditions::{PresentCondition, own_condition, workload_warning};
+use mcp_scaling_rules::conflicts::{Conflicts, conflicts};
 use mcp_scaling_rules::field::replica_count;
 use mcp_scaling_rules::grace_period::raised_to_floor;
 use mcp_scaling_rules::kind::{API_VERSIONS, GROUP};
 use mcp_scaling_rules::owner::{OwnerLabels, OwnerReference};
+use mcp_scaling_rules::resets::OperatorWrite;
+use mcp_scaling_rules::scaling::SessionStorageSpec;
+use mcp_scaling_rules::sessions::unshared_replicas;
 use mcp_scaling_rules::{
-    ConditionReason, ConditionStatus, ConditionType, Field, InvalidField, Owner, RawSpec, RolledOut, Scaling,
-    ServerKind, SessionStorage, Transport, Workload, accounts, admitted, exceeds_stdio_cap, resolve, sessions_at_risk,
-    spec_conditions,
+    AutoscalerKind, Condition, ConditionReason, ConditionStatus, ConditionType, Field, InvalidField, Malformed, Owner,
+    RawSpec, Replicas, ReplicasRule, RolledOut, Scaling, ServerKind, SessionStorage, Transport, Workload, accounts,
+    autoscaler, exceeds_stdio_cap, owner, replicas, resets, resolve, sessions_at_risk, spec_conditions, stopped,
 };
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -58,20 +64,53 @@ fn finds_sessions_at_risk_above_one_replica_without_redis() {
 }
 
 #[test]
-fn admits_the_declared_count_before_the_preserved_and_the_requested_one() {
-    assert_eq!(admitted(Sse, 1, Some(3), Some(5)), 3);
-    assert_eq!(admitted(Sse, 1, None, Some(5)), 5);
-    assert_eq!(admitted(Sse, 1, None, None), 1);
-    assert_eq!(admitted(Sse, 4, Some(0), None), 0, "a declared zero counts");
-    assert_eq!(admitted(Sse, 4, None, Some(0)), 0, "a preserved zero counts");
+fn says_which_count_wins_and_by_which_rule() {
+    use ReplicasRule::{Declared, Preserved, Stdio as Cap};
+    for (transport, requested, declared, preserved, count, rule) in [
+        (Sse, 1, Some(3), Some(5), 3, Some(Declared)),
+        (Sse, 1, None, Some(5), 5, Some(Preserved)),
+        (Sse, 1, None, None, 1, None),
+        (Sse, 3, Some(3), Some(5), 3, None),
+        (Sse, 4, Some(0), None, 0, Some(Declared)),
+        (Sse, 4, None, Some(0), 0, Some(Preserved)),
+        (Stdio, 3, None, None, 1, Some(Cap)),
+        (Stdio, 3, Some(3), None, 1, Some(Cap)),
+        (Stdio, 3, None, Some(3), 1, Some(Cap)),
+        (Stdio, 3, Some(1), None, 1, Some(Declared)),
+        (Stdio, 3, Some(2), None, 1, Some(Declared)),
+        (Stdio, 3, None, Some(5), 1, Some(Preserved)),
+        (Stdio, 1, Some(3), None, 1, None),
+        (Stdio, 1, None, Some(5), 1, None),
+        (Stdio, 0, None, None, 0, None),
+        (Stdio, 0, Some(3), None, 1, Some(Declared)),
+    ] {
+        let expected = Replicas { count, rule };
+        let case = format!("{transport:?} {requested} {declared:?} {preserved:?}");
+        assert_eq!(replicas::decide(transport, requested, declared, preserved), expected, "{case}");
+        assert_eq!(expected.changed(), (count != requested).then_some(count), "{case}");
+    }
+    assert_eq!(ReplicasRule::ALL.map(ReplicasRule::name), ["declared", "preserved", "stdio"]);
 }
 
 #[test]
-fn caps_stdio_wherever_the_count_comes_from() {
-    assert_eq!(admitted(Stdio, 3, None, None), 1);
-    assert_eq!(admitted(Stdio, 1, Some(3), None), 1);
-    assert_eq!(admitted(Stdio, 1, None, Some(5)), 1);
-    assert_eq!(admitted(Stdio, 0, None, None), 0);
+fn corrects_a_workload_that_is_not_at_zero() {
+    for (transport, count, declared, before_reset, expected) in [
+        (Sse, 0, Some(3), None, None),
+        (Stdio, 0, None, Some(3), None),
+        (Sse, 5, Some(3), None, Some(3)),
+        (Sse, 2, Some(0), None, Some(0)),
+        (Stdio, 3, None, None, Some(1)),
+        (Sse, 3, None, None, None),
+        (Sse, 1, None, Some(3), Some(3)),
+        (Sse, 1, None, Some(0), Some(0)),
+        (Sse, 1, Some(2), Some(3), Some(2)),
+        (Sse, 2, None, Some(3), None),
+        (Stdio, 1, None, Some(3), None),
+        (Stdio, 3, None, Some(3), Some(1)),
+    ] {
+        let corrected = replicas::correct(transport, count, declared, before_reset).changed();
+        assert_eq!(corrected, expected, "{transport:?} {count} {declared:?} {before_reset:?}");
+    }
 }
 
 #[test]
@@ -197,11 +236,11 @@ fn reads_names_to_the_letter() {
 #[test]
 fn finds_kinds_by_group_and_name_or_by_label() {
     for kind in ServerKind::ALL {
-        assert_eq!(ServerKind::from_name(GROUP, kind.name()), Some(kind));
+        assert_eq!(ServerKind::from_kind(GROUP, kind.name()), Some(kind));
         assert_eq!(ServerKind::from_app_name(kind.app_name()), Some(kind));
-        assert_eq!(ServerKind::from_name("example.com", kind.name()), None);
+        assert_eq!(ServerKind::from_kind("example.com", kind.name()), None);
     }
-    assert_eq!(ServerKind::from_name(GROUP, "MCPGroup"), None);
+    assert_eq!(ServerKind::from_kind(GROUP, "MCPGroup"), None);
     assert_eq!(ServerKind::from_app_name("nginx"), None);
 }
 
@@ -219,40 +258,53 @@ fn lists_api_versions_of_the_group() {
     }
 }
 
+/// Reads a spec of an `MCPServer` with these members.
+fn read(
+    transport: Field<&str>,
+    replicas: Field<i64>,
+    backend_replicas: Field<i64>,
+    provider: Field<&str>,
+) -> Result<Scaling, InvalidField> {
+    let text = |field: Field<&str>| field.and_then(|text| Some(text.to_owned()));
+    let session_storage = Field::Value(SessionStorageSpec { provider: text(provider) });
+    let transport = text(transport);
+    let raw = RawSpec { transport: &transport, replicas, backend_replicas, session_storage: &session_storage };
+    Scaling::read(ServerKind::McpServer, raw)
+}
+
 #[test]
 fn reads_what_a_spec_says() {
-    let absent = Scaling::read(ServerKind::McpServer, RawSpec::default());
-    assert_eq!(absent, Ok(scaling(Stdio, None, None)));
-    let absent = Scaling::read(ServerKind::VirtualMcpServer, RawSpec::default());
-    assert_eq!(absent, Ok(scaling(StreamableHttp, None, None)));
-    let raw = RawSpec {
-        transport: Field::Value("sse".into()),
-        replicas: Field::Value(3),
-        backend_replicas: Field::Value(0),
-        session_storage_provider: Field::Value("redis".into()),
-    };
+    use Field::{Absent, Value};
+    let absent = RawSpec { transport: &Absent, replicas: Absent, backend_replicas: Absent, session_storage: &Absent };
+    assert_eq!(Scaling::read(ServerKind::McpServer, absent), Ok(scaling(Stdio, None, None)));
+    assert_eq!(Scaling::read(ServerKind::VirtualMcpServer, absent), Ok(scaling(StreamableHttp, None, None)));
     let expected = Scaling { backend_replicas: Some(0), ..scaling(Sse, Some(3), Some(Redis)) };
-    assert_eq!(Scaling::read(ServerKind::McpServer, raw), Ok(expected));
+    assert_eq!(read(Value("sse"), Value(3), Value(0), Value("redis")), Ok(expected));
     assert_eq!(expected.session_storage_or(Memory), Redis);
     assert_eq!(scaling(Sse, None, None).session_storage_or(Redis), Redis);
+    for (json, provider) in [("{}", Absent), ("{\"provider\": 7}", Field::Malformed), ("{\"provider\": null}", Absent)]
+    {
+        assert_eq!(serde_json::from_str::<SessionStorageSpec>(json).expect("is read").provider, provider, "{json}");
+    }
 }
 
 #[test]
 fn names_the_field_of_a_spec_that_is_wrong() {
-    let read = |raw| Scaling::read(ServerKind::McpServer, raw);
-    for transport in [Field::Malformed, Field::Value("STDIO".into())] {
-        assert_eq!(read(RawSpec { transport, ..RawSpec::default() }), Err(InvalidField("spec.transport")));
+    use Field::{Absent, Malformed, Value};
+    for transport in [Malformed, Value("STDIO")] {
+        assert_eq!(read(transport, Absent, Absent, Absent), Err(InvalidField("spec.transport")));
     }
-    for count in [Field::Malformed, Field::Value(-1), Field::Value(3_000_000_000)] {
-        let raw = RawSpec { replicas: count.clone(), ..RawSpec::default() };
-        assert_eq!(read(raw), Err(InvalidField("spec.replicas")));
-        let raw = RawSpec { backend_replicas: count, ..RawSpec::default() };
-        assert_eq!(read(raw), Err(InvalidField("spec.backendReplicas")));
+    for count in [Malformed, Value(-1), Value(3_000_000_000)] {
+        assert_eq!(read(Absent, count, Absent, Absent), Err(InvalidField("spec.replicas")));
+        assert_eq!(read(Absent, Absent, count, Absent), Err(InvalidField("spec.backendReplicas")));
     }
-    for session_storage_provider in [Field::Malformed, Field::Value("valkey".into())] {
-        let raw = RawSpec { session_storage_provider, ..RawSpec::default() };
-        assert_eq!(read(raw), Err(InvalidField("spec.sessionStorage.provider")));
+    for provider in [Malformed, Value("valkey")] {
+        assert_eq!(read(Absent, Absent, Absent, provider), Err(InvalidField("spec.sessionStorage.provider")));
     }
+    let malformed =
+        RawSpec { transport: &Absent, replicas: Absent, backend_replicas: Absent, session_storage: &Malformed };
+    let error = Err(InvalidField("spec.sessionStorage.provider"));
+    assert_eq!(Scaling::read(ServerKind::McpServer, malformed), error, "no object");
     let text = InvalidField("spec.replicas").to_string();
     assert_eq!(text, "spec.replicas has a value that ToolHive's CRD does not allow");
 }
@@ -272,6 +324,7 @@ fn links_each_workload_to_the_field_that_declares_its_count() {
     let links = Workload::ALL.map(|workload| {
         assert_eq!(Workload::from_kind("apps", workload.kind()), Some(workload));
         assert_eq!(Workload::from_resource("apps", workload.resource()), Some(workload));
+        assert_eq!(workload.declared_at().join("."), workload.declared_in());
         (workload.kind(), workload.resource(), workload.declared_in(), workload.declared(&scaling))
     });
     assert_eq!(
@@ -421,7 +474,231 @@ fn finds_the_workload_that_is_declared_as_stopped_alone() {
         (Some(1), Some(1), None),
         (Some(2), None, None),
     ] {
-        let scaling = Scaling { transport: Sse, replicas, backend_replicas, session_storage: None };
-        assert_eq!(scaling.stopped_alone(), expected, "{replicas:?} and {backend_replicas:?}");
+        let spec = Scaling { backend_replicas, ..scaling(Sse, replicas, None) };
+        let case = format!("{replicas:?} and {backend_replicas:?}");
+        assert_eq!(stopped::declared_alone(ServerKind::McpServer, &spec), expected, "{case}");
+        assert_eq!(stopped::declared_alone(ServerKind::VirtualMcpServer, &spec), None, "{case}");
+        let newly = |old: Option<Scaling>| stopped::newly_declared_alone(ServerKind::McpServer, &spec, old.as_ref());
+        assert_eq!(newly(Some(scaling(Sse, None, None))), expected, "{case}");
+        assert_eq!(newly(Some(spec)), None, "{case}");
+        assert_eq!(newly(None), expected.filter(|it| *it == Workload::StatefulSet), "{case}, created");
     }
+}
+
+#[test]
+fn finds_the_request_that_stops_one_workload_alone() {
+    use Workload::{Deployment, StatefulSet};
+    for (workload, replicas, backend_replicas, expected) in [
+        (Deployment, None, None, true),
+        (Deployment, Some(0), Some(2), true),
+        (Deployment, Some(2), None, false),
+        (Deployment, None, Some(0), false),
+        (StatefulSet, None, None, true),
+        (StatefulSet, None, Some(2), false),
+        (StatefulSet, Some(0), None, false),
+    ] {
+        let spec = Scaling { backend_replicas, ..scaling(Sse, replicas, None) };
+        let case = format!("{workload:?} {replicas:?} {backend_replicas:?}");
+        assert_eq!(stopped::stops_alone(ServerKind::McpServer, workload, &spec), expected, "{case}");
+        assert!(!stopped::stops_alone(ServerKind::McpRemoteProxy, workload, &spec), "{case}");
+    }
+}
+
+/// The decision about a write to a Deployment with `old` replicas.
+fn reset(write: OperatorWrite, recorded: Option<&str>, now: &str, old: u32) -> (Option<u32>, Option<String>, bool) {
+    let generation = if now.starts_with("generation=1") { 1 } else { 2 };
+    let recorded = recorded.map(RolledOut::parse);
+    let decision = resets::decide(write, recorded.as_ref(), now.to_owned(), generation, old);
+    (decision.preserved, decision.annotation.map(|annotation| annotation.to_string()), decision.lets_reset_through)
+}
+
+#[test]
+fn undoes_a_reset_as_long_as_nothing_else_is_to_be_rolled_out() {
+    use OperatorWrite::{Nothing, Reset, Rollout};
+    let text = |text: &str| Some(text.to_owned());
+    for (write, recorded, now, old, preserved, annotation) in [
+        (Reset, Some("generation=2"), "generation=2", 3, Some(3), text("generation=2")),
+        (Reset, None, "generation=1", 3, Some(3), text("generation=1")),
+        (Reset, None, "generation=2", 3, None, text("generation=2 replicas=3")),
+        (Reset, Some("generation=1"), "generation=2", 3, None, text("generation=2 replicas=3")),
+        (
+            Reset,
+            Some("generation=2 operator=a"),
+            "generation=2 operator=b",
+            3,
+            None,
+            text("generation=2 operator=b replicas=3"),
+        ),
+        (Reset, Some("generation=1 replicas=5"), "generation=2", 3, None, text("generation=2 replicas=3")),
+        (Reset, Some("generation=2 replicas=3"), "generation=2", 3, None, text("generation=2 replicas=3")),
+        (Rollout, Some("generation=2 replicas=5"), "generation=2", 1, Some(5), text("generation=2")),
+        (Nothing, Some("generation=2 replicas=5"), "generation=2", 1, Some(5), text("generation=2")),
+        (Nothing, Some("generation=2 replicas=5"), "generation=2", 0, Some(0), text("generation=2")),
+        (Rollout, Some("generation=2 replicas=5"), "generation=2", 2, Some(2), text("generation=2")),
+        (Nothing, None, "generation=2", 3, Some(3), text("generation=2")),
+        (Rollout, Some("generation=1"), "generation=2", 3, Some(3), text("generation=2")),
+        (Rollout, None, "generation=2", 3, Some(3), None),
+        (Nothing, Some("generation=2"), "generation=2", 3, Some(3), text("generation=2")),
+    ] {
+        let expected = (preserved, annotation, preserved.is_none());
+        assert_eq!(reset(write, recorded, now, old), expected, "{write:?} {recorded:?} {now} {old}");
+    }
+}
+
+#[test]
+fn tells_a_reset_from_other_writes_of_an_operator() {
+    use OperatorWrite::{Nothing, Reset, Rollout};
+    for (requested, old, is_same, is_same_but_for_count, expected) in [
+        (3, 3, true, true, Nothing),
+        (1, 3, false, true, Reset),
+        (1, 0, false, true, Reset),
+        (1, 3, false, false, Rollout),
+        (2, 3, false, true, Rollout),
+        (1, 1, false, true, Rollout),
+    ] {
+        let write = OperatorWrite::of(requested, old, is_same, || is_same_but_for_count);
+        assert_eq!(write, expected, "{requested} {old} {is_same} {is_same_but_for_count}");
+    }
+    let restoring = RolledOut::parse("generation=2 replicas=3");
+    for (transport, declared, old, recorded, expected) in [
+        (Sse, None, 3, None, true),
+        (Sse, Some(3), 3, None, false),
+        (Stdio, None, 3, None, false),
+        (Stdio, None, 1, None, true),
+        (Stdio, None, 3, Some(&restoring), true),
+    ] {
+        assert_eq!(resets::concerns(transport, declared, old, recorded), expected, "{transport:?} {declared:?} {old}");
+    }
+    let owner = |kind, api_version: &'static str| Owner {
+        kind,
+        name: "github".into(),
+        api_version: Some(api_version.into()),
+        is_by_name_only: false,
+    };
+    let [newest, oldest] = API_VERSIONS;
+    assert!(resets::may_reset(&owner(ServerKind::McpServer, oldest)));
+    assert!(!resets::may_reset(&owner(ServerKind::McpServer, newest)));
+    assert!(!resets::may_reset(&owner(ServerKind::VirtualMcpServer, oldest)));
+}
+
+#[test]
+fn describes_what_an_operator_would_roll_out() {
+    assert_eq!(RolledOut::state(2, None, None, None), "generation=2");
+    let all = RolledOut::state(2, Some("a"), Some("b"), Some("c"));
+    assert_eq!(all, "generation=2 tool-config=a external-auth-config=b operator=c");
+}
+
+#[test]
+fn reads_what_an_autoscaler_scales() {
+    use AutoscalerKind::{HorizontalPodAutoscaler as Hpa, ScaledObject};
+    use Field::{Absent, Value};
+    let deployment = Ok(Target::Workload(Workload::Deployment));
+    for (autoscaler, api_version, kind, expected) in [
+        (Hpa, Value("apps/v1"), Value("Deployment"), deployment),
+        (Hpa, Value("apps/v1"), Value("StatefulSet"), Ok(Target::Workload(Workload::StatefulSet))),
+        (
+            Hpa,
+            Value("toolhive.stacklok.dev/v1beta1"),
+            Value("MCPServer"),
+            Ok(Target::CustomResource(ServerKind::McpServer)),
+        ),
+        (Hpa, Value("toolhive.stacklok.dev/v1alpha1"), Value("EmbeddingServer"), Ok(Target::EmbeddingServer)),
+        (Hpa, Value("apps/v1"), Value("EmbeddingServer"), Ok(Target::Other)),
+        (Hpa, Value("v1"), Value("Deployment"), Ok(Target::Other)),
+        (Hpa, Absent, Value("Deployment"), Err(Malformed)),
+        (Hpa, Value("apps/v1"), Absent, Err(Malformed)),
+        (ScaledObject, Absent, Absent, deployment),
+        (ScaledObject, Field::Malformed, Absent, Err(Malformed)),
+    ] {
+        assert_eq!(Target::read(autoscaler, api_version, kind), expected, "{autoscaler:?} {api_version:?} {kind:?}");
+    }
+    for (autoscaler, field, expected) in [
+        (Hpa, Value(5), Ok(5)),
+        (Hpa, Absent, Err(Malformed)),
+        (ScaledObject, Value(5), Ok(5)),
+        (ScaledObject, Absent, Ok(100)),
+        (ScaledObject, Field::Malformed, Err(Malformed)),
+    ] {
+        assert_eq!(autoscaler::maximum(autoscaler, field), expected, "{autoscaler:?} {field:?}");
+    }
+    assert_eq!(autoscaler::known_as([("ScaledObject", "a")], "keda-hpa-a"), (ScaledObject, "a"));
+    assert_eq!(autoscaler::known_as([("Rollout", "a")], "b"), (Hpa, "b"));
+}
+
+#[test]
+fn finds_the_conflicts_of_an_autoscaler() {
+    for (transport, replicas, maximum, declared, exceeds_stdio_cap) in [
+        (Sse, None, 5, None, false),
+        (Sse, Some(2), 5, Some(2), false),
+        (Stdio, None, 5, None, true),
+        (Stdio, None, 1, None, false),
+        (Stdio, Some(1), 5, Some(1), true),
+    ] {
+        let found = conflicts(Workload::Deployment, maximum, &scaling(transport, replicas, None));
+        assert_eq!(found, Conflicts { declared, exceeds_stdio_cap }, "{transport:?} {replicas:?} {maximum}");
+    }
+}
+
+#[test]
+fn warns_of_what_toolhives_conditions_do_not_tell() {
+    use ConditionReason::{BackendReplicasAboveStdioCap, LiveReplicasAboveStdioCap, LiveReplicasWithoutSessionStorage};
+    for (transport, replicas, backend_replicas, [proxies, backends], is_unshared, expected) in [
+        (Stdio, None, None, [Some(1), Some(1)], false, None),
+        (Stdio, None, None, [None, None], false, None),
+        (Stdio, None, None, [Some(3), Some(1)], false, Some(LiveReplicasAboveStdioCap)),
+        (Stdio, None, None, [Some(1), Some(2)], false, Some(LiveReplicasAboveStdioCap)),
+        (Stdio, Some(3), None, [Some(3), Some(1)], false, None),
+        (Stdio, Some(3), Some(2), [Some(1), Some(1)], false, Some(BackendReplicasAboveStdioCap)),
+        (Sse, None, None, [Some(3), Some(1)], true, Some(LiveReplicasWithoutSessionStorage)),
+        (Sse, None, None, [Some(3), Some(1)], false, None),
+        (Sse, Some(3), None, [Some(3), Some(1)], true, None),
+    ] {
+        let spec = Scaling { backend_replicas, ..scaling(transport, replicas, None) };
+        let count = |workload| if workload == Workload::Deployment { proxies } else { backends };
+        let case = format!("{transport:?} {replicas:?} {backend_replicas:?} {proxies:?} {backends:?}");
+        assert_eq!(workload_warning(&spec, count, is_unshared), expected, "{case}");
+    }
+    assert_eq!(unshared_replicas(Some(Memory), [1, 3]), Some(3));
+    assert_eq!(unshared_replicas(Some(Memory), [1, 1]), None);
+    assert_eq!(unshared_replicas(Some(Redis), [1, 3]), None);
+    assert_eq!(unshared_replicas(None, [1, 3]), None);
+    assert_eq!(unshared_replicas(Some(Memory), []), None);
+}
+
+#[test]
+fn ends_our_own_warning_after_its_window() {
+    let warning = ConditionReason::LiveReplicasAboveStdioCap;
+    let (warned, fit) = (warning.condition(), ConditionReason::LiveReplicasFit.condition());
+    let as_present = |condition: Condition, is_of_this_spec| {
+        Some(PresentCondition { status: Some(condition.status), reason: Some(condition.reason), is_of_this_spec })
+    };
+    let by_another = Some(PresentCondition { status: None, reason: None, is_of_this_spec: true });
+    for (cause, present, is_in_window, expected) in [
+        (Some(warning), None, false, Some(warned)),
+        (Some(warning), as_present(fit, true), false, Some(warned)),
+        (None, None, false, None),
+        (None, as_present(fit, true), false, None),
+        (None, as_present(warned, true), true, None),
+        (None, as_present(warned, false), true, Some(fit)),
+        (None, as_present(warned, true), false, Some(fit)),
+        (None, by_another, false, Some(fit)),
+    ] {
+        assert_eq!(own_condition(cause, present, is_in_window), expected, "{cause:?} {present:?} {is_in_window}");
+    }
+}
+
+#[test]
+fn finds_the_controller_of_an_object() {
+    let controller = |json: &str| {
+        let references = serde_json::from_str(json).expect("is read");
+        owner::controller(&references).map(|found| found.map(|found| found.name.into_owned()))
+    };
+    let github =
+        r#"{"apiVersion": "toolhive.stacklok.dev/v1beta1", "kind": "MCPServer", "name": "github", "controller": true}"#;
+    assert_eq!(controller("null"), Ok(None));
+    assert_eq!(controller("[]"), Ok(None));
+    assert_eq!(controller(r#"[{"kind": "x", "name": "y"}, {"controller": false}]"#), Ok(None));
+    assert_eq!(controller(&format!("[7, {{}}, {github}]")), Ok(Some("github".to_owned())));
+    assert_eq!(controller(r#"[{"controller": true, "kind": "x"}]"#), Err(Malformed));
+    assert_eq!(controller("7"), Err(Malformed));
 }

@@ -2,7 +2,7 @@
 #![cfg(not(target_arch = "wasm32"))]
 
 use mcp_scaling_rules::grace_period::raised_to_floor;
-use mcp_scaling_rules::{Transport, admitted, resolve};
+use mcp_scaling_rules::{Transport, replicas, resolve};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -13,6 +13,13 @@ fn transport() -> impl Strategy<Value = Transport> {
 /// Counts around the edges more often than not.
 fn count() -> impl Strategy<Value = u32> {
     prop_oneof![0..=3u32, 0..=i32::MAX as u32]
+}
+
+/// The count that a workload gets.
+fn admitted(transport: Transport, requested: u32, declared: Option<u32>, preserved: Option<u32>) -> u32 {
+    let replicas = replicas::decide(transport, requested, declared, preserved);
+    assert_eq!(replicas.rule.is_some(), replicas.count != requested, "a rule is named for each change");
+    replicas.count
 }
 
 proptest! {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use mcp_scaling_rules::labels::{APPLIED_GENERATION, MCPSERVER_GENERATION};
+use mcp_scaling_rules::annotations::{APPLIED_GENERATION, MCPSERVER_GENERATION};
 use policy_host::host::{GetResourceRequest, callback_failure};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! Shows the decisions for an `MCPServer`: the policy warns about the counts that its spec declares, or caps or rejects them
 //! where the settings say so.
 
+use mcp_scaling_rules::annotations;
 use mcp_scaling_rules::kind::API_VERSIONS;
-use mcp_scaling_rules::labels;
 use serde_json::{Value, json};
 
 use fixtures::{OPERATOR, create, mcpserver, server, update, with};
@@ -141,7 +141,7 @@ fn caps_stdio_and_annotates_the_requested_counts_where_the_settings_say_so() {
 #[test]
 fn leaves_other_annotations_alone() {
     let annotated = |annotations| with(mcpserver(json!({"replicas": 3})), "/metadata/annotations", annotations);
-    let requested = labels::REQUESTED_REPLICAS;
+    let requested = annotations::REQUESTED_REPLICAS;
     for (before, after) in [
         (json!(null), json!({requested: "spec.replicas=3"})),
         (json!({"a/b": "c"}), json!({"a/b": "c", requested: "spec.replicas=3"})),

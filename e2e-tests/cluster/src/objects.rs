@@ -19,7 +19,7 @@ pub fn custom_resource(kind: ServerKind, version: &str, name: &str, mut spec: Va
 /// The Deployment that the operator creates for a custom resource, as it came from the API server: its proxy runner.
 pub fn deployment(owner: &Value, replicas: u32) -> Value {
     let (kind, name) = (text(&owner["kind"]), text(&owner["metadata"]["name"]));
-    let app_name = ServerKind::from_name(GROUP, &kind).map(ServerKind::app_name);
+    let app_name = ServerKind::from_kind(GROUP, &kind).map(ServerKind::app_name);
     let labels = json!({
         (labels::APP): app_name, (labels::APP_NAME): app_name, "app.kubernetes.io/instance": name,
         (labels::TOOLHIVE): labels::TOOLHIVE_VALUE, (labels::TOOLHIVE_NAME): name,

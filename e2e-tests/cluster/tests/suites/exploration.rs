@@ -9,7 +9,7 @@ use cluster_tests::accounts::{AUTOSCALER, OPERATOR};
 use cluster_tests::requests::ApiClient;
 use cluster_tests::test_cluster::Setup;
 use cluster_tests::toolhive_crds::{NEWEST, WITHOUT_COUNTS};
-use mcp_scaling_rules::{SessionStorage, labels};
+use mcp_scaling_rules::{SessionStorage, annotations, labels};
 use serde_json::{Value, json};
 
 use crate::harness::{Test, suite};
@@ -178,7 +178,7 @@ impl Writers {
             "deployment": deployment.map(|it| json!([
                 it["spec"]["replicas"],
                 it["spec"]["template"]["spec"]["containers"][0]["args"],
-                it["metadata"]["annotations"][labels::ROLLED_OUT],
+                it["metadata"]["annotations"][annotations::ROLLED_OUT],
             ])),
             "statefulset": statefulset.map(|it| json!([
                 it["spec"]["replicas"],

@@ -1,6 +1,6 @@
-//! The labels and annotations that tell of ToolHive, and our own annotations.
+//! The labels by which ToolHive's objects are known, and the name of the ConfigMap with a run configuration.
 //!
-//! Source of ToolHive's: `cmd/thv-operator/controllers` (Deployments) and `pkg/container/kubernetes` and `pkg/labels`
+//! Source: `cmd/thv-operator/controllers` (Deployments) and `pkg/container/kubernetes` and `pkg/labels`
 //! (StatefulSets).
 
 /// On Deployments: which kind of custom resource they are made for. The values are [`crate::ServerKind::app_name`].
@@ -23,15 +23,3 @@ pub const COMPONENT_RUN_CONFIG: &str = "run-config";
 pub const MCP_SERVER: &str = "toolhive.stacklok.io/mcp-server";
 /// The end of the name of such a ConfigMap; before it comes the server's name.
 pub const RUN_CONFIG_SUFFIX: &str = "-runconfig";
-
-/// On the pod templates of both workloads of an `MCPServer`, from ToolHive v0.24.1 on: the server's generation.
-pub const MCPSERVER_GENERATION: &str = "toolhive.stacklok.dev/mcpserver-generation";
-
-/// Our annotation on a StatefulSet: the newest generation that it was written from, where its pod template tells an older one.
-pub const APPLIED_GENERATION: &str = "mcpserver-scaling-policy/applied-generation";
-/// Our annotation on the Deployment of an operator that resets counts: what the operator last rolled out.
-pub const ROLLED_OUT: &str = "mcpserver-scaling-policy/rolled-out";
-/// Our annotation on a StatefulSet that the reconciler scales to 0 with its proxies: the count to give back.
-pub const REPLICAS_BEFORE_ZERO: &str = "mcpserver-scaling-policy/replicas-before-zero";
-/// Our annotation on a custom resource: the counts that it asked for before `declaredReplicas: cap` lowered them.
-pub const REQUESTED_REPLICAS: &str = "mcpserver-scaling-policy/requested-replicas";

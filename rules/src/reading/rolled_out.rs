@@ -1,4 +1,4 @@
-//! The content of the annotation [`crate::labels::ROLLED_OUT`], which the policy writes on the Deployment of an operator that
+//! The content of the annotation [`crate::annotations::ROLLED_OUT`], which the policy writes on the Deployment of an operator that
 //! resets counts, and which the reconciler reads.
 
 use std::fmt::{self, Display, Formatter};
@@ -15,6 +15,27 @@ pub struct RolledOut {
 const REPLICAS: &str = "replicas=";
 
 impl RolledOut {
+    /// What an operator would roll out now: the server's generation, the configuration that the server refers to, by its hashes,
+    /// and the pod of the operator, since a new release of it rolls out a new proxy.
+    pub fn state(
+        generation: i64,
+        tool_config_hash: Option<&str>,
+        external_auth_config_hash: Option<&str>,
+        operator_pod: Option<&str>,
+    ) -> String {
+        let mut state = format!("generation={generation}");
+        for (name, value) in [
+            ("tool-config", tool_config_hash),
+            ("external-auth-config", external_auth_config_hash),
+            ("operator", operator_pod),
+        ] {
+            if let Some(value) = value {
+                state.push_str(&format!(" {name}={value}"));
+            }
+        }
+        state
+    }
+
     /// Reads the annotation. A count that is no number is ignored: anybody may have edited the annotation.
     pub fn parse(text: &str) -> Self {
         let replicas = text.rsplit_once(' ').and_then(|(state, last)| Some((state, last.strip_prefix(REPLICAS)?)));

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+
+use crate::field::{Field, Malformed};
 use crate::kind::ServerKind;
 use crate::labels;
 
@@ -12,7 +15,7 @@ pub struct Owner<'a> {
     pub kind: ServerKind,
     /// Its name; the namespace is the workload's.
     pub name: Cow<'a, str>,
-    /// The API version that the owner reference names, which may no longer be served. `None` where labels told the owner.
+    /// The API version that the owner reference names, which may no longer be served. `None` if labels told the owner.
     pub api_version: Option<Cow<'a, str>>,
     /// Whether the name alone speaks for ToolHive, so that the workload may belong to something else. Such an owner has to
     /// be looked up before anything is said of it.
@@ -30,7 +33,7 @@ pub struct OwnerReference<'a> {
     pub name: Cow<'a, str>,
 }
 
-/// The labels of a workload that tell its owner, `None` where a label is missing.
+/// The labels of a workload that tell its owner, `None` if a label is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnerLabels<'a> {
     /// [`labels::TOOLHIVE`].
@@ -41,12 +44,54 @@ pub struct OwnerLabels<'a> {
     pub app_name: Option<Cow<'a, str>>,
 }
 
+impl<'a> OwnerLabels<'a> {
+    /// The labels of an object, of which `value` gives one by its name.
+    pub fn read(value: impl Fn(&str) -> Option<Cow<'a, str>>) -> Self {
+        Self {
+            toolhive: value(labels::TOOLHIVE),
+            toolhive_name: value(labels::TOOLHIVE_NAME),
+            app_name: value(labels::APP_NAME),
+        }
+    }
+}
+
+/// An entry of `metadata.ownerReferences` as it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RawOwnerReference {
+    /// `apiVersion`.
+    pub api_version: Field<String>,
+    /// `kind`.
+    pub kind: Field<String>,
+    /// `name`.
+    pub name: Field<String>,
+    /// `controller`.
+    pub controller: Field<bool>,
+}
+
+/// The controller of an object with these `metadata.ownerReferences`: the one with `controller: true`.
+///
+/// # Errors
+/// [`Malformed`] if the list is malformed, or the entry of the controller.
+pub fn controller(references: &Field<Vec<Field<RawOwnerReference>>>) -> Result<Option<OwnerReference<'_>>, Malformed> {
+    let references = references.as_ref().optional()?;
+    let mut references = references.into_iter().flatten().filter_map(Field::get);
+    let Some(controller) = references.find(|reference| reference.controller == Field::Value(true)) else {
+        return Ok(None);
+    };
+    Ok(Some(OwnerReference {
+        api_version: controller.api_version.get().ok_or(Malformed)?.into(),
+        kind: controller.kind.get().ok_or(Malformed)?.into(),
+        name: controller.name.get().ok_or(Malformed)?.into(),
+    }))
+}
+
 impl<'a> Owner<'a> {
     /// The owner of a workload with this controller (the owner reference with `controller: true`) and these labels, or
-    /// `None` where the workload is not ToolHive's.
+    /// `None` if the workload is not ToolHive's.
     ///
-    /// The controller decides where there is one: an object that something else controls is not ToolHive's, whatever its
-    /// labels say. The labels decide only where there is no controller.
+    /// The controller decides if there is one: an object that something else controls is not ToolHive's, whatever its
+    /// labels say. The labels decide only if there is no controller.
     pub fn of_workload(controller: Option<OwnerReference<'a>>, labels: OwnerLabels<'a>) -> Option<Self> {
         match controller {
             Some(controller) => Self::from_controller(controller),
@@ -56,15 +101,11 @@ impl<'a> Owner<'a> {
 
     /// The owner of a Deployment with this label selector, in the form that a Scale has (`app=x,toolhive=true,…`).
     pub fn of_deployment_selector(selector: &str) -> Option<Owner<'static>> {
-        let value = |name| {
+        let value = |name: &str| {
             let mut requirements = selector.split(',').filter_map(|requirement| requirement.split_once('='));
             requirements.find_map(|(label, value)| (label == name).then(|| Cow::Owned(value.to_owned())))
         };
-        Owner::from_labels(OwnerLabels {
-            toolhive: value(labels::TOOLHIVE),
-            toolhive_name: value(labels::TOOLHIVE_NAME),
-            app_name: value(labels::APP_NAME),
-        })
+        Owner::from_labels(OwnerLabels::read(value))
     }
 
     /// The possible owner of a StatefulSet with this name and label selector. ToolHive selects by `app=<name>` alone, and
@@ -82,7 +123,7 @@ impl<'a> Owner<'a> {
     fn from_controller(controller: OwnerReference<'a>) -> Option<Self> {
         let (group, _) = controller.api_version.split_once('/')?;
         Some(Self {
-            kind: ServerKind::from_name(group, &controller.kind)?,
+            kind: ServerKind::from_kind(group, &controller.kind)?,
             name: controller.name,
             api_version: Some(controller.api_version),
             is_by_name_only: false,

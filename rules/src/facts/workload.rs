@@ -1,7 +1,10 @@
 //! The two workloads of a server, and which field of the custom resource declares the count of each.
 
 use crate::kind::ServerKind;
-use crate::scaling::Scaling;
+use crate::spec_fields::{BACKEND_REPLICAS, BACKEND_REPLICAS_PATH, REPLICAS, REPLICAS_PATH};
+
+/// The count that Kubernetes gives a workload without `spec.replicas`.
+pub const DEFAULT_REPLICAS: u32 = 1;
 
 /// A workload that ToolHive runs for a server. Both bear the server's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,16 +65,16 @@ impl Workload {
     /// The field of the custom resource that declares this workload's count.
     pub fn declared_in(self) -> &'static str {
         match self {
-            Self::Deployment => crate::scaling::REPLICAS,
-            Self::StatefulSet => crate::scaling::BACKEND_REPLICAS,
+            Self::Deployment => REPLICAS,
+            Self::StatefulSet => BACKEND_REPLICAS,
         }
     }
 
-    /// The count that the custom resource declares for this workload.
-    pub fn declared(self, scaling: &Scaling) -> Option<u32> {
+    /// The same field, as the names that lead to it.
+    pub fn declared_at(self) -> &'static [&'static str] {
         match self {
-            Self::Deployment => scaling.replicas,
-            Self::StatefulSet => scaling.backend_replicas,
+            Self::Deployment => REPLICAS_PATH,
+            Self::StatefulSet => BACKEND_REPLICAS_PATH,
         }
     }
 }

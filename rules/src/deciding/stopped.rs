@@ -1,0 +1,35 @@
+//! Which workload of an `MCPServer` has no replicas while the other one has some.
+//!
+//! Proxies at 0 leave the backend running, which nobody can reach then (ToolHive #4484). Proxies without a backend answer with
+//! errors, and each one that starts ends within a second (seen with ToolHive v0.10.0 and v0.47.0).
+
+use crate::kind::ServerKind;
+use crate::scaling::Scaling;
+use crate::workload::{DEFAULT_REPLICAS, Workload};
+
+/// The workload that has no replicas while the other one has some.
+pub fn stopped_alone(count: impl Fn(Workload) -> u32) -> Option<Workload> {
+    Workload::ALL.into_iter().find(|workload| count(*workload) == 0 && count(workload.other()) > 0)
+}
+
+/// The workload that a spec declares as stopped alone. Only an `MCPServer` has two.
+pub fn declared_alone(kind: ServerKind, scaling: &Scaling) -> Option<Workload> {
+    let count = |workload: Workload| workload.declared(scaling).unwrap_or(DEFAULT_REPLICAS);
+    stopped_alone(count).filter(|_| kind == ServerKind::McpServer)
+}
+
+/// The workload that a spec declares as stopped alone and that the `old` one did not. A server that is created without proxies
+/// has no backend, because a proxy makes it.
+pub fn newly_declared_alone(kind: ServerKind, new: &Scaling, old: Option<&Scaling>) -> Option<Workload> {
+    declared_alone(kind, new).filter(|workload| match old {
+        Some(old) => declared_alone(kind, old) != Some(*workload),
+        None => *workload == Workload::StatefulSet,
+    })
+}
+
+/// Returns whether a request that sets this workload to 0 stops it alone. What the spec declares for a workload soon takes the
+/// place of what is requested, and the other workload has one replica unless the spec says otherwise.
+pub fn stops_alone(kind: ServerKind, workload: Workload, scaling: &Scaling) -> bool {
+    let count = |of: Workload| of.declared(scaling).unwrap_or(if of == workload { 0 } else { DEFAULT_REPLICAS });
+    kind == ServerKind::McpServer && stopped_alone(count) == Some(workload)
+}

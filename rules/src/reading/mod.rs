@@ -1,0 +1,7 @@
+//! Reading: what the fields of an object mean. Nothing is decided here.
+
+pub mod autoscaler;
+pub mod field;
+pub mod owner;
+pub mod rolled_out;
+pub mod scaling;
