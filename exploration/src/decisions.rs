@@ -3,7 +3,10 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use mcp_scaling_rules::{Condition as DesiredCondition, ConditionReason, ConditionType, SessionStorage, Workload};
+use mcp_scaling_rules::kind::GROUP;
+use mcp_scaling_rules::{
+    Condition as DesiredCondition, ConditionReason, ConditionType, ServerKind, SessionStorage, Workload, annotations,
+};
 use mcpserver_scaling_policy::{HostError, ResourceRequest, validate};
 use mcpserver_scaling_reconciler::backoff::{Backoff, Target, WriteKind};
 use mcpserver_scaling_reconciler::coupling::Step;
@@ -287,8 +290,8 @@ impl Decisions {
             }
             Write::Server { old, new } => {
                 let json = |spec| Server { spec, generation: 1, conditions: [None; 3] }.to_json(self.api);
-                let kind = ("toolhive.stacklok.dev", version, "MCPServer");
-                let resource = ("toolhive.stacklok.dev", version, "mcpservers");
+                let kind = (GROUP, version, ServerKind::McpServer.name());
+                let resource = (GROUP, version, ServerKind::McpServer.resource());
                 admission_request(kind, resource, None, user, json(new), Some(json(old)))
             }
         }
@@ -302,7 +305,7 @@ impl Decisions {
         };
         let changed = match write {
             Write::Deployment { old, new } => {
-                let annotation = &mutated["metadata"]["annotations"][mcp_scaling_rules::annotations::ROLLED_OUT];
+                let annotation = &mutated["metadata"]["annotations"][annotations::ROLLED_OUT];
                 let rolled_out = self.intern(annotation.as_str().unwrap_or_default().to_owned());
                 Write::Deployment { old, new: Deployment { replicas: count(&mutated), rolled_out, ..new } }
             }
@@ -318,7 +321,7 @@ impl Decisions {
         for object in [&mut object, &mut mutated] {
             object["spec"]["replicas"] = Value::Null;
             if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
-                annotations.remove(mcp_scaling_rules::annotations::ROLLED_OUT);
+                annotations.remove(annotations::ROLLED_OUT);
             }
         }
         assert_eq!(object, mutated, "the policy changes only the count and its own annotation");
@@ -453,7 +456,8 @@ impl Decisions {
     pub(crate) fn real_correction(&self, workload: Workload, spec: Spec, live: Live) -> Option<Count> {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        low(plan::correction(workload, &scaling, self.circumstances(&slim, live)))
+        let corrected = plan::correction(workload, &scaling, self.circumstances(&slim, live));
+        low(corrected.map(|corrected| corrected.count))
     }
 
     /// The write that couples the backend to its proxies, decided from what the reconciler has `read`. The rest is as in its

@@ -5,7 +5,8 @@
 //! ToolHive couples them in neither direction: a proxy runner that ends leaves its backend running
 //! (<https://github.com/stacklok/toolhive/issues/4484>), and from v0.12.5 on one that starts does not scale a backend up from 0.
 
-use mcp_scaling_rules::{Scaling, Workload, resolve};
+use mcp_scaling_rules::stopped::stopped_alone;
+use mcp_scaling_rules::{Scaling, Workload, replicas};
 
 use crate::live_replicas::LiveReplicas;
 use crate::workload::PodsLeft;
@@ -26,33 +27,34 @@ pub enum Step {
 
 /// The next step for a server. `None` where its workloads fit together, or where somebody else scaled its backend to 0.
 pub fn next_step(scaling: &Scaling, live: LiveReplicas) -> Option<Step> {
-    let (proxies, backends) = (live.deployment?, live.statefulset?);
+    let (_, backends) = (live.deployment?, live.statefulset?);
     let kept = live.statefulset_before_zero;
-    match (proxies, backends) {
+    match workload_at_zero(live) {
         // Proxies that are ending still serve the streams that they have.
-        (0, 1..) if live.proxies_left != PodsLeft::None => None,
-        (0, 1..) if kept == Some(backends) => Some(Step::ScaleToZero),
-        (0, 1..) => Some(Step::KeepCount(backends)),
-        (1.., 0) => kept.map(|_| count_to_give_back(scaling, live).map_or(Step::ForgetCount, Step::ScaleUp)),
-        (1.., 1..) => kept.map(|_| Step::ForgetCount),
-        (0, 0) => None,
+        Some(Workload::Deployment) if live.proxies_left != PodsLeft::None => None,
+        Some(Workload::Deployment) if kept == Some(backends) => Some(Step::ScaleToZero),
+        Some(Workload::Deployment) => Some(Step::KeepCount(backends)),
+        Some(Workload::StatefulSet) => {
+            kept.map(|_| count_to_give_back(scaling, live).map_or(Step::ForgetCount, Step::ScaleUp))
+        }
+        None => kept.filter(|_| backends > 0).map(|_| Step::ForgetCount),
     }
 }
 
 /// The count that a backend at 0 gets with its proxies: the declared one, which may have changed meanwhile, or else the kept one.
 /// `None` where there is neither, or where it is 0.
 pub(crate) fn count_to_give_back(scaling: &Scaling, live: LiveReplicas) -> Option<u32> {
-    let count = Workload::StatefulSet.declared(scaling).or(live.statefulset_before_zero);
-    resolve(scaling.transport, count).filter(|count| *count > 0)
+    let declared = Workload::StatefulSet.declared(scaling);
+    replicas::decide(scaling.transport, 0, declared, live.statefulset_before_zero).changed()
 }
 
 /// The workload of a server that is at 0 while the other one runs.
 pub(crate) fn workload_at_zero(live: LiveReplicas) -> Option<Workload> {
-    match (live.deployment?, live.statefulset?) {
-        (0, 1..) => Some(Workload::Deployment),
-        (1.., 0) => Some(Workload::StatefulSet),
-        _ => None,
-    }
+    let (deployment, statefulset) = (live.deployment?, live.statefulset?);
+    stopped_alone(|workload| match workload {
+        Workload::Deployment => deployment,
+        Workload::StatefulSet => statefulset,
+    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The changes that one server needs, by the rules of `mcp-scaling-rules`. Pure: no client, no clock.
 
-use mcp_scaling_rules::transport::STDIO_REPLICAS;
+use mcp_scaling_rules::conditions::{PresentCondition, own_condition, workload_warning};
 use mcp_scaling_rules::{
-    Condition, ConditionReason, ConditionStatus, ConditionType, Scaling, SessionStorage, Workload, exceeds_stdio_cap,
-    resolve, sessions_at_risk, spec_conditions,
+    Condition, ConditionReason, ConditionStatus, ConditionType, Replicas, Scaling, SessionStorage, Workload, replicas,
+    sessions, spec_conditions,
 };
 
 use crate::coupling::{self, Step};
@@ -90,11 +90,11 @@ pub fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstances, ke
     let cause = live_warning(scaling, circumstances);
     let own = live_replicas_condition(server, cause, keep_live_warning);
     let desired: Vec<Condition> = of_spec.into_iter().chain(own).collect();
-    let deployment = correction(Workload::Deployment, scaling, circumstances);
+    let deployment = corrected(Workload::Deployment, scaling, circumstances);
     let coupling = coupling_step(scaling, circumstances);
     let statefulset = match coupling {
         Some(_) => None,
-        None => correction(Workload::StatefulSet, scaling, circumstances),
+        None => corrected(Workload::StatefulSet, scaling, circumstances),
     };
     Plan {
         conditions: if desired.iter().any(is_missing_or_different) { desired } else { Vec::new() },
@@ -116,67 +116,47 @@ pub fn coupling_step(scaling: &Scaling, circumstances: Circumstances) -> Option<
     coupling::next_step(scaling, circumstances.live).filter(|_| circumstances.couple_zero)
 }
 
-/// The reason for which `LiveReplicasWarning` should be `True` now, if there is one. It reports what ToolHive's conditions do
-/// not, since those are decided from `spec.replicas`: `spec.backendReplicas` above the stdio cap, and live replicas.
+/// The reason for which `LiveReplicasWarning` should be `True` now, if there is one.
 pub fn live_warning(scaling: &Scaling, circumstances: Circumstances) -> Option<ConditionReason> {
-    let live = circumstances.live;
-    let exceeds = |count: Option<u32>| count.is_some_and(|count| exceeds_stdio_cap(scaling.transport, count));
-    let is_scaled_above_cap =
-        Workload::ALL.into_iter().any(|workload| exceeds(live.of(workload)) && !exceeds(workload.declared(scaling)));
-    let is_storage_reported = spec_conditions(scaling)
-        .iter()
-        .any(|condition| condition.reason == ConditionReason::SessionStorageMissingForReplicas);
-    if exceeds(scaling.backend_replicas) {
-        Some(ConditionReason::BackendReplicasAboveStdioCap)
-    } else if is_scaled_above_cap {
-        Some(ConditionReason::LiveReplicasAboveStdioCap)
-    } else if !is_storage_reported && unshared_replicas(scaling, circumstances).is_some() {
-        Some(ConditionReason::LiveReplicasWithoutSessionStorage)
-    } else {
-        None
-    }
+    let has_unshared_replicas = unshared_replicas(scaling, circumstances).is_some();
+    workload_warning(scaling, |workload| circumstances.live.of(workload), has_unshared_replicas)
 }
 
-/// The count that a workload of this server should have, if it has another one. A workload with 0 replicas was scaled to
-/// zero by somebody, and stays there.
-pub fn correction(workload: Workload, scaling: &Scaling, circumstances: Circumstances) -> Option<u32> {
+/// The count that a workload of this server should have and the rule that says so, if it has another one.
+pub fn correction(workload: Workload, scaling: &Scaling, circumstances: Circumstances) -> Option<Replicas> {
     let Circumstances { live, counts, .. } = circumstances;
-    let count = live.of(workload).filter(|count| *count > 0)?;
-    let capped = exceeds_stdio_cap(scaling.transport, count).then_some(STDIO_REPLICAS);
     let before_reset = live.deployment_before_reset.filter(|_| workload == Workload::Deployment);
-    // An operator that resets counts sets them to 1. With any other count, somebody has scaled the Deployment since.
-    let restored = resolve(scaling.transport, before_reset).filter(|_| count == 1);
-    let desired = match counts {
-        Counts::All => resolve(scaling.transport, workload.declared(scaling)).or(capped).or(restored),
-        Counts::Stdio => capped,
-        Counts::None => None,
+    let (declared, before_reset) = match counts {
+        Counts::All => (workload.declared(scaling), before_reset),
+        Counts::Stdio => (None, None),
+        Counts::None => return None,
     };
-    desired.filter(|desired| *desired != count)
+    let corrected = replicas::correct(scaling.transport, live.of(workload)?, declared, before_reset);
+    Some(corrected).filter(|corrected| corrected.rule.is_some())
 }
 
 fn unshared_replicas(scaling: &Scaling, circumstances: Circumstances) -> Option<u32> {
     // Replicas that a correction removes lose their sessions whatever the storage is.
-    let corrected = |workload| correction(workload, scaling, circumstances).or(circumstances.live.of(workload));
-    let most = Workload::ALL.into_iter().filter_map(corrected).max()?;
-    sessions_at_risk(circumstances.storage?, most).then_some(most)
+    let corrected = |workload| corrected(workload, scaling, circumstances).or(circumstances.live.of(workload));
+    sessions::unshared_replicas(circumstances.storage, Workload::ALL.into_iter().filter_map(corrected))
 }
 
-/// Our own condition, if the status should have it. It is not written to a server that never had the warning.
+fn corrected(workload: Workload, scaling: &Scaling, circumstances: Circumstances) -> Option<u32> {
+    correction(workload, scaling, circumstances).map(|corrected| corrected.count)
+}
+
+/// Our own condition, if the status should have it.
 fn live_replicas_condition(
     server: &Server,
     cause: Option<ConditionReason>,
     keep_live_warning: bool,
 ) -> Option<Condition> {
-    if let Some(reason) = cause {
-        return Some(reason.condition());
-    }
-    let fit = ConditionReason::LiveReplicasFit.condition();
-    // A condition that another writer changed is replaced like a warning whose cause is gone.
-    let present = server.condition(ConditionType::LiveReplicasWarning)?;
-    let is_fit = present.status == Some(fit.status) && present.reason == Some(fit.reason);
-    let is_of_this_spec = present.observed_generation == server.meta.generation;
-    let is_kept = is_of_this_spec && keep_live_warning;
-    (!is_fit && !is_kept).then_some(fit)
+    let present = server.condition(ConditionType::LiveReplicasWarning).map(|present| PresentCondition {
+        status: present.status,
+        reason: present.reason,
+        is_of_this_spec: present.observed_generation == server.meta.generation,
+    });
+    own_condition(cause, present, keep_live_warning)
 }
 
 #[cfg(test)]

@@ -325,7 +325,7 @@ impl Reconciler {
         scaling: &Scaling,
         workload: Workload,
     ) -> Result<Vec<EventContent>, ReconcileError> {
-        let Some(change) =
+        let Some((change, rule)) =
             read_change(&self.client, server, scaling, workload, self.circumstances(server, scaling)).await?
         else {
             return Ok(Vec::new());
@@ -333,7 +333,7 @@ impl Reconciler {
         if self.has_changed(server).await? {
             return Ok(Vec::new());
         }
-        let event = events::replicas_corrected(&change, scaling);
+        let event = events::replicas_corrected(&change, rule, scaling);
         if !self.scale(server, &change, &event).await? {
             return Ok(Vec::new());
         }

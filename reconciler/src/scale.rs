@@ -3,7 +3,7 @@
 use kube::api::Patch;
 use kube::{Api, Client};
 use mcp_scaling_rules::field::replica_count;
-use mcp_scaling_rules::{Scaling, Workload, annotations};
+use mcp_scaling_rules::{Replicas, ReplicasRule, Scaling, Workload, annotations};
 
 use crate::client::patch_params;
 use crate::error::ReconcileError;
@@ -24,8 +24,8 @@ pub(crate) struct ScaleChange {
     pub(crate) resource_version: Option<String>,
 }
 
-/// Reads a workload's Scale. `None` where the workload is gone or needs no correction any more. `circumstances` are
-/// those that the plan was made of.
+/// Reads a workload's Scale, and decides which change it needs and by which rule. `None` if the workload is gone or needs no
+/// correction any more. `circumstances` are those that the plan was made of.
 ///
 /// # Errors
 /// [`ReconcileError::Call`] where the Scale cannot be read.
@@ -35,12 +35,15 @@ pub(crate) async fn read_change(
     scaling: &Scaling,
     workload: Workload,
     circumstances: Circumstances,
-) -> Result<Option<ScaleChange>, ReconcileError> {
+) -> Result<Option<(ScaleChange, ReplicasRule)>, ReconcileError> {
     let Some(LiveScale { replicas: from, resource_version }) = read_scale(client, server, workload).await? else {
         return Ok(None);
     };
-    let to = correction(workload, scaling, circumstances.with_live(workload, from));
-    Ok(to.map(|to| ScaleChange { workload, from, to, resource_version }))
+    let corrected = correction(workload, scaling, circumstances.with_live(workload, from));
+    Ok(corrected.and_then(|Replicas { count: to, rule }| {
+        let change = ScaleChange { workload, from, to, resource_version };
+        rule.map(|rule| (change, rule))
+    }))
 }
 
 /// A workload's Scale as it was just read.
