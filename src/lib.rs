@@ -71,7 +71,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 }
 
 fn answer_validate(payload: &[u8]) -> CallResult {
-    // A fresh instance serves each request, so that freeing the response would be work for nothing.
+    // A fresh instance serves each request: freeing the response would be a tenth of the work on a changed Deployment.
     let response = ManuallyDrop::new(validate(payload, &read_resources)?);
     let mut bytes = Vec::with_capacity(payload.len());
     serde_json::to_writer(&mut bytes, &*response)?;

@@ -25,15 +25,15 @@ const MEMORY: u64 = 2 << 20;
 /// A request in `test_data/requests`, the most fuel that its evaluation may take more than one by the empty guest, and the
 /// number of lookups that it makes.
 const FUEL: [(&str, u64, u64); 9] = [
-    ("deployment-foreign", 460_000, 0),
-    ("deployment-needs-nothing", 430_000, 1),
-    ("deployment-stdio-three-replicas", 980_000, 1),
-    ("mcpserver-stdio-three-replicas", 96_000, 0),
-    ("scale-deployment-stdio", 175_000, 1),
-    ("scale-foreign-statefulset", 57_000, 0),
-    ("statefulset-foreign", 175_000, 0),
-    ("statefulset-reset-by-proxy-runner", 475_000, 1),
-    ("autoscaler-stdio", 115_000, 1),
+    ("deployment-foreign", 560_000, 0),
+    ("deployment-needs-nothing", 490_000, 1),
+    ("deployment-stdio-three-replicas", 1_330_000, 1),
+    ("mcpserver-stdio-three-replicas", 140_000, 0),
+    ("scale-deployment-stdio", 218_000, 1),
+    ("scale-foreign-statefulset", 94_000, 0),
+    ("statefulset-foreign", 230_000, 0),
+    ("statefulset-reset-by-proxy-runner", 670_000, 1),
+    ("autoscaler-stdio", 153_000, 1),
 ];
 
 /// The module in this file.
