@@ -10,7 +10,6 @@ use mcp_scaling_rules::{
 use mcpserver_scaling_policy::{HostError, ResourceRequest, validate};
 use mcpserver_scaling_reconciler::backoff::{Backoff, Target, WriteKind};
 use mcpserver_scaling_reconciler::coupling::Step;
-use mcpserver_scaling_reconciler::live_replicas::LiveReplicas;
 use mcpserver_scaling_reconciler::options::Counts;
 use mcpserver_scaling_reconciler::plan::{self, Circumstances};
 use mcpserver_scaling_reconciler::server::{FreshServer, ListedCondition, Server as SlimServer};
@@ -19,6 +18,7 @@ use mcpserver_scaling_reconciler::status::with_conditions;
 use mcpserver_scaling_reconciler::uid::Uid;
 use mcpserver_scaling_reconciler::waiting::{OPERATOR_TIMEOUT, Waiting};
 use mcpserver_scaling_reconciler::workload::{PodsLeft, WorkloadObject};
+use mcpserver_scaling_reconciler::workload_replicas::WorkloadReplicas;
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -74,7 +74,7 @@ struct AdmissionKey {
 
 /// What the reconciler knows of the workloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Live {
+pub struct CachedWorkloads {
     /// The count of the Deployment.
     pub deployment: Option<Count>,
     /// The count of the StatefulSet.
@@ -186,10 +186,10 @@ pub struct Decisions {
     admitted: FxHashMap<AdmissionKey, Option<Write>>,
     deployments: FxHashMap<(u8, bool), (Option<Count>, bool)>,
     kept: FxHashMap<Option<Count>, Option<Count>>,
-    plans: FxHashMap<(Server, Live, bool), Plan>,
-    warned: FxHashMap<(Spec, Live), bool>,
-    corrections: FxHashMap<(Workload, Spec, Live), Option<Count>>,
-    couplings: FxHashMap<(Spec, Live, ReadWorkloads), Option<Coupling>>,
+    plans: FxHashMap<(Server, CachedWorkloads, bool), Plan>,
+    warned: FxHashMap<(Spec, CachedWorkloads), bool>,
+    corrections: FxHashMap<(Workload, Spec, CachedWorkloads), Option<Count>>,
+    couplings: FxHashMap<(Spec, CachedWorkloads, ReadWorkloads), Option<Coupling>>,
     written: FxHashMap<(Server, Desired), Conditions>,
 }
 
@@ -342,10 +342,10 @@ impl Decisions {
     }
 
     /// What the reconciler reads of the workloads.
-    pub fn live(&mut self, deployment: Option<Deployment>, statefulset: Option<StatefulSet>) -> Live {
+    pub fn cached(&mut self, deployment: Option<Deployment>, statefulset: Option<StatefulSet>) -> CachedWorkloads {
         let (before_reset, has_ending_proxies) =
             deployment.map_or((None, false), |deployment| self.read_deployment(deployment));
-        Live {
+        CachedWorkloads {
             deployment: deployment.map(|deployment| deployment.replicas),
             statefulset: statefulset.map(|statefulset| statefulset.replicas),
             before_reset,
@@ -383,16 +383,16 @@ impl Decisions {
         serde_json::from_value(server.to_json(self.api)).expect("is an MCPServer")
     }
 
-    fn circumstances(&self, slim: &SlimServer, live: Live) -> Circumstances {
+    fn circumstances(&self, slim: &SlimServer, cached: CachedWorkloads) -> Circumstances {
         let scaling = slim.scaling.expect("the spec is valid");
         Circumstances {
-            live: LiveReplicas {
-                deployment: live.deployment.map(u32::from),
-                statefulset: live.statefulset.map(u32::from),
-                deployment_before_reset: live.before_reset.map(u32::from),
-                proxies_left: if live.has_ending_proxies { PodsLeft::Some } else { PodsLeft::None },
-                statefulset_before_zero: live.kept.map(u32::from),
-                ..LiveReplicas::default()
+            set_to: WorkloadReplicas {
+                deployment: cached.deployment.map(u32::from),
+                statefulset: cached.statefulset.map(u32::from),
+                deployment_before_reset: cached.before_reset.map(u32::from),
+                proxies_left: if cached.has_ending_proxies { PodsLeft::Some } else { PodsLeft::None },
+                statefulset_before_zero: cached.kept.map(u32::from),
+                ..WorkloadReplicas::default()
             },
             storage: Some(scaling.session_storage_or(self.default_storage)),
             counts: Counts::All,
@@ -401,22 +401,22 @@ impl Decisions {
     }
 
     /// The reconciler's plan for a server. `keep` says that the stabilization window is open.
-    pub fn plan(&mut self, server: &Server, live: Live, keep: bool) -> Plan {
-        if let Some(plan) = self.plans.get(&(*server, live, keep)) {
+    pub fn plan(&mut self, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
+        if let Some(plan) = self.plans.get(&(*server, cached, keep)) {
             return *plan;
         }
         let plan = match self.mutant {
-            Some(mutant) => mutant.plan(self, server, live, keep),
-            None => self.real_plan(server, live, keep),
+            Some(mutant) => mutant.plan(self, server, cached, keep),
+            None => self.real_plan(server, cached, keep),
         };
-        self.plans.insert((*server, live, keep), plan);
+        self.plans.insert((*server, cached, keep), plan);
         plan
     }
 
-    pub(crate) fn real_plan(&self, server: &Server, live: Live, keep: bool) -> Plan {
+    pub(crate) fn real_plan(&self, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
         let slim = self.slim(server);
         let scaling = slim.scaling.expect("the spec is valid");
-        let plan = plan::plan(&slim, &scaling, self.circumstances(&slim, live), keep);
+        let plan = plan::plan(&slim, &scaling, self.circumstances(&slim, cached), keep);
         let reason =
             |type_| plan.conditions.iter().find(|condition| condition.type_ == type_).map(|found| found.reason);
         Plan {
@@ -428,56 +428,56 @@ impl Decisions {
     }
 
     /// Whether the reconciler finds a cause for its own warning.
-    pub fn has_cause(&mut self, spec: Spec, live: Live) -> bool {
-        if let Some(known) = self.warned.get(&(spec, live)) {
+    pub fn has_cause(&mut self, spec: Spec, cached: CachedWorkloads) -> bool {
+        if let Some(known) = self.warned.get(&(spec, cached)) {
             return *known;
         }
         let seen = self.mutant.map_or(spec, |mutant| mutant.spec_of_the_reconciler(spec));
         let slim = self.slim(&Server { spec: seen, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        let has_cause = plan::live_warning(&scaling, self.circumstances(&slim, live)).is_some();
-        self.warned.insert((spec, live), has_cause);
+        let has_cause = plan::current_warning(&scaling, self.circumstances(&slim, cached)).is_some();
+        self.warned.insert((spec, cached), has_cause);
         has_cause
     }
 
-    /// The count that the reconciler sets a workload to, which has the count in `live`.
-    pub fn correction(&mut self, workload: Workload, spec: Spec, live: Live) -> Option<Count> {
-        if let Some(known) = self.corrections.get(&(workload, spec, live)) {
+    /// The count that the reconciler sets a workload to, which has the count in `cached`.
+    pub fn correction(&mut self, workload: Workload, spec: Spec, cached: CachedWorkloads) -> Option<Count> {
+        if let Some(known) = self.corrections.get(&(workload, spec, cached)) {
             return *known;
         }
         let correction = match self.mutant {
-            Some(mutant) => mutant.correction(self, workload, spec, live),
-            None => self.real_correction(workload, spec, live),
+            Some(mutant) => mutant.correction(self, workload, spec, cached),
+            None => self.real_correction(workload, spec, cached),
         };
-        self.corrections.insert((workload, spec, live), correction);
+        self.corrections.insert((workload, spec, cached), correction);
         correction
     }
 
-    pub(crate) fn real_correction(&self, workload: Workload, spec: Spec, live: Live) -> Option<Count> {
+    pub(crate) fn real_correction(&self, workload: Workload, spec: Spec, cached: CachedWorkloads) -> Option<Count> {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        let corrected = plan::correction(workload, &scaling, self.circumstances(&slim, live));
+        let corrected = plan::correction(workload, &scaling, self.circumstances(&slim, cached));
         low(corrected.map(|corrected| corrected.count))
     }
 
     /// The write that couples the backend to its proxies, decided from what the reconciler has `read`. The rest is as in its
-    /// cache, which has `live`.
-    pub fn coupling(&mut self, spec: Spec, live: Live, read: ReadWorkloads) -> Option<Coupling> {
-        if let Some(known) = self.couplings.get(&(spec, live, read)) {
+    /// cache, which has `cached`.
+    pub fn coupling(&mut self, spec: Spec, cached: CachedWorkloads, read: ReadWorkloads) -> Option<Coupling> {
+        if let Some(known) = self.couplings.get(&(spec, cached, read)) {
             return *known;
         }
         let coupling = match self.mutant {
-            Some(mutant) => mutant.coupling(self, spec, live, read),
-            None => self.real_coupling(spec, live, read),
+            Some(mutant) => mutant.coupling(self, spec, cached, read),
+            None => self.real_coupling(spec, cached, read),
         };
-        self.couplings.insert((spec, live, read), coupling);
+        self.couplings.insert((spec, cached, read), coupling);
         coupling
     }
 
-    pub(crate) fn real_coupling(&self, spec: Spec, live: Live, read: ReadWorkloads) -> Option<Coupling> {
+    pub(crate) fn real_coupling(&self, spec: Spec, cached: CachedWorkloads, read: ReadWorkloads) -> Option<Coupling> {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        let circumstances = self.circumstances(&slim, live);
+        let circumstances = self.circumstances(&slim, cached);
         let circumstances =
             circumstances.with_workloads(read.proxies.into(), read.backend.into(), read.kept.map(u32::from));
         plan::coupling_step(&scaling, circumstances).map(Coupling::of)

@@ -21,7 +21,8 @@
 use mcp_scaling_rules::{ConditionReason, ConditionStatus, SessionStorage, Transport, Workload};
 
 use crate::decisions::{
-    Cause, Coupling, Decisions, Desired, Live, PendingReset, ReadWorkloads, WRITES_WITHOUT_DELAY, Write, Writes,
+    CachedWorkloads, Cause, Coupling, Decisions, Desired, PendingReset, ReadWorkloads, WRITES_WITHOUT_DELAY, Write,
+    Writes,
 };
 use crate::mutant::Mutant;
 use crate::objects::{Condition, Conditions, Count, Deployment, OnlyAlpha, Server, Spec, StatefulSet, Template, User};
@@ -100,7 +101,7 @@ impl Scope {
     }
 
     /// The counts that people scale a workload to.
-    fn live_counts(self, workload: Workload, counts: &'static [Count]) -> &'static [Count] {
+    fn counts_of(self, workload: Workload, counts: &'static [Count]) -> &'static [Count] {
         match (self, workload) {
             (Self::StatefulSetAndProxies, Workload::Deployment) => &[0, 1],
             _ if self.has(workload) => counts,
@@ -196,7 +197,7 @@ pub struct Reconciler {
     /// of one object arrive together, which shows the reconciler fewer states between them; that they were there it knows.
     pub has_events: [bool; 3],
     /// The workloads in its cache.
-    pub live: Live,
+    pub cached: CachedWorkloads,
     /// The reconcile that is under way.
     pub work: Option<Work>,
     /// Its writes to the Deployment, the StatefulSet and the conditions, and those that scale the StatefulSet to 0.
@@ -559,7 +560,7 @@ impl Model {
     /// Without the reconciler nobody corrects what was wrong before the policy was installed, so that every count is right.
     pub fn initial_states(&mut self) -> Vec<State> {
         let mut states = Vec::new();
-        let live = |scenario: &Scenario, workload| match scenario.scope.live_counts(workload, scenario.counts) {
+        let counts = |scenario: &Scenario, workload| match scenario.scope.counts_of(workload, scenario.counts) {
             [] => vec![1],
             counts => counts.to_vec(),
         };
@@ -572,8 +573,8 @@ impl Model {
             for replicas in self.declared_counts(Workload::Deployment) {
                 for backend_replicas in self.declared_counts(Workload::StatefulSet) {
                     for storage in self.storages() {
-                        for deployment in live(&self.scenario, Workload::Deployment) {
-                            for statefulset in live(&self.scenario, Workload::StatefulSet) {
+                        for deployment in counts(&self.scenario, Workload::Deployment) {
+                            for statefulset in counts(&self.scenario, Workload::StatefulSet) {
                                 let spec = Spec { transport, replicas, backend_replicas, storage, image: 0 };
                                 for kept in &kept_counts {
                                     states.extend(self.initial_state(spec, Some((deployment, statefulset, *kept))));
@@ -604,9 +605,9 @@ impl Model {
         });
         // A backend at 0 with the annotation was scaled to 0 by the reconciler.
         let backend = counts.map(|(_, replicas, kept)| kept.filter(|_| replicas == 0).unwrap_or(replicas));
-        let choices = |workload: Workload, live: Option<Count>| {
-            let live = live.unwrap_or(1);
-            let mut choices = only(live) | only(capped(spec.transport, live));
+        let choices = |workload: Workload, count: Option<Count>| {
+            let count = count.unwrap_or(1);
+            let mut choices = only(count) | only(capped(spec.transport, count));
             if let Some(declared) = spec.declared(workload) {
                 choices |= only(declared) | only(capped(spec.transport, declared));
             }
@@ -629,9 +630,9 @@ impl Model {
             return Some(state);
         }
         let is_right = |workload: Workload| {
-            state
-                .count(workload)
-                .is_none_or(|live| live == 0 || live == capped(spec.transport, spec.declared(workload).unwrap_or(live)))
+            state.count(workload).is_none_or(|count| {
+                count == 0 || count == capped(spec.transport, spec.declared(workload).unwrap_or(count))
+            })
         };
         Workload::ALL.into_iter().all(is_right).then_some(state)
     }
@@ -642,7 +643,7 @@ impl Model {
             is_queued: true,
             timer: Timer::None,
             has_events: [false; 3],
-            live: self.decisions.live(state.deployment, state.statefulset),
+            cached: self.decisions.cached(state.deployment, state.statefulset),
             work: None,
             writes: [Writes::default(); 4],
             cause: Cause::Unknown,
@@ -740,7 +741,7 @@ impl Model {
             let mut to = State { people: state.people - 1, ..*state };
             if self.write(&mut to, User::Person, Write::Server { old: spec, new }, How::Plain) {
                 for workload in Workload::ALL {
-                    let live = state.chosen_count(workload).map_or(0, only);
+                    let chosen = state.chosen_count(workload).map_or(0, only);
                     let counts = [spec, new].into_iter().filter_map(|spec| {
                         let declared = spec.declared(workload)?;
                         Some(only(declared) | only(capped(spec.transport, declared)))
@@ -748,7 +749,7 @@ impl Model {
                     let declared = counts.fold(0, |all, counts| all | counts);
                     let choices = to.choices_mut(workload);
                     if declared > 0 {
-                        *choices |= declared | live;
+                        *choices |= declared | chosen;
                     }
                     if new.transport == Transport::Stdio && *choices > 0b11 {
                         *choices |= only(1);
@@ -759,7 +760,7 @@ impl Model {
         }
         for workload in Workload::ALL {
             let Some(from) = state.count(workload) else { continue };
-            let counts = self.scenario.scope.live_counts(workload, self.scenario.counts);
+            let counts = self.scenario.scope.counts_of(workload, self.scenario.counts);
             // A person who asks for the count that is there asks for nothing.
             for count in counts.iter().copied().filter(|count| *count != from) {
                 let to = State { people: state.people - 1, ..*state };
@@ -806,9 +807,9 @@ impl Model {
                 if is_uncapped && stored == Some(count) {
                     *choices |= only(count);
                 }
-                let live = self.decisions.live(to.deployment, None);
+                let cached = self.decisions.cached(to.deployment, None);
                 if let Some(before_reset) =
-                    live.before_reset.filter(|_| workload == Workload::Deployment && wanted == 1)
+                    cached.before_reset.filter(|_| workload == Workload::Deployment && wanted == 1)
                 {
                     to.deployment_choices |= only(capped(spec.transport, before_reset));
                 }
@@ -901,7 +902,7 @@ impl Model {
             self.write(&mut to, user, Write::Deployment { old, new }, how);
             to.accept_unchecked(Workload::Deployment, how);
             // The count that is owed since an earlier reset comes back then.
-            let owed = self.decisions.live(to.deployment, None).before_reset;
+            let owed = self.decisions.cached(to.deployment, None).before_reset;
             if let Some(count) = owed.filter(|_| how == How::LookupFails) {
                 to.deployment_choices |= only(count);
             }
@@ -955,13 +956,13 @@ impl Model {
         if reconciler.has_events[SERVER] {
             push(Step::ReconcilerSeesServer, seen(SERVER));
         }
-        let live = self.decisions.live(state.deployment, state.statefulset);
-        let Live { deployment, statefulset, before_reset, has_ending_proxies, kept } = live;
-        let of_deployment = Live { deployment, before_reset, has_ending_proxies, ..reconciler.live };
-        let of_statefulset = Live { statefulset, kept, ..reconciler.live };
-        for (workload, live) in [(Workload::Deployment, of_deployment), (Workload::StatefulSet, of_statefulset)] {
+        let cached = self.decisions.cached(state.deployment, state.statefulset);
+        let CachedWorkloads { deployment, statefulset, before_reset, has_ending_proxies, kept } = cached;
+        let of_deployment = CachedWorkloads { deployment, before_reset, has_ending_proxies, ..reconciler.cached };
+        let of_statefulset = CachedWorkloads { statefulset, kept, ..reconciler.cached };
+        for (workload, cached) in [(Workload::Deployment, of_deployment), (Workload::StatefulSet, of_statefulset)] {
             if reconciler.has_events[workload as usize] {
-                push(Step::ReconcilerSees(workload), Reconciler { live, ..seen(workload as usize) });
+                push(Step::ReconcilerSees(workload), Reconciler { cached, ..seen(workload as usize) });
             }
         }
         // What time does.
@@ -1004,24 +1005,24 @@ impl Model {
         }
     }
 
-    /// The live replicas for a plan: a reset counts only once the operator's time is over.
-    fn circumstances(&self, reconciler: &mut Reconciler) -> Live {
-        let is_pending = reconciler.live.before_reset.is_some();
+    /// The workloads for a plan: a reset counts only once the operator's time is over.
+    fn circumstances(&self, reconciler: &mut Reconciler) -> CachedWorkloads {
+        let is_pending = reconciler.cached.before_reset.is_some();
         let (pending, is_overdue) = self.decisions.observe_reset(reconciler.pending, is_pending);
         reconciler.pending = pending;
-        Live { before_reset: reconciler.live.before_reset.filter(|_| is_overdue), ..reconciler.live }
+        CachedWorkloads { before_reset: reconciler.cached.before_reset.filter(|_| is_overdue), ..reconciler.cached }
     }
 
     fn begin_reconcile(&mut self, state: &State, mut reconciler: Reconciler, steps: &mut Vec<Transition>) {
         reconciler.is_queued = false;
         reconciler.timer = Timer::None;
         let server = state.server;
-        let live = self.circumstances(&mut reconciler);
-        let has_cause = self.decisions.has_cause(server.spec, live);
+        let cached = self.circumstances(&mut reconciler);
+        let has_cause = self.decisions.has_cause(server.spec, cached);
         let is_warning_set = server.conditions[2].is_some_and(|condition| condition.status == ConditionStatus::True);
         let (cause, keep) = self.decisions.observe_cause(reconciler.cause, has_cause, is_warning_set);
         reconciler.cause = cause;
-        let plan = self.decisions.plan(&server, live, keep);
+        let plan = self.decisions.plan(&server, cached, keep);
         if plan.is_empty() {
             reconciler.timer = reconciler.next_timer();
         } else {
@@ -1096,10 +1097,10 @@ impl Model {
                 let is_spec_current = work.generation == state.server.generation
                     || self.scenario.mutant == Some(Mutant::CouplesByAnOldSpec);
                 let backend = state.statefulset.filter(|_| is_spec_current);
-                let live = reconciler.live;
+                let cached = reconciler.cached;
                 work.coupling = backend.and_then(|StatefulSet { replicas, kept, .. }| {
                     let read = ReadWorkloads { proxies, backend: replicas, kept };
-                    let write = self.decisions.coupling(work.spec, live, read)?;
+                    let write = self.decisions.coupling(work.spec, cached, read)?;
                     Some(CouplingWork::Decided { write, is_current: true })
                 });
                 Step::ReconcilerReadsBackend
@@ -1184,21 +1185,21 @@ impl Model {
             Workload::StatefulSet => work.statefulset = false,
         }
         if self.decisions.is_due(reconciler.writes[workload as usize], work.generation) {
-            let mut live = self.circumstances(&mut reconciler);
+            let mut cached = self.circumstances(&mut reconciler);
             if reconciler.has_events[Workload::Deployment as usize] {
-                live.before_reset = None;
+                cached.before_reset = None;
             }
             let read = state.count(workload);
             match workload {
-                Workload::Deployment => live.deployment = read,
-                Workload::StatefulSet => live.statefulset = read,
+                Workload::Deployment => cached.deployment = read,
+                Workload::StatefulSet => cached.statefulset = read,
             }
             // After the Scale it reads the server once more, and stops where the spec has changed. That both are one step here
             // allows more: the spec may change between them.
             let is_spec_current = work.generation == state.server.generation
                 || self.scenario.mutant == Some(Mutant::DoesNotReadTheSpecAgain);
             let read = read.filter(|_| is_spec_current);
-            let to = read.and_then(|_| self.decisions.correction(workload, work.spec, live));
+            let to = read.and_then(|_| self.decisions.correction(workload, work.spec, cached));
             work.scale = to.map(|to| ReadScale { workload, to, is_current: true });
         } else {
             work.is_delayed = true;

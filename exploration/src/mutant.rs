@@ -4,7 +4,7 @@
 use mcp_scaling_rules::{ConditionReason, RolledOut, SessionStorage, Transport, Workload};
 use serde_json::{Value, json};
 
-use crate::decisions::{Coupling, Decisions, Live, Plan, ReadWorkloads, Write};
+use crate::decisions::{CachedWorkloads, Coupling, Decisions, Plan, ReadWorkloads, Write};
 use crate::model::capped;
 use crate::objects::{Condition, Count, Deployment, Server, Spec, User};
 
@@ -194,12 +194,12 @@ impl Mutant {
     }
 
     /// The reconciler's plan with this fault.
-    pub(crate) fn plan(self, decisions: &mut Decisions, server: &Server, live: Live, keep: bool) -> Plan {
+    pub(crate) fn plan(self, decisions: &mut Decisions, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
         let mut seen = Server { spec: self.spec_of_the_reconciler(server.spec), ..*server };
         let mut keep = keep;
-        let mut live = live;
+        let mut cached = cached;
         match self {
-            Self::CountBeforeResetNotRestored => live.before_reset = None,
+            Self::CountBeforeResetNotRestored => cached.before_reset = None,
             Self::ConditionsOfDefaultStorage => {
                 let storage = seen.spec.storage.or(Some(decisions.default_storage()));
                 seen.spec.storage = storage;
@@ -219,7 +219,7 @@ impl Mutant {
                     .map(|condition| Condition { generation: condition.generation, ..right });
             }
             Self::BackendReplicasInToolhivesCondition if seen.spec.replicas.is_none_or(|count| count <= 1) => {
-                let plan = decisions.real_plan(&seen, live, keep);
+                let plan = decisions.real_plan(&seen, cached, keep);
                 let is_capped =
                     seen.spec.backend_replicas.is_some_and(|count| count != capped(seen.spec.transport, count));
                 let wanted = ConditionReason::StdioTransportCapAt1;
@@ -235,7 +235,7 @@ impl Mutant {
             }
             _ => {}
         }
-        let mut plan = decisions.real_plan(&seen, live, keep);
+        let mut plan = decisions.real_plan(&seen, cached, keep);
         match self {
             Self::TwoReplicasShareSessions if server.spec.replicas == Some(2) => {
                 if let Some([_, Some(reason), _]) = &mut plan.conditions {
@@ -253,14 +253,14 @@ impl Mutant {
             }
             _ => {}
         }
-        plan.coupling = match live {
-            Live { deployment: Some(proxies), statefulset: Some(backend), kept, .. } => {
-                self.coupling(decisions, server.spec, live, ReadWorkloads { proxies, backend, kept })
+        plan.coupling = match cached {
+            CachedWorkloads { deployment: Some(proxies), statefulset: Some(backend), kept, .. } => {
+                self.coupling(decisions, server.spec, cached, ReadWorkloads { proxies, backend, kept })
             }
             _ => None,
         };
         for workload in Workload::ALL {
-            let count = self.correction(decisions, workload, server.spec, live);
+            let count = self.correction(decisions, workload, server.spec, cached);
             match workload {
                 Workload::Deployment => plan.deployment = count,
                 Workload::StatefulSet => plan.statefulset = count.filter(|_| plan.coupling.is_none()),
@@ -274,23 +274,23 @@ impl Mutant {
         self,
         decisions: &Decisions,
         spec: Spec,
-        live: Live,
+        cached: CachedWorkloads,
         read: ReadWorkloads,
     ) -> Option<Coupling> {
         let mut spec = self.spec(spec);
-        let (mut live, mut read) = (live, read);
+        let (mut cached, mut read) = (cached, read);
         match self {
             Self::CouplesCachedBackends => {
-                read = ReadWorkloads { backend: live.statefulset?, kept: live.kept, ..read };
+                read = ReadWorkloads { backend: cached.statefulset?, kept: cached.kept, ..read };
             }
-            Self::CouplesByCachedProxies => read.proxies = live.deployment?,
-            Self::EndingProxiesNotAwaited => live.has_ending_proxies = false,
-            Self::StoppedProxiesNotAwaited => live.deployment = Some(read.proxies),
+            Self::CouplesByCachedProxies => read.proxies = cached.deployment?,
+            Self::EndingProxiesNotAwaited => cached.has_ending_proxies = false,
+            Self::StoppedProxiesNotAwaited => cached.deployment = Some(read.proxies),
             Self::StartsWithoutAnnotation => read.kept = read.kept.or(Some(1).filter(|_| read.backend == 0)),
             Self::DeclaredBackendsNotGivenBack => spec.backend_replicas = None,
             _ => {}
         }
-        let coupling = decisions.real_coupling(spec, live, read)?;
+        let coupling = decisions.real_coupling(spec, cached, read)?;
         match (self, coupling) {
             (Self::KeptCountNotForgotten, Coupling::ForgetCount) => None,
             (Self::CountKeptAfterScaling, Coupling::KeepCount(_)) => Some(Coupling::ScaleToZero),
@@ -308,13 +308,13 @@ impl Mutant {
         decisions: &mut Decisions,
         workload: Workload,
         spec: Spec,
-        live: Live,
+        cached: CachedWorkloads,
     ) -> Option<Count> {
         let count = match workload {
-            Workload::Deployment => live.deployment?,
-            Workload::StatefulSet => live.statefulset?,
+            Workload::Deployment => cached.deployment?,
+            Workload::StatefulSet => cached.statefulset?,
         };
-        let mut live = live;
+        let mut cached = cached;
         let spec = self.spec(spec);
         let is_declared = spec.declared(workload).is_some();
         let is_stdio = spec.transport == Transport::Stdio;
@@ -326,10 +326,10 @@ impl Mutant {
             Self::DeclaredBackendsNotCorrected if workload == Workload::StatefulSet && !is_stdio => return None,
             Self::UndeclaredCountsCorrected if !is_declared && count > 1 => return Some(1),
             Self::StdioSupportsTwo if is_stdio && count == 2 => return None,
-            Self::CountBeforeResetNotRestored => live.before_reset = None,
+            Self::CountBeforeResetNotRestored => cached.before_reset = None,
             _ => {}
         }
-        decisions.real_correction(workload, spec, live)
+        decisions.real_correction(workload, spec, cached)
     }
 }
 

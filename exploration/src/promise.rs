@@ -54,7 +54,7 @@ fn forbidden_coupling(state: &State, decided: &State) -> Option<&'static str> {
         Coupling::ScaleToZero => {
             // It knows only what it has just read and its cache. What the cache has not seen at all it cannot know.
             let seems_ended =
-                proxies == 0 && reconciler.live.deployment == Some(0) && !reconciler.live.has_ending_proxies;
+                proxies == 0 && reconciler.cached.deployment == Some(0) && !reconciler.cached.has_ending_proxies;
             let has_proxies = proxies > 0 || deployment.replicas > 0 || deployment.has_ending_pods;
             (has_proxies && !seems_ended).then_some("the reconciler scales a backend to zero that still has proxies")
         }
@@ -80,9 +80,9 @@ fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<Strin
     if scenario.autoscaler.is_some() && (workload == Workload::Deployment || !scenario.policy) {
         return None;
     }
-    let live = state.count(workload)?;
+    let count = state.count(workload)?;
     if workload == Workload::StatefulSet && is_without_proxies(scenario, state) {
-        return (live > 0).then(|| format!("the StatefulSet has {live} replicas without proxies"));
+        return (count > 0).then(|| format!("the StatefulSet has {count} replicas without proxies"));
     }
     let spec = &state.server.spec;
     let is_stdio = spec.transport == Transport::Stdio;
@@ -91,24 +91,24 @@ fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<Strin
     let name = workload.kind();
     // The policy alone corrects nothing that nobody writes; operators correct the Deployment.
     let stdio_is_corrected = scenario.reconciler || operator && workload == Workload::Deployment;
-    if is_stdio && live > 1 && stdio_is_corrected {
-        return Some(format!("the {name} of a stdio server has {live} replicas"));
+    if is_stdio && count > 1 && stdio_is_corrected {
+        return Some(format!("the {name} of a stdio server has {count} replicas"));
     }
     let chosen = |count: Count| state.choices(workload) & (1 << count) != 0;
     if let Some(declared) = spec.declared(workload).filter(|_| has_declared) {
         let declared = capped(spec.transport, declared);
         let is_enforced = scenario.reconciler || operator && workload == Workload::Deployment;
         // A workload that somebody scaled to zero stays there until its operator or proxy runner sets the declared count.
-        let is_zero = live == 0 && chosen(0);
-        return (is_enforced && live != declared && !is_zero)
-            .then(|| format!("the {name} has {live} replicas, and {declared} are declared"));
+        let is_zero = count == 0 && chosen(0);
+        return (is_enforced && count != declared && !is_zero)
+            .then(|| format!("the {name} has {count} replicas, and {declared} are declared"));
     }
     // Without the policy, operators and proxy runners reset counts, and nobody knows what was chosen. Where the reconciler is
     // missing too, nobody gives back the count of an operator that has stopped in between.
     let is_preserved = scenario.policy && (operator || scenario.reconciler);
-    let is_chosen = chosen(live) || is_stdio && live == 1 && (2..8).any(chosen);
+    let is_chosen = chosen(count) || is_stdio && count == 1 && (2..8).any(chosen);
     (is_preserved && !is_chosen)
-        .then(|| format!("the {name} has {live} replicas; its owner chose {}", choices(state, workload)))
+        .then(|| format!("the {name} has {count} replicas; its owner chose {}", choices(state, workload)))
 }
 
 /// The counts that the owners of a workload chose.
@@ -166,7 +166,7 @@ fn own_condition(scenario: &Scenario, state: &State) -> Option<String> {
     let expected = if spec.transport == Transport::Stdio && spec.backend_replicas.is_some_and(|count| count > 1) {
         Some(ConditionReason::BackendReplicasAboveStdioCap)
     } else if several && !has_redis && !is_reported {
-        Some(ConditionReason::LiveReplicasWithoutSessionStorage)
+        Some(ConditionReason::WorkloadReplicasWithoutSessionStorage)
     } else {
         None
     };
@@ -177,7 +177,7 @@ fn own_condition(scenario: &Scenario, state: &State) -> Option<String> {
         (Some(found), Some(expected)) => found.reason == expected && found.generation == state.server.generation,
         _ => false,
     };
-    (!is_as_expected).then(|| format!("LiveReplicasWarning should be {expected:?} and is {condition:?}"))
+    (!is_as_expected).then(|| format!("WorkloadReplicasWarning should be {expected:?} and is {condition:?}"))
 }
 
 /// Whether what people changed is rolled out.

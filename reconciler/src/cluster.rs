@@ -17,11 +17,11 @@ use serde::de::DeserializeOwned;
 use crate::autoscaler::Autoscalers;
 use crate::error::ClusterError;
 use crate::field_manager::last_writer;
-use crate::live_replicas::LiveReplicasCache;
 use crate::options::StorageSource;
 use crate::run_config::{self, RunConfig, SessionStorages};
 use crate::server::Server;
 use crate::workload::{WorkloadObject, selector};
+use crate::workload_replicas::WorkloadReplicasCache;
 
 /// Objects in a page of a list: few enough to keep the memory small, many enough that a cluster has few pages.
 pub(crate) const PAGE_SIZE: u32 = 100;
@@ -35,7 +35,7 @@ pub(crate) struct Inventory {
     /// The servers, sorted by namespace and name, without those that are being deleted.
     pub(crate) servers: Vec<Server>,
     /// The replicas that their workloads are set to.
-    pub(crate) live_replicas: LiveReplicasCache,
+    pub(crate) workload_replicas: WorkloadReplicasCache,
     /// The storages that servers really use, where they are read from run configurations.
     pub(crate) session_storages: SessionStorages,
     /// The autoscalers.
@@ -74,7 +74,7 @@ pub(crate) async fn read(
             list(objects, workload.resource(), Some(selector(workload)), |page| progress(read + page)).await?;
         read += objects.len();
         for object in objects {
-            inventory.live_replicas.apply(workload, Event::Apply(object));
+            inventory.workload_replicas.apply(workload, Event::Apply(object));
         }
     }
     if storage == StorageSource::RunConfig {

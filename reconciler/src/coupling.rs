@@ -8,8 +8,8 @@
 use mcp_scaling_rules::stopped::stopped_alone;
 use mcp_scaling_rules::{Scaling, Workload, replicas};
 
-use crate::live_replicas::LiveReplicas;
 use crate::workload::PodsLeft;
+use crate::workload_replicas::WorkloadReplicas;
 
 /// The next write that couples the backend of a server to its proxies. Each leads to a state from which the next one follows, so
 /// that the reconciler may stop between any two of them.
@@ -26,16 +26,16 @@ pub enum Step {
 }
 
 /// The next step for a server. `None` where its workloads fit together, or where somebody else scaled its backend to 0.
-pub fn next_step(scaling: &Scaling, live: LiveReplicas) -> Option<Step> {
-    let (_, backends) = (live.deployment?, live.statefulset?);
-    let kept = live.statefulset_before_zero;
-    match workload_at_zero(live) {
+pub fn next_step(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<Step> {
+    let (_, backends) = (set_to.deployment?, set_to.statefulset?);
+    let kept = set_to.statefulset_before_zero;
+    match workload_at_zero(set_to) {
         // Proxies that are ending still serve the streams that they have.
-        Some(Workload::Deployment) if live.proxies_left != PodsLeft::None => None,
+        Some(Workload::Deployment) if set_to.proxies_left != PodsLeft::None => None,
         Some(Workload::Deployment) if kept == Some(backends) => Some(Step::ScaleToZero),
         Some(Workload::Deployment) => Some(Step::KeepCount(backends)),
         Some(Workload::StatefulSet) => {
-            kept.map(|_| count_to_give_back(scaling, live).map_or(Step::ForgetCount, Step::ScaleUp))
+            kept.map(|_| count_to_give_back(scaling, set_to).map_or(Step::ForgetCount, Step::ScaleUp))
         }
         None => kept.filter(|_| backends > 0).map(|_| Step::ForgetCount),
     }
@@ -43,14 +43,14 @@ pub fn next_step(scaling: &Scaling, live: LiveReplicas) -> Option<Step> {
 
 /// The count that a backend at 0 gets with its proxies: the declared one, which may have changed meanwhile, or else the kept one.
 /// `None` where there is neither, or where it is 0.
-pub(crate) fn count_to_give_back(scaling: &Scaling, live: LiveReplicas) -> Option<u32> {
+pub(crate) fn count_to_give_back(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<u32> {
     let declared = Workload::StatefulSet.declared(scaling);
-    replicas::decide(scaling.transport, 0, declared, live.statefulset_before_zero).changed()
+    replicas::decide(scaling.transport, 0, declared, set_to.statefulset_before_zero).changed()
 }
 
 /// The workload of a server that is at 0 while the other one runs.
-pub(crate) fn workload_at_zero(live: LiveReplicas) -> Option<Workload> {
-    let (deployment, statefulset) = (live.deployment?, live.statefulset?);
+pub(crate) fn workload_at_zero(set_to: WorkloadReplicas) -> Option<Workload> {
+    let (deployment, statefulset) = (set_to.deployment?, set_to.statefulset?);
     stopped_alone(|workload| match workload {
         Workload::Deployment => deployment,
         Workload::StatefulSet => statefulset,
@@ -64,19 +64,19 @@ mod tests {
     use mcp_scaling_rules::{Scaling, Transport};
 
     use super::{Step, next_step};
-    use crate::live_replicas::LiveReplicas;
     use crate::workload::PodsLeft;
+    use crate::workload_replicas::WorkloadReplicas;
 
     fn scaling(transport: Transport, backend_replicas: Option<u32>) -> Scaling {
         Scaling { transport, replicas: None, backend_replicas, session_storage: None }
     }
 
-    fn live(proxies: u32, backends: u32, kept: Option<u32>) -> LiveReplicas {
-        LiveReplicas {
+    fn set_to(proxies: u32, backends: u32, kept: Option<u32>) -> WorkloadReplicas {
+        WorkloadReplicas {
             deployment: Some(proxies),
             statefulset: Some(backends),
             statefulset_before_zero: kept,
-            ..LiveReplicas::default()
+            ..WorkloadReplicas::default()
         }
     }
 
@@ -97,8 +97,8 @@ mod tests {
             (2, 0, None, None),
             (0, 0, None, None),
         ] {
-            let live = live(proxies, backends, kept);
-            assert_eq!(next_step(&scaling(Transport::Sse, None), live), step, "{live:?}");
+            let set_to = set_to(proxies, backends, kept);
+            assert_eq!(next_step(&scaling(Transport::Sse, None), set_to), step, "{set_to:?}");
         }
     }
 
@@ -112,10 +112,10 @@ mod tests {
             (Transport::Stdio, None, ScaleUp(1)),
             (Transport::Stdio, Some(2), ScaleUp(1)),
         ] {
-            let next = next_step(&scaling(transport, declared), live(1, 0, Some(3)));
+            let next = next_step(&scaling(transport, declared), set_to(1, 0, Some(3)));
             assert_eq!(next, Some(step), "{transport:?} {declared:?}");
         }
-        assert_eq!(next_step(&scaling(Transport::Sse, Some(2)), live(1, 0, None)), None, "somebody scaled it to 0");
+        assert_eq!(next_step(&scaling(Transport::Sse, Some(2)), set_to(1, 0, None)), None, "somebody scaled it to 0");
     }
 
     #[test]
@@ -125,18 +125,18 @@ mod tests {
             (PodsLeft::Ending(Duration::from_secs(35)), None),
             (PodsLeft::None, Some(Step::KeepCount(2))),
         ] {
-            let live = LiveReplicas { proxies_left, ..live(0, 2, None) };
-            assert_eq!(next_step(&scaling(Transport::Sse, None), live), step, "{proxies_left:?}");
+            let set_to = WorkloadReplicas { proxies_left, ..set_to(0, 2, None) };
+            assert_eq!(next_step(&scaling(Transport::Sse, None), set_to), step, "{proxies_left:?}");
         }
     }
 
     #[test]
     fn leaves_a_server_without_one_of_its_workloads() {
-        let none = LiveReplicas::default();
-        let only_proxies = LiveReplicas { deployment: Some(0), ..none };
-        let only_backend = LiveReplicas { statefulset: Some(3), statefulset_before_zero: Some(3), ..none };
-        for live in [none, only_proxies, only_backend] {
-            assert_eq!(next_step(&scaling(Transport::Sse, None), live), None, "{live:?}");
+        let none = WorkloadReplicas::default();
+        let only_proxies = WorkloadReplicas { deployment: Some(0), ..none };
+        let only_backend = WorkloadReplicas { statefulset: Some(3), statefulset_before_zero: Some(3), ..none };
+        for set_to in [none, only_proxies, only_backend] {
+            assert_eq!(next_step(&scaling(Transport::Sse, None), set_to), None, "{set_to:?}");
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn ends_in_a_state_that_fits_together() {
         let scaling = scaling(Transport::Sse, None);
-        let settle = |mut state: LiveReplicas| {
+        let settle = |mut state: WorkloadReplicas| {
             for _ in 0..4 {
                 match next_step(&scaling, state) {
                     None => return Some(state),
@@ -157,9 +157,9 @@ mod tests {
             None
         };
         for (backends, kept) in [(1, None), (3, None), (3, Some(3)), (3, Some(2)), (0, Some(3)), (0, None)] {
-            let asleep = settle(live(0, backends, kept));
+            let asleep = settle(set_to(0, backends, kept));
             assert_eq!(asleep.and_then(|state| state.statefulset), Some(0), "{backends} {kept:?}");
-            let awake = asleep.and_then(|state| settle(LiveReplicas { deployment: Some(1), ..state }));
+            let awake = asleep.and_then(|state| settle(WorkloadReplicas { deployment: Some(1), ..state }));
             let expected = if backends > 0 { backends } else { kept.unwrap_or_default() };
             assert_eq!(awake.map(|it| (it.statefulset, it.statefulset_before_zero)), Some((Some(expected), None)));
         }

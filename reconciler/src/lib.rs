@@ -12,7 +12,7 @@
 //! | [`uid`] | the identity of an object |
 //! | [`server`], [`workload`] | the slim types that an `MCPServer`, a Deployment and a StatefulSet are read into |
 //! | `listed` | the part of watched objects that is kept |
-//! | [`live_replicas`] | the replicas that the workloads of each server are set to |
+//! | [`workload_replicas`] | the replicas that the workloads of each server are set to |
 //! | `run_config` | the session storage that each server really uses |
 //! | `autoscaler` | the autoscalers of workloads, and their conflicts with a spec |
 //! | [`coupling`] | the proxies of a server and its backend as one unit; pure |
@@ -21,7 +21,7 @@
 //! | [`backoff`] | how long to back off from a target that another writer keeps reverting; pure |
 //! | [`waiting`] | until when somebody else has time to act first; pure |
 //! | `recreated` | which StatefulSets lost their count when they were recreated; pure |
-//! | [`stabilization`] | how long a `LiveReplicasWarning` is kept after its cause is gone; pure |
+//! | [`stabilization`] | how long a `WorkloadReplicasWarning` is kept after its cause is gone; pure |
 //! | `retries` | how long to wait after a failure; pure |
 //! | `memory` | what is remembered of each server: all of the above; pure |
 //! | `write_rate` | how many writes a second the API server gets; pure |
@@ -50,7 +50,6 @@ mod events;
 mod field_manager;
 pub mod leader_election;
 mod listed;
-pub mod live_replicas;
 mod memory;
 pub mod metrics;
 pub mod options;
@@ -66,4 +65,5 @@ pub mod status;
 pub mod uid;
 pub mod waiting;
 pub mod workload;
+pub mod workload_replicas;
 mod write_rate;

@@ -63,7 +63,7 @@ struct Cli {
 enum Command {
     /// Runs the controller until it is stopped.
     ///
-    /// It writes the conditions StdioReplicaCapped, SessionStorageWarning and LiveReplicasWarning of MCPServers, sets
+    /// It writes the conditions StdioReplicaCapped, SessionStorageWarning and WorkloadReplicasWarning of MCPServers, sets
     /// the replicas of Deployments and StatefulSets to the declared count, limits them for transport stdio to 1, and publishes
     /// an event for each change. Beside a current ToolHive operator it rarely has to write.
     Run(Run),
@@ -81,7 +81,7 @@ struct Cluster {
     /// Log the writes instead of making them (check never writes)
     #[arg(long)]
     dry_run: bool,
-    /// Session storage of an MCPServer without spec.sessionStorage, for LiveReplicasWarning and the findings of check
+    /// Session storage of an MCPServer without spec.sessionStorage, for WorkloadReplicasWarning and the findings of check
     #[arg(long, value_name = "STORAGE", default_value = "memory")]
     default_session_storage: Storage,
     /// Read the session storage of each MCPServer from ToolHive's ConfigMap <name>-runconfig, in place of the spec and the default

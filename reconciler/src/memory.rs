@@ -72,8 +72,8 @@ mod tests {
 
     use super::Memory;
     use crate::backoff::Target;
-    use crate::live_replicas::LiveReplicas;
     use crate::uid::Uid;
+    use crate::workload_replicas::WorkloadReplicas;
 
     const SERVERS: usize = 100_000;
 
@@ -85,13 +85,13 @@ mod tests {
     fn remember(memory: &mut Memory, server: Uid, now: Instant) {
         let scaling =
             Scaling { transport: Transport::Sse, replicas: None, backend_replicas: None, session_storage: None };
-        let live = LiveReplicas { statefulset: Some(3), ..LiveReplicas::default() };
+        let set_to = WorkloadReplicas { statefulset: Some(3), ..WorkloadReplicas::default() };
         memory.backoff.record_write(server, Target::Conditions, Some(1), now);
         memory.stabilization.observe(server, true, false, now);
         memory.pending_resets.observe(server, Some(Duration::ZERO), now);
         memory.ending_proxies.observe(server, Some(Duration::ZERO), now);
         memory.retries.delay_after_failure(server);
-        memory.statefulset_counts.record(server, &scaling, live);
+        memory.statefulset_counts.record(server, &scaling, set_to);
         memory.reported_conflicts.insert(server, Vec::new());
     }
 

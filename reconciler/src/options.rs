@@ -31,7 +31,7 @@ pub enum StorageSource {
 /// The settings of the reconciler.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Where it reads the session storage of a server from, for `LiveReplicasWarning`. ToolHive's own conditions are decided from the
+    /// Where it reads the session storage of a server from, for `WorkloadReplicasWarning`. ToolHive's own conditions are decided from the
     /// spec.
     pub session_storage: StorageSource,
     /// Which counts it sets.

@@ -17,17 +17,17 @@ use crate::backoff::{Target, WriteKind};
 use crate::coupling::Step;
 use crate::error::{ReconcileError, with_causes};
 use crate::events::{self, EventContent};
-use crate::live_replicas::{LiveReplicas, LiveReplicasCache};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::options::{Options, StorageSource};
-use crate::plan::{Circumstances, Plan, coupling_step, live_warning, plan};
+use crate::plan::{Circumstances, Plan, coupling_step, current_warning, plan};
 use crate::run_config::SessionStorages;
 use crate::scale::{ScaleChange, read_change, read_scale, read_statefulset, write_change, write_kept_count};
 use crate::server::{FreshServer, Server};
 use crate::status::write_conditions;
 use crate::waiting::OPERATOR_TIMEOUT;
 use crate::workload::PodsLeft;
+use crate::workload_replicas::{WorkloadReplicas, WorkloadReplicasCache};
 use crate::write_rate::WriteRate;
 
 /// Reconciles servers.
@@ -36,7 +36,7 @@ pub struct Reconciler {
     /// `MCPServer`, at the version that the API server prefers.
     pub(crate) resource: Arc<ApiResource>,
     pub(crate) options: Options,
-    pub(crate) live_replicas: LiveReplicasCache,
+    pub(crate) workload_replicas: WorkloadReplicasCache,
     /// The autoscalers of workloads. Nothing waits for them: who may not read them loses the events about them only.
     pub(crate) autoscalers: Autoscalers,
     /// The storages that servers really use, where they are read from run configurations.
@@ -74,7 +74,7 @@ impl Reconciler {
             client,
             resource: Arc::new(resource),
             options,
-            live_replicas: LiveReplicasCache::default(),
+            workload_replicas: WorkloadReplicasCache::default(),
             autoscalers: Autoscalers::default(),
             session_storages: SessionStorages::default(),
             metrics,
@@ -155,16 +155,16 @@ impl Reconciler {
         let scaling = server.scaling?;
         self.observe_waiting(server);
         let circumstances = self.circumstances(server, &scaling);
-        let has_cause = live_warning(&scaling, circumstances).is_some();
-        let keep_live_warning =
-            self.memory().stabilization.observe(server.uid, has_cause, has_live_warning(server), Instant::now());
-        Ok((scaling, plan(server, &scaling, circumstances, keep_live_warning)))
+        let has_cause = current_warning(&scaling, circumstances).is_some();
+        let keep_warning =
+            self.memory().stabilization.observe(server.uid, has_cause, has_warning(server), Instant::now());
+        Ok((scaling, plan(server, &scaling, circumstances, keep_warning)))
     }
 
     /// What the plan of a server depends on beside its spec and its status.
     pub(crate) fn circumstances(&self, server: &Server, scaling: &Scaling) -> Circumstances {
         Circumstances {
-            live: self.live_replicas(server),
+            set_to: self.workload_replicas(server),
             storage: self.session_storages.storage(server, scaling, self.options.session_storage),
             counts: self.options.counts,
             couple_zero: self.options.couple_zero,
@@ -173,29 +173,29 @@ impl Reconciler {
 
     /// Records what the reconciler has to wait for before it acts on a server.
     fn observe_waiting(&self, server: &Server) {
-        let live = self.live_replicas.get(server.namespace(), server.name());
-        let ending = match live.proxies_left {
+        let set_to = self.workload_replicas.get(server.namespace(), server.name());
+        let ending = match set_to.proxies_left {
             PodsLeft::Ending(timeout) => Some(timeout).filter(|_| self.options.couple_zero),
             PodsLeft::None | PodsLeft::Some => None,
         };
         let now = Instant::now();
         let mut memory = self.memory();
-        memory.pending_resets.observe(server.uid, live.deployment_before_reset.map(|_| OPERATOR_TIMEOUT), now);
+        memory.pending_resets.observe(server.uid, set_to.deployment_before_reset.map(|_| OPERATOR_TIMEOUT), now);
         memory.ending_proxies.observe(server.uid, ending, now);
     }
 
-    /// The live replicas of a server. A count that a reset took away is left to the operator at first, and proxies have some time
+    /// The replicas of the workloads of a server. A count that a reset took away is left to the operator at first, and proxies have some time
     /// to end.
-    fn live_replicas(&self, server: &Server) -> LiveReplicas {
-        let live = self.live_replicas.get(server.namespace(), server.name());
+    fn workload_replicas(&self, server: &Server) -> WorkloadReplicas {
+        let set_to = self.workload_replicas.get(server.namespace(), server.name());
         let now = Instant::now();
         let memory = self.memory();
         let is_overdue = memory.pending_resets.is_over(server.uid, now);
         let have_ended = memory.ending_proxies.is_over(server.uid, now);
-        LiveReplicas {
-            deployment_before_reset: live.deployment_before_reset.filter(|_| is_overdue),
-            proxies_left: if have_ended { PodsLeft::None } else { live.proxies_left },
-            ..live
+        WorkloadReplicas {
+            deployment_before_reset: set_to.deployment_before_reset.filter(|_| is_overdue),
+            proxies_left: if have_ended { PodsLeft::None } else { set_to.proxies_left },
+            ..set_to
         }
     }
 
@@ -252,11 +252,11 @@ impl Reconciler {
 
     /// The count that a server's StatefulSet lost when it was recreated. Where it lost none, the present one is recorded.
     fn lost_count(&self, server: &Server, scaling: &Scaling) -> Option<u32> {
-        let live = self.live_replicas(server);
+        let set_to = self.workload_replicas(server);
         let counts = &mut self.memory().statefulset_counts;
-        let lost = counts.lost(server.uid, scaling, live);
+        let lost = counts.lost(server.uid, scaling, set_to);
         if lost.is_none() {
-            counts.record(server.uid, scaling, live);
+            counts.record(server.uid, scaling, set_to);
         }
         lost
     }
@@ -265,8 +265,8 @@ impl Reconciler {
     async fn report_lost_count(&self, fresh: &FreshServer, scaling: &Scaling) {
         let server = &fresh.server;
         let Some(replicas) = self.lost_count(server, scaling) else { return };
-        let live = self.live_replicas(server);
-        self.memory().statefulset_counts.record(server.uid, scaling, live);
+        let set_to = self.workload_replicas(server);
+        self.memory().statefulset_counts.record(server.uid, scaling, set_to);
         self.warn(fresh, events::count_lost(replicas)).await;
     }
 
@@ -459,7 +459,7 @@ impl Reconciler {
     pub(crate) fn is_complete(&self) -> bool {
         let has_storages =
             self.options.session_storage != StorageSource::RunConfig || self.session_storages.is_complete();
-        has_storages && self.live_replicas.is_complete()
+        has_storages && self.workload_replicas.is_complete()
     }
 
     fn backoff_delay(&self, server: &Server, target: Target) -> Duration {
@@ -495,8 +495,8 @@ impl Outcome {
     }
 }
 
-fn has_live_warning(server: &Server) -> bool {
-    let condition = server.condition(ConditionType::LiveReplicasWarning);
+fn has_warning(server: &Server) -> bool {
+    let condition = server.condition(ConditionType::WorkloadReplicasWarning);
     condition.is_some_and(|condition| condition.status == Some(ConditionStatus::True))
 }
 

@@ -36,10 +36,10 @@ pub(crate) async fn read_change(
     workload: Workload,
     circumstances: Circumstances,
 ) -> Result<Option<(ScaleChange, ReplicasRule)>, ReconcileError> {
-    let Some(LiveScale { replicas: from, resource_version }) = read_scale(client, server, workload).await? else {
+    let Some(CurrentScale { replicas: from, resource_version }) = read_scale(client, server, workload).await? else {
         return Ok(None);
     };
-    let corrected = correction(workload, scaling, circumstances.with_live(workload, from));
+    let corrected = correction(workload, scaling, circumstances.with_count(workload, from));
     Ok(corrected.and_then(|Replicas { count: to, rule }| {
         let change = ScaleChange { workload, from, to, resource_version };
         rule.map(|rule| (change, rule))
@@ -48,7 +48,7 @@ pub(crate) async fn read_change(
 
 /// A workload's Scale as it was just read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LiveScale {
+pub(crate) struct CurrentScale {
     /// The replicas that the workload has.
     pub(crate) replicas: u32,
     /// `metadata.resourceVersion` of the Scale, which is that of the workload.
@@ -63,7 +63,7 @@ pub(crate) async fn read_scale(
     client: &Client,
     server: &Server,
     workload: Workload,
-) -> Result<Option<LiveScale>, ReconcileError> {
+) -> Result<Option<CurrentScale>, ReconcileError> {
     let scale = match api(client, server, workload).get_scale(server.name()).await {
         Ok(scale) => scale,
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
@@ -72,7 +72,7 @@ pub(crate) async fn read_scale(
     // The API server leaves a count of 0 out of a Scale.
     let replicas = replica_count(scale.spec.and_then(|spec| spec.replicas).unwrap_or_default().into());
     let resource_version = scale.metadata.resource_version;
-    Ok(replicas.map(|replicas| LiveScale { replicas, resource_version }))
+    Ok(replicas.map(|replicas| CurrentScale { replicas, resource_version }))
 }
 
 /// Writes a change, unless the workload has changed since it was read.

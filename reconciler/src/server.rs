@@ -320,7 +320,7 @@ mod tests {
                 "not an object",
                 {"type": "StdioReplicaCapped", "status": "True", "reason": "StdioTransportCapAt1", "observedGeneration": 2},
                 {"type": "SessionStorageWarning", "status": "Maybe", "reason": "Because"},
-                {"type": "LiveReplicasWarning", "status": 7},
+                {"type": "WorkloadReplicasWarning", "status": 7},
             ]}}),
         );
         let kept: Vec<_> = server.conditions.iter().map(|it| (it.type_, it.status, it.reason)).collect();
@@ -333,7 +333,7 @@ mod tests {
                     Some(ConditionReason::StdioTransportCapAt1)
                 ),
                 (ConditionType::SessionStorageWarning, None, None),
-                (ConditionType::LiveReplicasWarning, None, None),
+                (ConditionType::WorkloadReplicasWarning, None, None),
             ]
         );
         assert!(server.is_being_deleted);

@@ -1,4 +1,4 @@
-//! The stabilization window of the `LiveReplicasWarning`: the condition stays for some time after its cause is gone, so that
+//! The stabilization window of the `WorkloadReplicasWarning`: the condition stays for some time after its cause is gone, so that
 //! an autoscaler that scales up and down does not have the status written each time. Pure: the caller passes the time.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::backoff;
 use crate::uid::Uid;
 
-/// How long a `LiveReplicasWarning` stays after its cause is gone.
+/// How long a `WorkloadReplicasWarning` stays after its cause is gone.
 pub const WINDOW: Duration = Duration::from_secs(600);
 
 /// How long the end of a cause is remembered. Writing the condition may be delayed by the backoff; until then a status that

@@ -26,19 +26,22 @@ async fn backs_off_from_a_writer_that_keeps_reverting() {
     let scales = writes.iter().filter(|write| write.ends_with("/scale")).count();
     assert!((40..80).contains(&scales), "{scales} in a day");
     assert_eq!(writes.len() - scales, 1, "the condition was written once");
-    assert_eq!(status_and_reason(&server, "a", "LiveReplicasWarning"), pair("True", "LiveReplicasAboveStdioCap"));
+    assert_eq!(
+        status_and_reason(&server, "a", "WorkloadReplicasWarning"),
+        pair("True", "WorkloadReplicasAboveStdioCap")
+    );
     let reasons: Vec<String> =
         notes(&server).iter().filter_map(|note| note.split(':').next().map(str::to_owned)).collect();
     assert_eq!(
         reasons,
-        ["Normal ReplicasCorrected", "Warning LiveReplicasAboveStdioCap", "Warning BackingOff"],
+        ["Normal ReplicasCorrected", "Warning WorkloadReplicasAboveStdioCap", "Warning BackingOff"],
         "reported once"
     );
     assert!(running.metrics.render().contains("mcpserver_scaling_yields_total 1"));
     // Without the other writer the count is corrected, and the warning is cleared after its stabilization window.
     sleep(WINDOW * 6).await;
     assert_eq!(server.get("deployments", "a").expect("exists")["spec"]["replicas"], 1);
-    assert_eq!(status_and_reason(&server, "a", "LiveReplicasWarning"), pair("False", "LiveReplicasFit"));
+    assert_eq!(status_and_reason(&server, "a", "WorkloadReplicasWarning"), pair("False", "WorkloadReplicasFit"));
 }
 
 /// A ToolHive operator that writes its own conditions to the status when it reconciles, and the others as it read them.
