@@ -37,7 +37,7 @@ async fn backs_off_from_a_writer_that_keeps_reverting() {
         ["Normal ReplicasCorrected", "Warning WorkloadReplicasAboveStdioCap", "Warning BackingOff"],
         "reported once"
     );
-    assert!(running.metrics.render().contains("mcpserver_scaling_yields_total 1"));
+    assert!(running.metrics.render().contains("mcpserver_scaling_backoffs_total 1"));
     // Without the other writer the count is corrected, and the warning is cleared after its stabilization window.
     sleep(WINDOW * 6).await;
     assert_eq!(server.get("deployments", "a").expect("exists")["spec"]["replicas"], 1);
@@ -301,7 +301,7 @@ async fn treats_a_server_that_is_recreated_as_a_new_one() {
         sleep(15 * SECOND).await;
         server.change("deployments", "a", |object| object["spec"]["replicas"] = 3.into());
     }
-    assert!(running.metrics.render().contains("mcpserver_scaling_yields_total 1"));
+    assert!(running.metrics.render().contains("mcpserver_scaling_backoffs_total 1"));
     server.delete("deployments", "a");
     server.delete("mcpservers", "a");
     server.create("mcpservers", mcpserver("a", json!({})));
