@@ -10,13 +10,13 @@ use mcp_scaling_rules::{
 use mcpserver_scaling_policy::{HostError, ResourceRequest, validate};
 use mcpserver_scaling_reconciler::backoff::{Backoff, Target, WriteKind};
 use mcpserver_scaling_reconciler::coupling::Step;
+use mcpserver_scaling_reconciler::deadlines::{Deadlines, OPERATOR_TIMEOUT};
 use mcpserver_scaling_reconciler::options::Counts;
-use mcpserver_scaling_reconciler::plan::{self, Circumstances};
+use mcpserver_scaling_reconciler::plan::{self, PlanInputs};
 use mcpserver_scaling_reconciler::server::{FreshServer, ListedCondition, Server as SlimServer};
 use mcpserver_scaling_reconciler::stabilization::{StabilizationWindows, WINDOW};
 use mcpserver_scaling_reconciler::status::with_conditions;
 use mcpserver_scaling_reconciler::uid::Uid;
-use mcpserver_scaling_reconciler::waiting::{OPERATOR_TIMEOUT, Waiting};
 use mcpserver_scaling_reconciler::workload::{PodsLeft, WorkloadObject};
 use mcpserver_scaling_reconciler::workload_replicas::WorkloadReplicas;
 use rustc_hash::FxHashMap;
@@ -383,9 +383,9 @@ impl Decisions {
         serde_json::from_value(server.to_json(self.api)).expect("is an MCPServer")
     }
 
-    fn circumstances(&self, slim: &SlimServer, cached: CachedWorkloads) -> Circumstances {
+    fn inputs(&self, slim: &SlimServer, cached: CachedWorkloads) -> PlanInputs {
         let scaling = slim.scaling.expect("the spec is valid");
-        Circumstances {
+        PlanInputs {
             set_to: WorkloadReplicas {
                 deployment: cached.deployment.map(u32::from),
                 statefulset: cached.statefulset.map(u32::from),
@@ -416,7 +416,7 @@ impl Decisions {
     pub(crate) fn real_plan(&self, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
         let slim = self.slim(server);
         let scaling = slim.scaling.expect("the spec is valid");
-        let plan = plan::plan(&slim, &scaling, self.circumstances(&slim, cached), keep);
+        let plan = plan::plan(&slim, &scaling, self.inputs(&slim, cached), keep);
         let reason =
             |type_| plan.conditions.iter().find(|condition| condition.type_ == type_).map(|found| found.reason);
         Plan {
@@ -435,7 +435,7 @@ impl Decisions {
         let seen = self.mutant.map_or(spec, |mutant| mutant.spec_of_the_reconciler(spec));
         let slim = self.slim(&Server { spec: seen, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        let has_cause = plan::current_warning(&scaling, self.circumstances(&slim, cached)).is_some();
+        let has_cause = plan::current_warning(&scaling, self.inputs(&slim, cached)).is_some();
         self.warned.insert((spec, cached), has_cause);
         has_cause
     }
@@ -456,7 +456,7 @@ impl Decisions {
     pub(crate) fn real_correction(&self, workload: Workload, spec: Spec, cached: CachedWorkloads) -> Option<Count> {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        let corrected = plan::correction(workload, &scaling, self.circumstances(&slim, cached));
+        let corrected = plan::correction(workload, &scaling, self.inputs(&slim, cached));
         low(corrected.map(|corrected| corrected.count))
     }
 
@@ -477,10 +477,9 @@ impl Decisions {
     pub(crate) fn real_coupling(&self, spec: Spec, cached: CachedWorkloads, read: ReadWorkloads) -> Option<Coupling> {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        let circumstances = self.circumstances(&slim, cached);
-        let circumstances =
-            circumstances.with_workloads(read.proxies.into(), read.backend.into(), read.kept.map(u32::from));
-        plan::coupling_step(&scaling, circumstances).map(Coupling::of)
+        let inputs = self.inputs(&slim, cached);
+        let inputs = inputs.with_workloads(read.proxies.into(), read.backend.into(), read.kept.map(u32::from));
+        plan::coupling_step(&scaling, inputs).map(Coupling::of)
     }
 
     /// The conditions of a server after the reconciler has written the desired ones.
@@ -558,7 +557,7 @@ impl Decisions {
 
     /// Observes whether a reset is pending, and returns whether the operator's time is over.
     pub fn observe_reset(&self, pending: PendingReset, is_pending: bool) -> (PendingReset, bool) {
-        let mut resets = Waiting::default();
+        let mut resets = Deadlines::default();
         let now = match pending {
             PendingReset::None => *START,
             PendingReset::Waiting | PendingReset::Overdue => {

@@ -1006,7 +1006,7 @@ impl Model {
     }
 
     /// The workloads for a plan: a reset counts only once the operator's time is over.
-    fn circumstances(&self, reconciler: &mut Reconciler) -> CachedWorkloads {
+    fn inputs(&self, reconciler: &mut Reconciler) -> CachedWorkloads {
         let is_pending = reconciler.cached.before_reset.is_some();
         let (pending, is_overdue) = self.decisions.observe_reset(reconciler.pending, is_pending);
         reconciler.pending = pending;
@@ -1017,7 +1017,7 @@ impl Model {
         reconciler.is_queued = false;
         reconciler.timer = Timer::None;
         let server = state.server;
-        let cached = self.circumstances(&mut reconciler);
+        let cached = self.inputs(&mut reconciler);
         let has_cause = self.decisions.has_cause(server.spec, cached);
         let is_warning_set = server.conditions[2].is_some_and(|condition| condition.status == ConditionStatus::True);
         let (cause, keep) = self.decisions.observe_cause(reconciler.cause, has_cause, is_warning_set);
@@ -1185,7 +1185,7 @@ impl Model {
             Workload::StatefulSet => work.statefulset = false,
         }
         if self.decisions.is_due(reconciler.writes[workload as usize], work.generation) {
-            let mut cached = self.circumstances(&mut reconciler);
+            let mut cached = self.inputs(&mut reconciler);
             if reconciler.has_events[Workload::Deployment as usize] {
                 cached.before_reset = None;
             }

@@ -10,7 +10,7 @@ use crate::cluster::{self, Inventory, WorkloadName};
 use crate::coupling::{count_to_give_back, workload_at_zero};
 use crate::error::ClusterError;
 use crate::options::{Counts, StorageSource};
-use crate::plan::{Circumstances, Plan, plan};
+use crate::plan::{Plan, PlanInputs, plan};
 use crate::server::Server;
 use crate::workload_replicas::WorkloadReplicas;
 
@@ -92,7 +92,7 @@ fn wrong_counts(inventory: &Inventory, source: StorageSource) -> Vec<WorkloadNam
 }
 
 fn plan_of(server: &Server, scaling: &Scaling, storage: Option<SessionStorage>, set_to: WorkloadReplicas) -> Plan {
-    plan(server, scaling, Circumstances { set_to, storage, counts: Counts::All, couple_zero: false }, false)
+    plan(server, scaling, PlanInputs { set_to, storage, counts: Counts::All, couple_zero: false }, false)
 }
 
 /// Whether this workload has the most replicas that do not share their sessions.

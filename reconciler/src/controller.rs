@@ -28,7 +28,6 @@ use tracing::{debug, warn};
 use crate::client::WATCH_SECONDS;
 use crate::cluster::{PAGE_SIZE, api, autoscalers, is_not_served};
 use crate::error::{ReconcileError, with_causes};
-use crate::listed::ServerName;
 use crate::metrics::Metrics;
 use crate::options::StorageSource;
 use crate::plan::current_warning;
@@ -36,6 +35,7 @@ use crate::reconcile::Reconciler;
 use crate::run_config::{self, RunConfig};
 use crate::server::Server;
 use crate::uid::Uid;
+use crate::watch_cache::ServerName;
 use crate::workload::{WorkloadObject, selector};
 
 /// How long a server must stay unchanged before it is reconciled: long enough for the operator to write its own conditions
@@ -315,7 +315,7 @@ fn set_gauges(reconciler: &Reconciler, store: &Store<Server>) {
             unreadable += 1;
             continue;
         };
-        let current_warning = current_warning(scaling, reconciler.circumstances(server, scaling));
+        let current_warning = current_warning(scaling, reconciler.inputs(server, scaling));
         let due = spec_conditions(scaling).into_iter().chain(current_warning.map(ConditionReason::condition));
         for condition in due.filter(|condition| condition.status == ConditionStatus::True) {
             for (_, count) in warned.iter_mut().filter(|(type_, _)| *type_ == condition.type_) {

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::deadlines::Deadlines;
 use crate::recreated::StatefulSetCounts;
 use crate::retries::Retries;
 use crate::stabilization::StabilizationWindows;
 use crate::uid::Uid;
-use crate::waiting::Waiting;
 
 /// What is remembered of all servers. A server of which nothing is remembered takes no space.
 #[derive(Debug, Default)]
@@ -18,9 +18,9 @@ pub(crate) struct Memory {
     pub(crate) backoff: Backoff,
     pub(crate) stabilization: StabilizationWindows,
     /// For ToolHive's operator to give back a count that its reset took away.
-    pub(crate) pending_resets: Waiting,
+    pub(crate) pending_resets: Deadlines,
     /// For the proxies of a server that was scaled to 0 to end.
-    pub(crate) ending_proxies: Waiting,
+    pub(crate) ending_proxies: Deadlines,
     pub(crate) retries: Retries,
     pub(crate) statefulset_counts: StatefulSetCounts,
     /// The conflicts with autoscalers that were reported, of servers that have some.

@@ -49,7 +49,7 @@ impl Plan {
 
 /// What the plan of a server depends on beside its spec and its status.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances {
+pub struct PlanInputs {
     /// The replicas that its workloads are set to.
     pub set_to: WorkloadReplicas,
     /// The storage of its sessions, `None` where it is not known. ToolHive's own conditions are decided from the spec alone.
@@ -60,7 +60,7 @@ pub struct Circumstances {
     pub couple_zero: bool,
 }
 
-impl Circumstances {
+impl PlanInputs {
     /// The same with another count of one workload.
     #[must_use]
     pub fn with_count(self, workload: Workload, replicas: u32) -> Self {
@@ -80,21 +80,21 @@ impl Circumstances {
 /// applies to it.
 ///
 /// `keep_warning` says that a `WorkloadReplicasWarning` whose cause is gone is still within its stabilization window.
-pub fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstances, keep_warning: bool) -> Plan {
+pub fn plan(server: &Server, scaling: &Scaling, inputs: PlanInputs, keep_warning: bool) -> Plan {
     let of_spec = spec_conditions(scaling);
     let is_missing_or_different = |condition: &Condition| !server.has_condition(condition);
     let is_status_misleading = of_spec.iter().any(|condition| {
         let is_present = server.condition(condition.type_).is_some();
         is_missing_or_different(condition) && (condition.status == ConditionStatus::True || is_present)
     });
-    let cause = current_warning(scaling, circumstances);
+    let cause = current_warning(scaling, inputs);
     let own = workload_condition(server, cause, keep_warning);
     let desired: Vec<Condition> = of_spec.into_iter().chain(own).collect();
-    let deployment = corrected(Workload::Deployment, scaling, circumstances);
-    let coupling = coupling_step(scaling, circumstances);
+    let deployment = corrected(Workload::Deployment, scaling, inputs);
+    let coupling = coupling_step(scaling, inputs);
     let statefulset = match coupling {
         Some(_) => None,
-        None => corrected(Workload::StatefulSet, scaling, circumstances),
+        None => corrected(Workload::StatefulSet, scaling, inputs),
     };
     Plan {
         conditions: if desired.iter().any(is_missing_or_different) { desired } else { Vec::new() },
@@ -107,24 +107,24 @@ pub fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstances, ke
             || deployment.is_some()
             || statefulset.is_some()
             || coupling.is_some(),
-        unshared_replicas: unshared_replicas(scaling, circumstances),
+        unshared_replicas: unshared_replicas(scaling, inputs),
     }
 }
 
 /// The next step that couples the backend of a server to its proxies, where that is asked for.
-pub fn coupling_step(scaling: &Scaling, circumstances: Circumstances) -> Option<Step> {
-    coupling::next_step(scaling, circumstances.set_to).filter(|_| circumstances.couple_zero)
+pub fn coupling_step(scaling: &Scaling, inputs: PlanInputs) -> Option<Step> {
+    coupling::next_step(scaling, inputs.set_to).filter(|_| inputs.couple_zero)
 }
 
 /// The reason for which `WorkloadReplicasWarning` should be `True` now, if there is one.
-pub fn current_warning(scaling: &Scaling, circumstances: Circumstances) -> Option<ConditionReason> {
-    let has_unshared_replicas = unshared_replicas(scaling, circumstances).is_some();
-    workload_warning(scaling, |workload| circumstances.set_to.of(workload), has_unshared_replicas)
+pub fn current_warning(scaling: &Scaling, inputs: PlanInputs) -> Option<ConditionReason> {
+    let has_unshared_replicas = unshared_replicas(scaling, inputs).is_some();
+    workload_warning(scaling, |workload| inputs.set_to.of(workload), has_unshared_replicas)
 }
 
 /// The count that a workload of this server should have and the rule that says so, if it has another one.
-pub fn correction(workload: Workload, scaling: &Scaling, circumstances: Circumstances) -> Option<Replicas> {
-    let Circumstances { set_to, counts, .. } = circumstances;
+pub fn correction(workload: Workload, scaling: &Scaling, inputs: PlanInputs) -> Option<Replicas> {
+    let PlanInputs { set_to, counts, .. } = inputs;
     let before_reset = set_to.deployment_before_reset.filter(|_| workload == Workload::Deployment);
     let (declared, before_reset) = match counts {
         Counts::All => (workload.declared(scaling), before_reset),
@@ -135,14 +135,14 @@ pub fn correction(workload: Workload, scaling: &Scaling, circumstances: Circumst
     Some(corrected).filter(|corrected| corrected.rule.is_some())
 }
 
-fn unshared_replicas(scaling: &Scaling, circumstances: Circumstances) -> Option<u32> {
+fn unshared_replicas(scaling: &Scaling, inputs: PlanInputs) -> Option<u32> {
     // Replicas that a correction removes lose their sessions whatever the storage is.
-    let corrected = |workload| corrected(workload, scaling, circumstances).or(circumstances.set_to.of(workload));
-    sessions::unshared_replicas(circumstances.storage, Workload::ALL.into_iter().filter_map(corrected))
+    let corrected = |workload| corrected(workload, scaling, inputs).or(inputs.set_to.of(workload));
+    sessions::unshared_replicas(inputs.storage, Workload::ALL.into_iter().filter_map(corrected))
 }
 
-fn corrected(workload: Workload, scaling: &Scaling, circumstances: Circumstances) -> Option<u32> {
-    correction(workload, scaling, circumstances).map(|corrected| corrected.count)
+fn corrected(workload: Workload, scaling: &Scaling, inputs: PlanInputs) -> Option<u32> {
+    correction(workload, scaling, inputs).map(|corrected| corrected.count)
 }
 
 /// Our own condition, if the status should have it.
@@ -163,7 +163,7 @@ mod tests {
     };
     use serde_json::json;
 
-    use super::{Circumstances, Plan};
+    use super::{Plan, PlanInputs};
     use crate::options::Counts;
     use crate::server::{Server, StatusCondition};
     use crate::workload_replicas::WorkloadReplicas;
@@ -192,12 +192,12 @@ mod tests {
     }
 
     fn plan((server, scaling): &(Server, Scaling), set_to: WorkloadReplicas) -> Plan {
-        super::plan(server, scaling, circumstances(scaling, set_to), false)
+        super::plan(server, scaling, inputs(scaling, set_to), false)
     }
 
-    fn circumstances(scaling: &Scaling, set_to: WorkloadReplicas) -> Circumstances {
+    fn inputs(scaling: &Scaling, set_to: WorkloadReplicas) -> PlanInputs {
         let storage = Some(scaling.session_storage_or(SessionStorage::Memory));
-        Circumstances { set_to, storage, counts: Counts::All, couple_zero: false }
+        PlanInputs { set_to, storage, counts: Counts::All, couple_zero: false }
     }
 
     fn set_to(deployment: u32, statefulset: u32) -> WorkloadReplicas {
@@ -272,8 +272,8 @@ mod tests {
             let (server, scaling) = server(transport, declared, None, REDIS);
             let set_to = WorkloadReplicas { deployment_before_reset: before_reset, ..self::set_to(set_to, 1) };
             for (counts, expected) in [(Counts::All, all), (Counts::Stdio, stdio), (Counts::None, none)] {
-                let circumstances = Circumstances { counts, ..circumstances(&scaling, set_to) };
-                let plan = super::plan(&server, &scaling, circumstances, false);
+                let inputs = PlanInputs { counts, ..inputs(&scaling, set_to) };
+                let plan = super::plan(&server, &scaling, inputs, false);
                 assert_eq!(plan.deployment, expected, "{counts:?}, {transport:?} {declared:?} {set_to:?}");
             }
         }
@@ -283,8 +283,8 @@ mod tests {
     fn warns_of_no_session_where_the_storage_is_not_known() {
         let (server, scaling) = server(Transport::Sse, None, None, MEMORY);
         for (storage, warning) in [(MEMORY, UNSHARED), (REDIS, None), (None, None)] {
-            let circumstances = Circumstances { storage, ..circumstances(&scaling, set_to(3, 1)) };
-            let plan = super::plan(&server, &scaling, circumstances, false);
+            let inputs = PlanInputs { storage, ..inputs(&scaling, set_to(3, 1)) };
+            let plan = super::plan(&server, &scaling, inputs, false);
             assert_eq!(own_condition_of(&plan), warning, "{storage:?}");
         }
     }
@@ -293,8 +293,8 @@ mod tests {
     fn counts_replicas_that_stay_as_unshared() {
         let (server, scaling) = server(Transport::Sse, Some(1), None, MEMORY);
         for (counts, unshared) in [(Counts::All, None), (Counts::Stdio, Some(3)), (Counts::None, Some(3))] {
-            let circumstances = Circumstances { counts, ..circumstances(&scaling, set_to(3, 1)) };
-            let plan = super::plan(&server, &scaling, circumstances, false);
+            let inputs = PlanInputs { counts, ..inputs(&scaling, set_to(3, 1)) };
+            let plan = super::plan(&server, &scaling, inputs, false);
             assert_eq!(plan.unshared_replicas, unshared, "{counts:?}");
         }
     }
@@ -347,17 +347,14 @@ mod tests {
     #[test]
     fn finds_only_conditions_that_mislead_nobody_able_to_wait() {
         let (mut missing, scaling) = server(Transport::Sse, None, None, MEMORY);
-        let plan_with = |server: &Server, set_to| super::plan(server, &scaling, circumstances(&scaling, set_to), false);
+        let plan_with = |server: &Server, set_to| super::plan(server, &scaling, inputs(&scaling, set_to), false);
         assert!(!plan_with(&missing, set_to(1, 1)).is_urgent, "nothing to write");
         assert!(plan_with(&missing, set_to(3, 1)).is_urgent, "our own warning is missing");
         missing.conditions = [].into();
         let plan = plan_with(&missing, set_to(1, 1));
         assert!(!plan.is_empty() && !plan.is_urgent, "two missing conditions that say False");
         let (server, scaling) = server(Transport::Stdio, None, None, REDIS);
-        assert!(
-            super::plan(&server, &scaling, circumstances(&scaling, set_to(3, 1)), false).is_urgent,
-            "a wrong count"
-        );
+        assert!(super::plan(&server, &scaling, inputs(&scaling, set_to(3, 1)), false).is_urgent, "a wrong count");
     }
 
     #[test]
@@ -436,14 +433,13 @@ mod tests {
         ] {
             let case = format!("{replicas:?} declared, {default_storage:?} by default");
             let (mut server, scaling) = server(Transport::Sse, replicas, None, None);
-            let circumstances =
-                Circumstances { set_to, storage: Some(default_storage), counts: Counts::All, couple_zero: false };
-            let plan = super::plan(&server, &scaling, circumstances, false);
+            let inputs = PlanInputs { set_to, storage: Some(default_storage), counts: Counts::All, couple_zero: false };
+            let plan = super::plan(&server, &scaling, inputs, false);
             assert_eq!((own_condition_of(&plan), plan.unshared_replicas), (warning, unshared), "{case}");
             assert!(!plan.is_status_misleading, "{case}");
 
             server.conditions = [].into();
-            let plan = super::plan(&server, &scaling, circumstances, false);
+            let plan = super::plan(&server, &scaling, inputs, false);
             assert_eq!(plan.conditions[..2], spec_conditions(&scaling), "{case}");
             let reason = plan.conditions[1].reason;
             let is_warned = reason == ConditionReason::SessionStorageMissingForReplicas;
@@ -470,7 +466,7 @@ mod tests {
         let mut with = |own: StatusCondition, set_to: WorkloadReplicas, keep_warning: bool| {
             server.0.conditions = up_to_date.iter().copied().chain([own]).collect();
             let (server, scaling) = &server;
-            own_condition_of(&super::plan(server, scaling, circumstances(scaling, set_to), keep_warning))
+            own_condition_of(&super::plan(server, scaling, inputs(scaling, set_to), keep_warning))
         };
         assert_eq!(with(warning(2), set_to(3, 1), true), None, "up to date");
         assert_eq!(with(warning(2), set_to(1, 1), true), None, "an autoscaler may scale up again");

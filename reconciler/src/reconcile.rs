@@ -15,17 +15,17 @@ use tracing::{debug, info, warn};
 use crate::autoscaler::{Autoscalers, conflicts};
 use crate::backoff::{Target, WriteKind};
 use crate::coupling::Step;
+use crate::deadlines::OPERATOR_TIMEOUT;
 use crate::error::{ReconcileError, with_causes};
 use crate::events::{self, EventContent};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::options::{Options, StorageSource};
-use crate::plan::{Circumstances, Plan, coupling_step, current_warning, plan};
+use crate::plan::{Plan, PlanInputs, coupling_step, current_warning, plan};
 use crate::run_config::SessionStorages;
 use crate::scale::{ScaleChange, read_change, read_scale, read_statefulset, write_change, write_kept_count};
 use crate::server::{FreshServer, Server};
 use crate::status::write_conditions;
-use crate::waiting::OPERATOR_TIMEOUT;
 use crate::workload::PodsLeft;
 use crate::workload_replicas::{WorkloadReplicas, WorkloadReplicasCache};
 use crate::write_rate::WriteRate;
@@ -154,16 +154,16 @@ impl Reconciler {
     fn plan(&self, server: &Server) -> Result<(Scaling, Plan), InvalidField> {
         let scaling = server.scaling?;
         self.observe_waiting(server);
-        let circumstances = self.circumstances(server, &scaling);
-        let has_cause = current_warning(&scaling, circumstances).is_some();
+        let inputs = self.inputs(server, &scaling);
+        let has_cause = current_warning(&scaling, inputs).is_some();
         let keep_warning =
             self.memory().stabilization.observe(server.uid, has_cause, has_warning(server), Instant::now());
-        Ok((scaling, plan(server, &scaling, circumstances, keep_warning)))
+        Ok((scaling, plan(server, &scaling, inputs, keep_warning)))
     }
 
     /// What the plan of a server depends on beside its spec and its status.
-    pub(crate) fn circumstances(&self, server: &Server, scaling: &Scaling) -> Circumstances {
-        Circumstances {
+    pub(crate) fn inputs(&self, server: &Server, scaling: &Scaling) -> PlanInputs {
+        PlanInputs {
             set_to: self.workload_replicas(server),
             storage: self.session_storages.storage(server, scaling, self.options.session_storage),
             counts: self.options.counts,
@@ -326,7 +326,7 @@ impl Reconciler {
         workload: Workload,
     ) -> Result<Vec<EventContent>, ReconcileError> {
         let Some((change, rule)) =
-            read_change(&self.client, server, scaling, workload, self.circumstances(server, scaling)).await?
+            read_change(&self.client, server, scaling, workload, self.inputs(server, scaling)).await?
         else {
             return Ok(Vec::new());
         };
@@ -370,9 +370,8 @@ impl Reconciler {
         let Some(backend) = read_statefulset(&self.client, server).await? else { return Ok(Vec::new()) };
         let (Some(from), true) = (backend.replicas, backend.is_owned_by_server) else { return Ok(Vec::new()) };
         let resource_version = backend.meta.resource_version;
-        let circumstances =
-            self.circumstances(server, scaling).with_workloads(proxies.replicas, from, backend.replicas_before_zero);
-        let Some(step) = coupling_step(scaling, circumstances) else { return Ok(Vec::new()) };
+        let inputs = self.inputs(server, scaling).with_workloads(proxies.replicas, from, backend.replicas_before_zero);
+        let Some(step) = coupling_step(scaling, inputs) else { return Ok(Vec::new()) };
         if self.has_changed(server).await? {
             return Ok(Vec::new());
         }

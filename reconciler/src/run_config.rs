@@ -17,9 +17,9 @@ use mcp_scaling_rules::{Field, Scaling, SessionStorage, labels};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::listed::{Listed, ServerName};
 use crate::options::StorageSource;
 use crate::server::Server;
+use crate::watch_cache::{ServerName, WatchCache};
 
 /// `kind`.
 pub(crate) const KIND: &str = "ConfigMap";
@@ -52,7 +52,7 @@ impl RunConfig {
 /// The session storages of all servers, updated by the events of a watch.
 #[derive(Debug, Default)]
 pub(crate) struct SessionStorages {
-    listed: Mutex<Listed<SessionStorage>>,
+    listed: Mutex<WatchCache<SessionStorage>>,
 }
 
 impl SessionStorages {
@@ -74,7 +74,7 @@ impl SessionStorages {
         self.listed().is_complete()
     }
 
-    fn listed(&self) -> MutexGuard<'_, Listed<SessionStorage>> {
+    fn listed(&self) -> MutexGuard<'_, WatchCache<SessionStorage>> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

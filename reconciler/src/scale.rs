@@ -7,7 +7,7 @@ use mcp_scaling_rules::{Replicas, ReplicasRule, Scaling, Workload, annotations};
 
 use crate::client::patch_params;
 use crate::error::ReconcileError;
-use crate::plan::{Circumstances, correction};
+use crate::plan::{PlanInputs, correction};
 use crate::server::Server;
 use crate::workload::WorkloadObject;
 
@@ -25,7 +25,7 @@ pub(crate) struct ScaleChange {
 }
 
 /// Reads a workload's Scale, and decides which change it needs and by which rule. `None` if the workload is gone or needs no
-/// correction any more. `circumstances` are those that the plan was made of.
+/// correction any more. `inputs` are those that the plan was made of.
 ///
 /// # Errors
 /// [`ReconcileError::Call`] where the Scale cannot be read.
@@ -34,12 +34,12 @@ pub(crate) async fn read_change(
     server: &Server,
     scaling: &Scaling,
     workload: Workload,
-    circumstances: Circumstances,
+    inputs: PlanInputs,
 ) -> Result<Option<(ScaleChange, ReplicasRule)>, ReconcileError> {
     let Some(CurrentScale { replicas: from, resource_version }) = read_scale(client, server, workload).await? else {
         return Ok(None);
     };
-    let corrected = correction(workload, scaling, circumstances.with_count(workload, from));
+    let corrected = correction(workload, scaling, inputs.with_count(workload, from));
     Ok(corrected.and_then(|Replicas { count: to, rule }| {
         let change = ScaleChange { workload, from, to, resource_version };
         rule.map(|rule| (change, rule))

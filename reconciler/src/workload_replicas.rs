@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::runtime::watcher::Event;
 use mcp_scaling_rules::Workload;
 
-use crate::listed::{Listed, ServerName};
 use crate::uid::Uid;
+use crate::watch_cache::{ServerName, WatchCache};
 use crate::workload::{PodsLeft, WorkloadObject};
 
 /// The replicas that the workloads of one server are set to, `None` where there is no such workload.
@@ -51,8 +51,8 @@ impl WorkloadReplicas {
 /// The replicas of the workloads of all servers, updated by the events of two watches.
 #[derive(Debug, Default)]
 pub(crate) struct WorkloadReplicasCache {
-    deployments: Mutex<Listed<SeenWorkload>>,
-    statefulsets: Mutex<Listed<SeenWorkload>>,
+    deployments: Mutex<WatchCache<SeenWorkload>>,
+    statefulsets: Mutex<WatchCache<SeenWorkload>>,
 }
 
 /// The part of a workload that is kept.
@@ -89,7 +89,7 @@ impl WorkloadReplicasCache {
         Workload::ALL.into_iter().all(|workload| self.listed(workload).is_complete())
     }
 
-    fn listed(&self, workload: Workload) -> MutexGuard<'_, Listed<SeenWorkload>> {
+    fn listed(&self, workload: Workload) -> MutexGuard<'_, WatchCache<SeenWorkload>> {
         let listed = match workload {
             Workload::Deployment => &self.deployments,
             Workload::StatefulSet => &self.statefulsets,
