@@ -113,10 +113,10 @@ impl Reconciler {
         if cached.is_being_deleted {
             return Ok(Action::await_change());
         }
-        match self.plan(cached) {
+        match self.observe_and_plan(cached) {
             Ok((scaling, plan)) => {
-                let has_news =
-                    self.lost_count(cached, &scaling).is_some() || self.new_conflicts(cached, &scaling).is_some();
+                let has_news = self.observe_count(cached, &scaling).is_some()
+                    || self.observe_conflicts(cached, &scaling).is_some();
                 if plan.is_empty() && !has_news {
                     return Ok(self.next_reconcile(cached));
                 }
@@ -134,7 +134,7 @@ impl Reconciler {
         }
         // The cache may be behind, so only a plan on the object as it is now is written.
         let Some(fresh) = self.read(cached).await? else { return Ok(Action::await_change()) };
-        let Ok((scaling, plan)) = self.plan(&fresh.server) else { return Ok(Action::await_change()) };
+        let Ok((scaling, plan)) = self.observe_and_plan(&fresh.server) else { return Ok(Action::await_change()) };
         if fresh.server.is_being_deleted {
             return Ok(Action::await_change());
         }
@@ -150,10 +150,11 @@ impl Reconciler {
         }
     }
 
-    /// The scaling fields of a server and its plan, or the invalid field of its spec.
-    fn plan(&self, server: &Server) -> Result<(Scaling, Plan), InvalidField> {
+    /// Records what the plan of a server depends on over time, and plans. Returns the scaling fields of the server and its plan,
+    /// or the invalid field of its spec.
+    fn observe_and_plan(&self, server: &Server) -> Result<(Scaling, Plan), InvalidField> {
         let scaling = server.scaling?;
-        self.observe_waiting(server);
+        self.observe_deadlines(server);
         let inputs = self.inputs(server, &scaling);
         let has_cause = current_warning(&scaling, inputs).is_some();
         let keep_warning =
@@ -172,7 +173,7 @@ impl Reconciler {
     }
 
     /// Records what the reconciler has to wait for before it acts on a server.
-    fn observe_waiting(&self, server: &Server) {
+    fn observe_deadlines(&self, server: &Server) {
         let set_to = self.workload_replicas.get(server.namespace(), server.name());
         let ending = match set_to.proxies_left {
             PodsLeft::Ending(timeout) => Some(timeout).filter(|_| self.options.couple_zero),
@@ -250,8 +251,9 @@ impl Reconciler {
         outcome
     }
 
-    /// The count that a server's StatefulSet lost when it was recreated. Where it lost none, the present one is recorded.
-    fn lost_count(&self, server: &Server, scaling: &Scaling) -> Option<u32> {
+    /// Observes the count of a server's StatefulSet. Returns the count that it lost when it was recreated; if it lost none, the
+    /// present one is recorded.
+    fn observe_count(&self, server: &Server, scaling: &Scaling) -> Option<u32> {
         let set_to = self.workload_replicas(server);
         let counts = &mut self.memory().statefulset_counts;
         let lost = counts.lost(server.uid, scaling, set_to);
@@ -264,14 +266,15 @@ impl Reconciler {
     /// Reports a StatefulSet that lost its count when it was recreated, once.
     async fn report_lost_count(&self, fresh: &FreshServer, scaling: &Scaling) {
         let server = &fresh.server;
-        let Some(replicas) = self.lost_count(server, scaling) else { return };
+        let Some(replicas) = self.observe_count(server, scaling) else { return };
         let set_to = self.workload_replicas(server);
         self.memory().statefulset_counts.record(server.uid, scaling, set_to);
         self.warn(fresh, events::count_lost(replicas)).await;
     }
 
-    /// The conflicts of a server with autoscalers, unless they were reported.
-    fn new_conflicts(&self, server: &Server, scaling: &Scaling) -> Option<Vec<String>> {
+    /// Observes the conflicts of a server with autoscalers. Returns them unless they were reported; if there are none, it is
+    /// forgotten what was reported.
+    fn observe_conflicts(&self, server: &Server, scaling: &Scaling) -> Option<Vec<String>> {
         let of_workload = |workload| {
             let autoscaler = self.autoscalers.get(workload, server.namespace(), server.name());
             autoscaler.map_or_else(Vec::new, |autoscaler| conflicts(&autoscaler, workload, scaling))
@@ -288,7 +291,7 @@ impl Reconciler {
     /// Reports the conflicts of a server with autoscalers, each once.
     async fn report_conflicts(&self, fresh: &FreshServer, scaling: &Scaling) {
         let server = &fresh.server;
-        let Some(conflicts) = self.new_conflicts(server, scaling) else { return };
+        let Some(conflicts) = self.observe_conflicts(server, scaling) else { return };
         self.memory().reported_conflicts.insert(server.uid, conflicts.clone());
         for conflict in conflicts {
             self.warn(fresh, events::autoscaler_conflict(conflict)).await;
