@@ -84,14 +84,14 @@ pub struct CachedWorkloads {
     /// Whether pods of a Deployment with 0 replicas are still ending.
     pub has_ending_proxies: bool,
     /// The count in the annotation of the StatefulSet.
-    pub kept: Option<Count>,
+    pub preserved: Option<Count>,
 }
 
 /// A write that couples the backend to its proxies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Coupling {
-    /// Keep this count of the StatefulSet in its annotation.
-    KeepCount(Count),
+    /// Preserve this count of the StatefulSet in its annotation.
+    PreserveCount(Count),
     /// Scale the StatefulSet to 0.
     ScaleToZero,
     /// Scale the StatefulSet from 0 to this count.
@@ -108,7 +108,7 @@ pub struct ReadWorkloads {
     /// The count of the StatefulSet.
     pub backend: Count,
     /// The count in the annotation of the StatefulSet.
-    pub kept: Option<Count>,
+    pub preserved: Option<Count>,
 }
 
 /// The reasons of the conditions that the reconciler writes, in the order of [`ConditionType::ALL`].
@@ -185,7 +185,7 @@ pub struct Decisions {
     pub annotations: Vec<String>,
     admitted: FxHashMap<AdmissionKey, Option<Write>>,
     deployments: FxHashMap<(u8, bool), (Option<Count>, bool)>,
-    kept: FxHashMap<Option<Count>, Option<Count>>,
+    preserved: FxHashMap<Option<Count>, Option<Count>>,
     plans: FxHashMap<(Server, CachedWorkloads, bool), Plan>,
     warned: FxHashMap<(Spec, CachedWorkloads), bool>,
     corrections: FxHashMap<(Workload, Spec, CachedWorkloads), Option<Count>>,
@@ -207,7 +207,7 @@ impl Decisions {
             annotations: vec![String::new()],
             admitted: FxHashMap::default(),
             deployments: FxHashMap::default(),
-            kept: FxHashMap::default(),
+            preserved: FxHashMap::default(),
             plans: FxHashMap::default(),
             warned: FxHashMap::default(),
             corrections: FxHashMap::default(),
@@ -350,7 +350,7 @@ impl Decisions {
             statefulset: statefulset.map(|statefulset| statefulset.replicas),
             before_reset,
             has_ending_proxies,
-            kept: statefulset.and_then(|statefulset| self.read_kept(statefulset)),
+            preserved: statefulset.and_then(|statefulset| self.read_preserved(statefulset)),
         }
     }
 
@@ -369,14 +369,14 @@ impl Decisions {
     }
 
     /// The count in the annotation.
-    fn read_kept(&mut self, statefulset: StatefulSet) -> Option<Count> {
-        if let Some(known) = self.kept.get(&statefulset.kept) {
+    fn read_preserved(&mut self, statefulset: StatefulSet) -> Option<Count> {
+        if let Some(known) = self.preserved.get(&statefulset.preserved) {
             return *known;
         }
         let object: WorkloadObject = serde_json::from_value(statefulset.to_json()).expect("is a workload");
-        let kept = low(object.replicas_before_zero);
-        self.kept.insert(statefulset.kept, kept);
-        kept
+        let preserved = low(object.replicas_before_zero);
+        self.preserved.insert(statefulset.preserved, preserved);
+        preserved
     }
 
     fn slim(&self, server: &Server) -> SlimServer {
@@ -391,7 +391,7 @@ impl Decisions {
                 statefulset: cached.statefulset.map(u32::from),
                 deployment_before_reset: cached.before_reset.map(u32::from),
                 proxies_left: if cached.has_ending_proxies { PodsLeft::Some } else { PodsLeft::None },
-                statefulset_before_zero: cached.kept.map(u32::from),
+                statefulset_before_zero: cached.preserved.map(u32::from),
                 ..WorkloadReplicas::default()
             },
             storage: Some(scaling.session_storage_or(self.default_storage)),
@@ -478,7 +478,7 @@ impl Decisions {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
         let inputs = self.inputs(&slim, cached);
-        let inputs = inputs.with_workloads(read.proxies.into(), read.backend.into(), read.kept.map(u32::from));
+        let inputs = inputs.with_workloads(read.proxies.into(), read.backend.into(), read.preserved.map(u32::from));
         plan::coupling_step(&scaling, inputs).map(Coupling::of)
     }
 
@@ -580,7 +580,7 @@ impl Coupling {
     fn of(step: Step) -> Self {
         let count = |count| Count::try_from(count).expect("is a low count");
         match step {
-            Step::KeepCount(kept) => Self::KeepCount(count(kept)),
+            Step::PreserveCount(preserved) => Self::PreserveCount(count(preserved)),
             Step::ScaleToZero => Self::ScaleToZero,
             Step::ScaleUp(to) => Self::ScaleUp(count(to)),
             Step::ForgetCount => Self::ForgetCount,

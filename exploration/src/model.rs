@@ -565,7 +565,7 @@ impl Model {
             counts => counts.to_vec(),
         };
         // The reconciler has left the annotation with the highest count before.
-        let kept_counts = match self.scenario.counts.iter().max() {
+        let preserved_counts = match self.scenario.counts.iter().max() {
             Some(most) if self.scenario.couple_zero => vec![None, Some(*most)],
             _ => vec![None],
         };
@@ -576,8 +576,9 @@ impl Model {
                         for deployment in counts(&self.scenario, Workload::Deployment) {
                             for statefulset in counts(&self.scenario, Workload::StatefulSet) {
                                 let spec = Spec { transport, replicas, backend_replicas, storage, image: 0 };
-                                for kept in &kept_counts {
-                                    states.extend(self.initial_state(spec, Some((deployment, statefulset, *kept))));
+                                for preserved in &preserved_counts {
+                                    states
+                                        .extend(self.initial_state(spec, Some((deployment, statefulset, *preserved))));
                                 }
                             }
                         }
@@ -596,15 +597,15 @@ impl Model {
         let template = spec.template(0);
         let new_deployment = |replicas| Deployment { replicas, template, rolled_out: 0, has_ending_pods: false };
         let deployment = counts.map(|(replicas, ..)| new_deployment(replicas));
-        let statefulset = counts.map(|(_, replicas, kept)| StatefulSet {
+        let statefulset = counts.map(|(_, replicas, preserved)| StatefulSet {
             replicas,
             image: spec.image,
             transport: spec.transport,
             is_count_applied: spec.backend_replicas.is_some(),
-            kept,
+            preserved,
         });
         // A backend at 0 with the annotation was scaled to 0 by the reconciler.
-        let backend = counts.map(|(_, replicas, kept)| kept.filter(|_| replicas == 0).unwrap_or(replicas));
+        let backend = counts.map(|(_, replicas, preserved)| preserved.filter(|_| replicas == 0).unwrap_or(replicas));
         let choices = |workload: Workload, count: Option<Count>| {
             let count = count.unwrap_or(1);
             let mut choices = only(count) | only(capped(spec.transport, count));
@@ -794,14 +795,14 @@ impl Model {
             let wanted = capped(spec.transport, count);
             let stored = to.count(workload);
             // A backend at 0 gets the count back that its annotation keeps, whoever scaled it to 0.
-            let kept = to.statefulset.and_then(|statefulset| statefulset.kept);
-            let given_back = kept.filter(|_| workload == Workload::StatefulSet && count == 0);
+            let preserved = to.statefulset.and_then(|statefulset| statefulset.preserved);
+            let restored = preserved.filter(|_| workload == Workload::StatefulSet && count == 0);
             let choices = to.choices_mut(workload);
             if is_written && wanted == from && stored == Some(from) {
                 *choices |= only(from);
             } else if is_written {
                 *choices = if spec.declared(workload).is_some() { *choices } else { 0 } | only(wanted);
-                *choices |= given_back.map_or(0, |count| only(capped(spec.transport, count)) | only(count));
+                *choices |= restored.map_or(0, |count| only(capped(spec.transport, count)) | only(count));
                 // Nobody caps it where there is no policy, or where the policy does not know the transport.
                 let is_uncapped = !self.scenario.policy || how == How::LookupFails;
                 if is_uncapped && stored == Some(count) {
@@ -931,8 +932,8 @@ impl Model {
         };
         // Server-side apply: a count that the runner no longer sends is removed, and the API server's default is 1.
         let replicas = applied.unwrap_or_else(|| old.filter(|old| !old.is_count_applied).map_or(1, |old| old.replicas));
-        let kept = old.and_then(|old| old.kept);
-        let new = StatefulSet { replicas, image, transport, is_count_applied: applied.is_some(), kept };
+        let preserved = old.and_then(|old| old.preserved);
+        let new = StatefulSet { replicas, image, transport, is_count_applied: applied.is_some(), preserved };
         for how in self.ways(state) {
             let faults = state.faults - u8::from(how != How::Plain);
             let mut to = State { is_runner_due: false, faults, ..*state };
@@ -957,9 +958,9 @@ impl Model {
             push(Step::ReconcilerSeesServer, seen(SERVER));
         }
         let cached = self.decisions.cached(state.deployment, state.statefulset);
-        let CachedWorkloads { deployment, statefulset, before_reset, has_ending_proxies, kept } = cached;
+        let CachedWorkloads { deployment, statefulset, before_reset, has_ending_proxies, preserved } = cached;
         let of_deployment = CachedWorkloads { deployment, before_reset, has_ending_proxies, ..reconciler.cached };
-        let of_statefulset = CachedWorkloads { statefulset, kept, ..reconciler.cached };
+        let of_statefulset = CachedWorkloads { statefulset, preserved, ..reconciler.cached };
         for (workload, cached) in [(Workload::Deployment, of_deployment), (Workload::StatefulSet, of_statefulset)] {
             if reconciler.has_events[workload as usize] {
                 push(Step::ReconcilerSees(workload), Reconciler { cached, ..seen(workload as usize) });
@@ -1098,8 +1099,8 @@ impl Model {
                     || self.scenario.mutant == Some(Mutant::CouplesByAnOldSpec);
                 let backend = state.statefulset.filter(|_| is_spec_current);
                 let cached = reconciler.cached;
-                work.coupling = backend.and_then(|StatefulSet { replicas, kept, .. }| {
-                    let read = ReadWorkloads { proxies, backend: replicas, kept };
+                work.coupling = backend.and_then(|StatefulSet { replicas, preserved, .. }| {
+                    let read = ReadWorkloads { proxies, backend: replicas, preserved };
                     let write = self.decisions.coupling(work.spec, cached, read)?;
                     Some(CouplingWork::Decided { write, is_current: true })
                 });
@@ -1132,17 +1133,18 @@ impl Model {
             let mut to = State { faults: state.faults - u8::from(how != How::Plain), ..*state };
             let old = state.statefulset.filter(|_| is_current && how != How::CallFails);
             let write = old.map(|old| {
-                let annotated = |kept| Write::StatefulSet { old: Some(old), new: StatefulSet { kept, ..old } };
+                let annotated =
+                    |preserved| Write::StatefulSet { old: Some(old), new: StatefulSet { preserved, ..old } };
                 let scaled = |to| Write::Scale { workload, from: old.replicas, to };
                 match coupling {
-                    Coupling::KeepCount(count) => annotated(Some(count)),
+                    Coupling::PreserveCount(count) => annotated(Some(count)),
                     Coupling::ForgetCount => annotated(None),
                     Coupling::ScaleToZero => scaled(0),
                     Coupling::ScaleUp(count) => scaled(count),
                 }
             });
             let is_written = write.is_some_and(|write| self.write(&mut to, User::Reconciler, write, how));
-            if is_written && matches!(coupling, Coupling::KeepCount(_) | Coupling::ForgetCount) {
+            if is_written && matches!(coupling, Coupling::PreserveCount(_) | Coupling::ForgetCount) {
                 to.accept_cap_by_label();
             }
             let mut reconciler = to.reconciler.unwrap_or(reconciler);
@@ -1152,13 +1154,13 @@ impl Model {
                 match coupling {
                     Coupling::ScaleToZero => *writes = self.decisions.record_write(*writes, work.generation),
                     Coupling::ScaleUp(_) => *writes = Writes::default(),
-                    Coupling::KeepCount(_) | Coupling::ForgetCount => {}
+                    Coupling::PreserveCount(_) | Coupling::ForgetCount => {}
                 }
-                // The count is kept by a write of its own, which a crash may prevent.
-                if let (Some(Mutant::CountKeptAfterScaling), Coupling::ScaleToZero, Some(old)) =
+                // The count is preserved by a write of its own, which a crash may prevent.
+                if let (Some(Mutant::CountPreservedAfterScaling), Coupling::ScaleToZero, Some(old)) =
                     (self.scenario.mutant, coupling, old)
                 {
-                    let write = Coupling::KeepCount(old.replicas);
+                    let write = Coupling::PreserveCount(old.replicas);
                     work.coupling = Some(CouplingWork::Decided { write, is_current: true });
                 }
             } else {

@@ -60,7 +60,7 @@ pub enum Mutant {
     DeclaredBackendsNotCorrected,
     /// It sets workloads without a declared count to 1.
     UndeclaredCountsCorrected,
-    /// It never gives back a count that an operator reset.
+    /// It never restores a count that an operator reset.
     CountBeforeResetNotRestored,
     /// It takes a condition of an older spec for a current one.
     OldGenerationsAccepted,
@@ -76,7 +76,7 @@ pub enum Mutant {
     DoesNotReadTheSpecAgain,
     // Reconciler that couples the backend to its proxies.
     /// It writes the annotation after it has scaled the backend to 0.
-    CountKeptAfterScaling,
+    CountPreservedAfterScaling,
     /// It takes the count of the backend and the annotation from its cache, as it did with the annotation at first.
     CouplesCachedBackends,
     /// It takes the count of the proxies from its cache.
@@ -84,7 +84,7 @@ pub enum Mutant {
     /// It scales the backend to 0 with whatever count is in the annotation.
     OldAnnotationsAccepted,
     /// It does not remove the annotation.
-    KeptCountNotForgotten,
+    PreservedCountNotForgotten,
     /// It does not wait for proxies that are ending.
     EndingProxiesNotAwaited,
     /// It does not wait for the end of proxies that were scaled to 0 after its cache has seen them, as at first.
@@ -92,9 +92,9 @@ pub enum Mutant {
     /// It starts a backend at 0 that has no annotation.
     StartsWithoutAnnotation,
     /// It gives a backend with a declared count the one in the annotation.
-    DeclaredBackendsNotGivenBack,
-    /// It gives back one replica.
-    GivesBackOne,
+    DeclaredBackendsNotRestored,
+    /// It restores one replica.
+    RestoresOne,
     /// Its write to the backend has no resource version.
     CouplesUnguarded,
     /// It does not look whether the spec has changed when it has read the workloads.
@@ -254,8 +254,8 @@ impl Mutant {
             _ => {}
         }
         plan.coupling = match cached {
-            CachedWorkloads { deployment: Some(proxies), statefulset: Some(backend), kept, .. } => {
-                self.coupling(decisions, server.spec, cached, ReadWorkloads { proxies, backend, kept })
+            CachedWorkloads { deployment: Some(proxies), statefulset: Some(backend), preserved, .. } => {
+                self.coupling(decisions, server.spec, cached, ReadWorkloads { proxies, backend, preserved })
             }
             _ => None,
         };
@@ -281,23 +281,23 @@ impl Mutant {
         let (mut cached, mut read) = (cached, read);
         match self {
             Self::CouplesCachedBackends => {
-                read = ReadWorkloads { backend: cached.statefulset?, kept: cached.kept, ..read };
+                read = ReadWorkloads { backend: cached.statefulset?, preserved: cached.preserved, ..read };
             }
             Self::CouplesByCachedProxies => read.proxies = cached.deployment?,
             Self::EndingProxiesNotAwaited => cached.has_ending_proxies = false,
             Self::StoppedProxiesNotAwaited => cached.deployment = Some(read.proxies),
-            Self::StartsWithoutAnnotation => read.kept = read.kept.or(Some(1).filter(|_| read.backend == 0)),
-            Self::DeclaredBackendsNotGivenBack => spec.backend_replicas = None,
+            Self::StartsWithoutAnnotation => read.preserved = read.preserved.or(Some(1).filter(|_| read.backend == 0)),
+            Self::DeclaredBackendsNotRestored => spec.backend_replicas = None,
             _ => {}
         }
         let coupling = decisions.real_coupling(spec, cached, read)?;
         match (self, coupling) {
-            (Self::KeptCountNotForgotten, Coupling::ForgetCount) => None,
-            (Self::CountKeptAfterScaling, Coupling::KeepCount(_)) => Some(Coupling::ScaleToZero),
-            (Self::OldAnnotationsAccepted, Coupling::KeepCount(_)) if read.kept.is_some() => {
+            (Self::PreservedCountNotForgotten, Coupling::ForgetCount) => None,
+            (Self::CountPreservedAfterScaling, Coupling::PreserveCount(_)) => Some(Coupling::ScaleToZero),
+            (Self::OldAnnotationsAccepted, Coupling::PreserveCount(_)) if read.preserved.is_some() => {
                 Some(Coupling::ScaleToZero)
             }
-            (Self::GivesBackOne, Coupling::ScaleUp(_)) => Some(Coupling::ScaleUp(1)),
+            (Self::RestoresOne, Coupling::ScaleUp(_)) => Some(Coupling::ScaleUp(1)),
             _ => Some(coupling),
         }
     }

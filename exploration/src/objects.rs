@@ -91,7 +91,7 @@ pub struct StatefulSet {
     /// Whether the proxy runner's server-side apply owns the count: the count is removed when the runner no longer sends it.
     pub is_count_applied: bool,
     /// The reconciler's annotation: the count before it was scaled to 0 with its proxies.
-    pub kept: Option<Count>,
+    pub preserved: Option<Count>,
 }
 
 /// Who makes a request.
@@ -256,11 +256,12 @@ impl StatefulSet {
             "app": NAME, "toolhive": "true", "toolhive-basename": NAME, "toolhive-name": NAME, "toolhive-port": "8080",
             "toolhive-transport": self.transport.name(),
         });
-        let kept = self.kept.map(|count| (annotations::REPLICAS_BEFORE_ZERO.to_owned(), count.to_string().into()));
+        let preserved =
+            self.preserved.map(|count| (annotations::REPLICAS_BEFORE_ZERO.to_owned(), count.to_string().into()));
         json!({
             "apiVersion": "apps/v1",
             "kind": "StatefulSet",
-            "metadata": metadata(labels.clone(), kept.into_iter().collect()),
+            "metadata": metadata(labels.clone(), preserved.into_iter().collect()),
             "spec": {
                 "replicas": self.replicas,
                 "selector": {"matchLabels": {"app": NAME}},

@@ -18,7 +18,7 @@ pub fn broken(scenario: &Scenario, state: &State) -> Vec<String> {
         broken.extend(own_condition(scenario, state));
     }
     broken.extend(rollout(state));
-    broken.extend(kept_count(scenario, state));
+    broken.extend(preserved_count(scenario, state));
     broken
 }
 
@@ -33,7 +33,7 @@ pub fn forbidden(state: &State, transition: &Transition) -> Option<&'static str>
             is_started(workload).then_some("the reconciler starts a workload that was scaled to zero")
         }
         Step::ReconcilerCouples(_) => {
-            let has_annotation = state.statefulset.is_some_and(|statefulset| statefulset.kept.is_some());
+            let has_annotation = state.statefulset.is_some_and(|statefulset| statefulset.preserved.is_some());
             let is_wrong = is_started(Workload::StatefulSet) && !has_annotation;
             is_wrong.then_some(STARTS_FOREIGN_BACKEND)
         }
@@ -59,17 +59,17 @@ fn forbidden_coupling(state: &State, decided: &State) -> Option<&'static str> {
             (has_proxies && !seems_ended).then_some("the reconciler scales a backend to zero that still has proxies")
         }
         Coupling::ScaleUp(count) => {
-            let Some(kept) = statefulset.kept else { return Some(STARTS_FOREIGN_BACKEND) };
-            let wanted = capped(spec.transport, spec.backend_replicas.unwrap_or(kept));
+            let Some(preserved) = statefulset.preserved else { return Some(STARTS_FOREIGN_BACKEND) };
+            let wanted = capped(spec.transport, spec.backend_replicas.unwrap_or(preserved));
             if proxies == 0 {
                 Some("the reconciler starts a backend that has no proxies")
             } else if count != wanted {
-                Some("the reconciler starts a backend with another count than the declared or kept one")
+                Some("the reconciler starts a backend with another count than the declared or preserved one")
             } else {
                 None
             }
         }
-        Coupling::KeepCount(_) | Coupling::ForgetCount => None,
+        Coupling::PreserveCount(_) | Coupling::ForgetCount => None,
     }
 }
 
@@ -104,7 +104,7 @@ fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<Strin
             .then(|| format!("the {name} has {count} replicas, and {declared} are declared"));
     }
     // Without the policy, operators and proxy runners reset counts, and nobody knows what was chosen. Where the reconciler is
-    // missing too, nobody gives back the count of an operator that has stopped in between.
+    // missing too, nobody restores the count of an operator that has stopped in between.
     let is_preserved = scenario.policy && (operator || scenario.reconciler);
     let is_chosen = chosen(count) || is_stdio && count == 1 && (2..8).any(chosen);
     (is_preserved && !is_chosen)
@@ -124,26 +124,31 @@ fn is_without_proxies(scenario: &Scenario, state: &State) -> bool {
 }
 
 /// Whether the annotation is there only while the backend is at 0 with its proxies, and has a count that an owner chose.
-fn kept_count(scenario: &Scenario, state: &State) -> Option<String> {
+fn preserved_count(scenario: &Scenario, state: &State) -> Option<String> {
     let statefulset = state.statefulset.filter(|_| scenario.couple_zero && scenario.reconciler)?;
     if !is_without_proxies(scenario, state) {
-        return statefulset.kept.map(|kept| format!("the annotation with the count {kept} is left beside proxies"));
+        return statefulset
+            .preserved
+            .map(|preserved| format!("the annotation with the count {preserved} is left beside proxies"));
     }
     let spec = &state.server.spec;
     let chosen = |count: Count| state.choices(Workload::StatefulSet) & (1 << count) != 0;
-    // Without the policy, proxy runners reset counts. A declared count is given back whatever the annotation says.
-    let is_chosen = match statefulset.kept {
+    // Without the policy, proxy runners reset counts. A declared count is restored whatever the annotation says.
+    let is_chosen = match statefulset.preserved {
         None => chosen(0),
-        Some(kept) => {
+        Some(preserved) => {
             !scenario.policy
                 || spec.backend_replicas.is_some()
-                || chosen(kept)
+                || chosen(preserved)
                 || spec.transport == Transport::Stdio && (2..8).any(chosen)
         }
     };
     (!is_chosen).then(|| {
-        let kept = statefulset.kept.map_or("no".to_owned(), |kept| kept.to_string());
-        format!("the StatefulSet gets {kept} replicas back; its owner chose {}", choices(state, Workload::StatefulSet))
+        let preserved = statefulset.preserved.map_or("no".to_owned(), |preserved| preserved.to_string());
+        format!(
+            "the StatefulSet gets {preserved} replicas back; its owner chose {}",
+            choices(state, Workload::StatefulSet)
+        )
     })
 }
 

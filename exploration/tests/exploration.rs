@@ -224,18 +224,18 @@ fn seeded_faults() -> Vec<(Mutant, Scenario, &'static str)> {
         (WritesScalesUnguarded, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose"),
         (DoesNotReadTheSpecAgain, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose 2"),
         // Reconciler that couples the backend to its proxies.
-        (CountKeptAfterScaling, Scenario { people: 0, faults: 1, ..coupled }, "gets no replicas back"),
+        (CountPreservedAfterScaling, Scenario { people: 0, faults: 1, ..coupled }, "gets no replicas back"),
         (CouplesCachedBackends, coupled, "that somebody else scaled to zero"),
         (CouplesByCachedProxies, coupled, "that still has proxies"),
         (OldAnnotationsAccepted, Scenario { people: 0, ..coupled }, "gets 2 replicas back"),
-        (KeptCountNotForgotten, Scenario { people: 0, ..coupled }, "is left beside proxies"),
+        (PreservedCountNotForgotten, Scenario { people: 0, ..coupled }, "is left beside proxies"),
         (EndingProxiesNotAwaited, coupled, "that still has proxies"),
         (StoppedProxiesNotAwaited, coupled, "that still has proxies"),
         (StartsWithoutAnnotation, Scenario { people: 0, ..coupled }, "that somebody else scaled to zero"),
-        (DeclaredBackendsNotGivenBack, declared, "another count than the declared or kept one"),
-        (GivesBackOne, Scenario { people: 0, ..coupled }, "another count than the declared or kept one"),
+        (DeclaredBackendsNotRestored, declared, "another count than the declared or preserved one"),
+        (RestoresOne, Scenario { people: 0, ..coupled }, "another count than the declared or preserved one"),
         (CouplesUnguarded, coupled, "its owner"),
-        (CouplesByAnOldSpec, Scenario { people: 1, ..declared }, "another count than the declared or kept one"),
+        (CouplesByAnOldSpec, Scenario { people: 1, ..declared }, "another count than the declared or preserved one"),
     ]
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::autoscaler::{Autoscaler, conflicts};
 use crate::cluster::{self, Inventory, WorkloadName};
-use crate::coupling::{count_to_give_back, workload_at_zero};
+use crate::coupling::{count_to_restore, workload_at_zero};
 use crate::error::ClusterError;
 use crate::options::{Counts, StorageSource};
 use crate::plan::{Plan, PlanInputs, plan};
@@ -208,9 +208,7 @@ fn at_zero(
 ) -> (String, String) {
     let (effect, backends) = match workload {
         Workload::Deployment => ("the backend runs without a proxy", 0),
-        Workload::StatefulSet => {
-            ("the proxies fail without a backend", count_to_give_back(scaling, set_to).unwrap_or(1))
-        }
+        Workload::StatefulSet => ("the proxies fail without a backend", count_to_restore(scaling, set_to).unwrap_or(1)),
     };
     let finding = format!("{} is set to 0 replicas{}: {effect}", workload.kind(), set_by(owner));
     let (namespace, name) = (server.namespace(), server.name());

@@ -1,5 +1,5 @@
 //! The proxies of a server and its backend as one unit: with no proxy left the backend is scaled to 0, and it gets its count back
-//! with the first proxy. The count is kept in an annotation of the StatefulSet, so that a restart of the reconciler does not
+//! with the first proxy. The count is preserved in an annotation of the StatefulSet, so that a restart of the reconciler does not
 //! lose it. Pure.
 //!
 //! ToolHive couples them in neither direction: a proxy runner that ends leaves its backend running
@@ -15,8 +15,8 @@ use crate::workload_replicas::WorkloadReplicas;
 /// that the reconciler may stop between any two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Keep this count of the StatefulSet in its annotation, before it is scaled to 0.
-    KeepCount(u32),
+    /// Preserve this count of the StatefulSet in its annotation, before it is scaled to 0.
+    PreserveCount(u32),
     /// Scale the StatefulSet to 0.
     ScaleToZero,
     /// Scale the StatefulSet from 0 to this count.
@@ -28,22 +28,22 @@ pub enum Step {
 /// The next step for a server. `None` where its workloads fit together, or where somebody else scaled its backend to 0.
 pub fn next_step(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<Step> {
     let (_, backends) = (set_to.deployment?, set_to.statefulset?);
-    let kept = set_to.statefulset_before_zero;
+    let preserved = set_to.statefulset_before_zero;
     match workload_at_zero(set_to) {
         // Proxies that are ending still serve the streams that they have.
         Some(Workload::Deployment) if set_to.proxies_left != PodsLeft::None => None,
-        Some(Workload::Deployment) if kept == Some(backends) => Some(Step::ScaleToZero),
-        Some(Workload::Deployment) => Some(Step::KeepCount(backends)),
+        Some(Workload::Deployment) if preserved == Some(backends) => Some(Step::ScaleToZero),
+        Some(Workload::Deployment) => Some(Step::PreserveCount(backends)),
         Some(Workload::StatefulSet) => {
-            kept.map(|_| count_to_give_back(scaling, set_to).map_or(Step::ForgetCount, Step::ScaleUp))
+            preserved.map(|_| count_to_restore(scaling, set_to).map_or(Step::ForgetCount, Step::ScaleUp))
         }
-        None => kept.filter(|_| backends > 0).map(|_| Step::ForgetCount),
+        None => preserved.filter(|_| backends > 0).map(|_| Step::ForgetCount),
     }
 }
 
-/// The count that a backend at 0 gets with its proxies: the declared one, which may have changed meanwhile, or else the kept one.
+/// The count that a backend at 0 gets with its proxies: the declared one, which may have changed meanwhile, or else the preserved one.
 /// `None` where there is neither, or where it is 0.
-pub(crate) fn count_to_give_back(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<u32> {
+pub(crate) fn count_to_restore(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<u32> {
     let declared = Workload::StatefulSet.declared(scaling);
     replicas::decide(scaling.transport, 0, declared, set_to.statefulset_before_zero).changed()
 }
@@ -71,39 +71,39 @@ mod tests {
         Scaling { transport, replicas: None, backend_replicas, session_storage: None }
     }
 
-    fn set_to(proxies: u32, backends: u32, kept: Option<u32>) -> WorkloadReplicas {
+    fn set_to(proxies: u32, backends: u32, preserved: Option<u32>) -> WorkloadReplicas {
         WorkloadReplicas {
             deployment: Some(proxies),
             statefulset: Some(backends),
-            statefulset_before_zero: kept,
+            statefulset_before_zero: preserved,
             ..WorkloadReplicas::default()
         }
     }
 
     #[test]
     fn scales_the_backend_to_zero_with_its_proxies_and_up_again() {
-        use Step::{ForgetCount, KeepCount, ScaleToZero, ScaleUp};
-        for (proxies, backends, kept, step) in [
+        use Step::{ForgetCount, PreserveCount, ScaleToZero, ScaleUp};
+        for (proxies, backends, preserved, step) in [
             (2, 3, None, None),
-            (0, 3, None, Some(KeepCount(3))),
+            (0, 3, None, Some(PreserveCount(3))),
             (0, 3, Some(3), Some(ScaleToZero)),
             (0, 0, Some(3), None),
             (2, 0, Some(3), Some(ScaleUp(3))),
             (2, 3, Some(3), Some(ForgetCount)),
             // Somebody scaled the backend while its proxies were at 0, or woke the proxies before the backend was at 0.
-            (0, 2, Some(3), Some(KeepCount(2))),
+            (0, 2, Some(3), Some(PreserveCount(2))),
             (2, 2, Some(3), Some(ForgetCount)),
             // Somebody else scaled the backend to 0.
             (2, 0, None, None),
             (0, 0, None, None),
         ] {
-            let set_to = set_to(proxies, backends, kept);
+            let set_to = set_to(proxies, backends, preserved);
             assert_eq!(next_step(&scaling(Transport::Sse, None), set_to), step, "{set_to:?}");
         }
     }
 
     #[test]
-    fn gives_back_the_declared_count_and_one_backend_for_stdio() {
+    fn restores_the_declared_count_and_one_backend_for_stdio() {
         use Step::{ForgetCount, ScaleUp};
         for (transport, declared, step) in [
             (Transport::Sse, None, ScaleUp(3)),
@@ -123,7 +123,7 @@ mod tests {
         for (proxies_left, step) in [
             (PodsLeft::Some, None),
             (PodsLeft::Ending(Duration::from_secs(35)), None),
-            (PodsLeft::None, Some(Step::KeepCount(2))),
+            (PodsLeft::None, Some(Step::PreserveCount(2))),
         ] {
             let set_to = WorkloadReplicas { proxies_left, ..set_to(0, 2, None) };
             assert_eq!(next_step(&scaling(Transport::Sse, None), set_to), step, "{proxies_left:?}");
@@ -148,7 +148,7 @@ mod tests {
             for _ in 0..4 {
                 match next_step(&scaling, state) {
                     None => return Some(state),
-                    Some(Step::KeepCount(count)) => state.statefulset_before_zero = Some(count),
+                    Some(Step::PreserveCount(count)) => state.statefulset_before_zero = Some(count),
                     Some(Step::ScaleToZero) => state.statefulset = Some(0),
                     Some(Step::ScaleUp(count)) => state.statefulset = Some(count),
                     Some(Step::ForgetCount) => state.statefulset_before_zero = None,
@@ -156,11 +156,11 @@ mod tests {
             }
             None
         };
-        for (backends, kept) in [(1, None), (3, None), (3, Some(3)), (3, Some(2)), (0, Some(3)), (0, None)] {
-            let asleep = settle(set_to(0, backends, kept));
-            assert_eq!(asleep.and_then(|state| state.statefulset), Some(0), "{backends} {kept:?}");
+        for (backends, preserved) in [(1, None), (3, None), (3, Some(3)), (3, Some(2)), (0, Some(3)), (0, None)] {
+            let asleep = settle(set_to(0, backends, preserved));
+            assert_eq!(asleep.and_then(|state| state.statefulset), Some(0), "{backends} {preserved:?}");
             let awake = asleep.and_then(|state| settle(WorkloadReplicas { deployment: Some(1), ..state }));
-            let expected = if backends > 0 { backends } else { kept.unwrap_or_default() };
+            let expected = if backends > 0 { backends } else { preserved.unwrap_or_default() };
             assert_eq!(awake.map(|it| (it.statefulset, it.statefulset_before_zero)), Some((Some(expected), None)));
         }
     }

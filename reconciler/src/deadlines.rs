@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::uid::Uid;
 
-/// How long ToolHive's operator has to give back a count that its reset took away. Its next write does that within a second;
+/// How long ToolHive's operator has to restore a count that its reset took away. Its next write does that within a second;
 /// only an operator that ended in between leaves it to the reconciler.
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(10);
 

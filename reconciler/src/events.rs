@@ -101,7 +101,7 @@ pub(crate) fn replicas_corrected(change: &ScaleChange, rule: ReplicasRule, scali
     let ScaleChange { workload, from, to, .. } = change;
     let stdio = format!("transport stdio supports {to}");
     let cause = match (rule, workload.declared(scaling)) {
-        (ReplicasRule::Preserved, _) => "ToolHive's operator reset the count and has not given it back".to_owned(),
+        (ReplicasRule::Preserved, _) => "ToolHive's operator reset the count and has not restored it".to_owned(),
         (_, Some(count)) if count > *to => format!("{} requests {count}; {stdio}", workload.declared_in()),
         (_, Some(count)) if count == *to => format!("{} requests {count}", workload.declared_in()),
         (ReplicasRule::Declared | ReplicasRule::Stdio, _) => stdio,
@@ -207,7 +207,7 @@ mod tests {
         );
         assert_eq!(
             note(Transport::Stdio, None, 1, 0, Preserved),
-            "replicas of the Deployment set from 1 to 0: ToolHive's operator reset the count and has not given it back"
+            "replicas of the Deployment set from 1 to 0: ToolHive's operator reset the count and has not restored it"
         );
     }
 }

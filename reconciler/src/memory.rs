@@ -17,7 +17,7 @@ use crate::uid::Uid;
 pub(crate) struct Memory {
     pub(crate) backoff: Backoff,
     pub(crate) stabilization: StabilizationWindows,
-    /// For ToolHive's operator to give back a count that its reset took away.
+    /// For ToolHive's operator to restore a count that its reset took away.
     pub(crate) pending_resets: Deadlines,
     /// For the proxies of a server that was scaled to 0 to end.
     pub(crate) ending_proxies: Deadlines,

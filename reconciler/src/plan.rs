@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_back_a_count_that_a_reset_took_away() {
+    fn restores_a_count_that_a_reset_took_away() {
         use Transport::{Sse, Stdio};
         for (transport, declared, set_to, before_reset, expected) in [
             (Sse, None, 1, Some(3), Some(3)),

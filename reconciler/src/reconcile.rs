@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::options::{Options, StorageSource};
 use crate::plan::{Plan, PlanInputs, coupling_step, current_warning, plan};
 use crate::run_config::SessionStorages;
-use crate::scale::{ScaleChange, read_change, read_scale, read_statefulset, write_change, write_kept_count};
+use crate::scale::{ScaleChange, read_change, read_scale, read_statefulset, write_change, write_preserved_count};
 use crate::server::{FreshServer, Server};
 use crate::status::write_conditions;
 use crate::workload::PodsLeft;
@@ -379,8 +379,8 @@ impl Reconciler {
             return Ok(Vec::new());
         }
         let to = match step {
-            Step::KeepCount(count) => return self.keep_count(server, Some(count), resource_version).await,
-            Step::ForgetCount => return self.keep_count(server, None, resource_version).await,
+            Step::PreserveCount(count) => return self.preserve_count(server, Some(count), resource_version).await,
+            Step::ForgetCount => return self.preserve_count(server, None, resource_version).await,
             Step::ScaleToZero => 0,
             Step::ScaleUp(count) => count,
         };
@@ -396,8 +396,8 @@ impl Reconciler {
         Ok(self.report_write(server, Target::StatefulSetToZero, event))
     }
 
-    /// Keeps the count of the StatefulSet in its annotation, or removes it. There is no event for that.
-    async fn keep_count(
+    /// Preserves the count of the StatefulSet in its annotation, or removes it. There is no event for that.
+    async fn preserve_count(
         &self,
         server: &Server,
         count: Option<u32>,
@@ -409,7 +409,7 @@ impl Reconciler {
             return Ok(Vec::new());
         }
         self.wait_for_token().await;
-        write_kept_count(&self.client, server, count, resource_version).await?;
+        write_preserved_count(&self.client, server, count, resource_version).await?;
         debug!(namespace, name, count, "wrote the annotation with the count before 0");
         Ok(Vec::new())
     }

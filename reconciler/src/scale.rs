@@ -1,4 +1,4 @@
-//! Writes the replicas of a workload through its scale subresource, and keeps a count in an annotation of its StatefulSet.
+//! Writes the replicas of a workload through its scale subresource, and preserves a count in an annotation of its StatefulSet.
 
 use kube::api::Patch;
 use kube::{Api, Client};
@@ -102,11 +102,11 @@ pub(crate) async fn read_statefulset(
     statefulset.map_err(|source| ReconcileError::Call { action: "read the StatefulSet", source })
 }
 
-/// Keeps a count in the annotation of a StatefulSet, or removes it, unless the StatefulSet has changed since it was read.
+/// Preserves a count in the annotation of a StatefulSet, or removes it, unless the StatefulSet has changed since it was read.
 ///
 /// # Errors
 /// [`ReconcileError::Call`] where the StatefulSet cannot be written; a conflict where it has changed.
-pub(crate) async fn write_kept_count(
+pub(crate) async fn write_preserved_count(
     client: &Client,
     server: &Server,
     count: Option<u32>,

@@ -23,7 +23,7 @@ pub struct WorkloadObject {
     pub(crate) uid: Uid,
     /// Whether its owner is the `MCPServer` of the same name: ToolHive gives both workloads the server's name.
     pub(crate) is_owned_by_server: bool,
-    /// The count that a reset by ToolHive's operator took away, which the policy recorded and nobody has given back yet.
+    /// The count that a reset by ToolHive's operator took away, which the policy recorded and nobody has restored yet.
     pub replicas_before_reset: Option<u32>,
     /// The count that it had before the reconciler scaled it to 0 with its proxies, as our annotation says.
     pub replicas_before_zero: Option<u32>,

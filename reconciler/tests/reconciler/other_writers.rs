@@ -197,7 +197,7 @@ async fn stops_writing_beside_an_old_operator() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gives_back_the_count_that_an_operator_reset_before_it_ended() {
+async fn restores_the_count_that_an_operator_reset_before_it_ended() {
     let server = ApiServer::new(ListType::Map);
     server.create(
         "mcpservers",
@@ -213,7 +213,7 @@ async fn gives_back_the_count_that_an_operator_reset_before_it_ended() {
     sleep(SECOND * 8).await;
     assert_eq!(replicas(), 3);
     let note = "Normal ReplicasCorrected: replicas of the Deployment set from 1 to 3: ToolHive's operator reset the count and has \
-                not given it back";
+                not restored it";
     assert!(notes(&server).contains(&note.to_owned()), "{:?}", notes(&server));
 }
 
