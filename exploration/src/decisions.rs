@@ -81,7 +81,7 @@ pub struct CachedWorkloads {
     pub statefulset: Option<Count>,
     /// The count of the Deployment before a reset that the policy let through.
     pub before_reset: Option<Count>,
-    /// Whether pods of a Deployment with 0 replicas are still ending.
+    /// Says whether pods of a Deployment with 0 replicas are still ending.
     pub has_ending_proxies: bool,
     /// The count in the annotation of the StatefulSet.
     pub preserved: Option<Count>,
@@ -128,7 +128,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether nothing has to be written.
+    /// Returns whether nothing has to be written.
     pub fn is_empty(&self) -> bool {
         self.deployment.is_none() && self.statefulset.is_none() && self.coupling.is_none() && self.conditions.is_none()
     }
@@ -142,7 +142,7 @@ pub struct Writes {
     pub count: u8,
     /// The generation of the server at the last write.
     pub generation: u8,
-    /// Whether the delay after the last write is over.
+    /// Says whether the delay after the last write is over.
     pub is_delay_over: bool,
 }
 
@@ -197,7 +197,7 @@ static UID: LazyLock<Uid> = LazyLock::new(|| Uid::of(Some("uid")));
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Decisions {
-    /// The decisions in a cluster, with `mutant` in their place where there is one. `couple_zero` is the reconciler's option.
+    /// The decisions in a cluster, with `mutant` in their place if there is one. `couple_zero` is the reconciler's option.
     pub fn new(api: OnlyAlpha, default_storage: SessionStorage, couple_zero: bool, mutant: Option<Mutant>) -> Self {
         Self {
             api,
@@ -220,10 +220,10 @@ impl Decisions {
         self.default_storage
     }
 
-    /// The policy's answer: the write as it is carried out, or `None` where it is refused. `server` is what a lookup finds.
+    /// The policy's answer: the write as it is carried out, or `None` if it is refused. `server` is what a lookup finds.
     ///
     /// # Panics
-    /// Where the policy returns an error, or changes anything but the count and its own annotation.
+    /// If the policy returns an error, or changes anything but the count and its own annotation.
     pub fn admit(&mut self, user: User, write: Write, server: &Server, lookup_fails: bool) -> Option<Write> {
         let key = AdmissionKey { user, write, spec: server.spec, generation: server.generation, lookup_fails };
         if let Some(answer) = self.admitted.get(&key) {
@@ -427,7 +427,7 @@ impl Decisions {
         }
     }
 
-    /// Whether the reconciler finds a cause for its own warning.
+    /// Returns whether the reconciler finds a cause for its own warning.
     pub fn has_cause(&mut self, spec: Spec, cached: CachedWorkloads) -> bool {
         if let Some(known) = self.warned.get(&(spec, cached)) {
             return *known;
@@ -485,7 +485,7 @@ impl Decisions {
     /// The conditions of a server after the reconciler has written the desired ones.
     ///
     /// # Panics
-    /// Where the list has a condition that the model does not know.
+    /// If the list has a condition that the model does not know.
     pub fn write_conditions(&mut self, server: &Server, desired: Desired) -> Conditions {
         if let Some(known) = self.written.get(&(*server, desired)) {
             return *known;
@@ -509,7 +509,7 @@ impl Decisions {
         written
     }
 
-    /// Whether a write to a target is made now, and not after a delay.
+    /// Returns whether a write to a target is made now, and not after a delay.
     pub fn is_due(&self, writes: Writes, generation: u8) -> bool {
         if self.mutant == Some(Mutant::NeverBacksOff) {
             return true;

@@ -52,13 +52,13 @@ const TO_ZERO: usize = 3;
 pub struct Scenario {
     /// The operator's and the proxy runner's behaviour.
     pub era: Era,
-    /// Whether the policy is installed, with its default settings.
+    /// Says whether the policy is installed, with its default settings.
     pub policy: bool,
-    /// Whether the reconciler runs.
+    /// Says whether the reconciler runs.
     pub reconciler: bool,
-    /// Whether the reconciler couples the backend to its proxies: `--couple-zero`.
+    /// Says whether the reconciler couples the backend to its proxies: `--couple-zero`.
     pub couple_zero: bool,
-    /// Whether the operator acts on a server that it has not yet seen as it is now. Its writes of the Deployment succeed all the
+    /// Says whether the operator acts on a server that it has not yet seen as it is now. Its writes of the Deployment succeed all the
     /// same: the resource version of the server does not guard them.
     pub stale_operator: bool,
     /// The count that an autoscaler insists on, whatever happens.
@@ -91,7 +91,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Whether people declare the count of a workload.
+    /// Returns whether people declare the count of a workload.
     fn has(self, workload: Workload) -> bool {
         match self {
             Self::Deployment => workload == Workload::Deployment,
@@ -113,7 +113,7 @@ impl Scope {
 /// The operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Operator {
-    /// Whether it runs.
+    /// Says whether it runs.
     pub is_up: bool,
     /// Its release.
     pub release: u8,
@@ -141,11 +141,11 @@ pub struct Work {
     pub spec: Spec,
     /// The generation that was read.
     pub generation: u8,
-    /// Whether the server is still the one that was read.
+    /// Says whether the server is still the one that was read.
     pub is_server_current: bool,
-    /// Whether the Deployment is still to be corrected.
+    /// Says whether the Deployment is still to be corrected.
     pub deployment: bool,
-    /// Whether the StatefulSet is still to be corrected.
+    /// Says whether the StatefulSet is still to be corrected.
     pub statefulset: bool,
     /// The write that couples the backend to its proxies, as far as it is prepared.
     pub coupling: Option<CouplingWork>,
@@ -153,9 +153,9 @@ pub struct Work {
     pub conditions: Option<Desired>,
     /// The Scale that was read and is written next.
     pub scale: Option<ReadScale>,
-    /// Whether a call failed.
+    /// Says whether a call failed.
     pub has_failed: bool,
-    /// Whether a write backs off.
+    /// Says whether a write backs off.
     pub is_delayed: bool,
 }
 
@@ -170,7 +170,7 @@ pub enum CouplingWork {
     Decided {
         /// The write.
         write: Coupling,
-        /// Whether the StatefulSet is still the one that was read.
+        /// Says whether the StatefulSet is still the one that was read.
         is_current: bool,
     },
 }
@@ -182,18 +182,18 @@ pub struct ReadScale {
     pub workload: Workload,
     /// The count to set.
     pub to: Count,
-    /// Whether the Scale is still the one that was read.
+    /// Says whether the Scale is still the one that was read.
     pub is_current: bool,
 }
 
 /// The reconciler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reconciler {
-    /// Whether the server is in the queue.
+    /// Says whether the server is in the queue.
     pub is_queued: bool,
     /// What else brings it into the queue.
     pub timer: Timer,
-    /// Whether events are under way to the reconciler: of the Deployment, of the StatefulSet, and of the server. Several events
+    /// Says whether events are under way to the reconciler: of the Deployment, of the StatefulSet, and of the server. Several events
     /// of one object arrive together, which shows the reconciler fewer states between them; that they were there it knows.
     pub has_events: [bool; 3],
     /// The workloads in its cache.
@@ -219,7 +219,7 @@ pub struct State {
     pub statefulset: Option<StatefulSet>,
     /// The operator.
     pub operator: Operator,
-    /// Whether a proxy runner has started and has not yet applied the StatefulSet.
+    /// Says whether a proxy runner has started and has not yet applied the StatefulSet.
     pub is_runner_due: bool,
     /// The reconciler.
     pub reconciler: Option<Reconciler>,
@@ -342,7 +342,7 @@ pub struct Transition {
 }
 
 impl Transition {
-    /// Whether this is something that need not happen: people, faults, and an operator that is started again.
+    /// Returns whether this is something that need not happen: people, faults, and an operator that is started again.
     pub fn is_disturbance(&self) -> bool {
         use Step::{
             ConditionsLost, Edit, OperatorStarts, OperatorStops, OperatorUpgrades, ReconcilerCrashes, RunnerRestarts,
@@ -362,14 +362,14 @@ impl Transition {
             )
     }
 
-    /// Whether the reconciler writes.
+    /// Returns whether the reconciler writes.
     pub fn is_reconcilers_write(&self) -> bool {
         use Step::{ReconcilerConditions, ReconcilerCouples, ReconcilerScales};
         self.how != How::CallFails
             && matches!(self.step, ReconcilerScales(..) | ReconcilerCouples(_) | ReconcilerConditions)
     }
 
-    /// Whether time passes.
+    /// Returns whether time passes.
     pub fn is_time(&self) -> bool {
         use Step::{BackoffOver, ConditionsBackoffOver, OperatorTimeOver, ProxiesEnd, ToZeroBackoffOver, WindowOver};
         matches!(
@@ -426,7 +426,7 @@ impl Spec {
 }
 
 impl State {
-    /// The count of a workload, where there is one.
+    /// The count of a workload, if there is one.
     pub fn count(&self, workload: Workload) -> Option<Count> {
         match workload {
             Workload::Deployment => self.deployment.map(|deployment| deployment.replicas),
@@ -455,7 +455,7 @@ impl State {
         }
     }
 
-    /// After a write of ToolHive's. A reset is carried out where the policy cannot look the server up (`onLookupFailure: allow`),
+    /// After a write of ToolHive's. A reset is carried out if the policy cannot look the server up (`onLookupFailure: allow`),
     /// and then the count is what it is.
     fn accept_unchecked(&mut self, workload: Workload, how: How) {
         if how == How::LookupFails
@@ -803,7 +803,7 @@ impl Model {
             } else if is_written {
                 *choices = if spec.declared(workload).is_some() { *choices } else { 0 } | only(wanted);
                 *choices |= restored.map_or(0, |count| only(capped(spec.transport, count)) | only(count));
-                // Nobody caps it where there is no policy, or where the policy does not know the transport.
+                // Nobody caps it if there is no policy, or if the policy does not know the transport.
                 let is_uncapped = !self.scenario.policy || how == How::LookupFails;
                 if is_uncapped && stored == Some(count) {
                     *choices |= only(count);
@@ -851,7 +851,7 @@ impl Model {
         if generation != state.server.generation && !self.scenario.stale_operator {
             return;
         }
-        // The write has the resource version of the cache, so that it succeeds only where the cache is current.
+        // The write has the resource version of the cache, so that it succeeds only if the cache is current.
         if self.scenario.era == Era::Declares && generation == state.server.generation {
             let mut to = *state;
             let [stdio, storage] = spec.toolhive_conditions(generation).map(Some);
@@ -1196,7 +1196,7 @@ impl Model {
                 Workload::Deployment => cached.deployment = read,
                 Workload::StatefulSet => cached.statefulset = read,
             }
-            // After the Scale it reads the server once more, and stops where the spec has changed. That both are one step here
+            // After the Scale it reads the server once more, and stops if the spec has changed. That both are one step here
             // allows more: the spec may change between them.
             let is_spec_current = work.generation == state.server.generation
                 || self.scenario.mutant == Some(Mutant::DoesNotReadTheSpecAgain);

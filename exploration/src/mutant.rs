@@ -41,7 +41,7 @@ pub enum Mutant {
     DeclaredCountsNotRead,
     /// It undoes the scaling of people as if it were a reset.
     PeoplesScalingUndone,
-    /// It caps the count where the server cannot be read.
+    /// It caps the count if the server cannot be read.
     CapsWhereLookupFails,
     /// It keeps a reset to zero from happening by starting one replica.
     ZeroIsRaised,

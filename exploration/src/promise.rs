@@ -6,7 +6,7 @@ use crate::decisions::Coupling;
 use crate::model::{CouplingWork, Era, Scenario, State, Step, Transition, capped};
 use crate::objects::Count;
 
-/// What a state breaks of the promise, as sentences; empty where it keeps it.
+/// What a state breaks of the promise, as sentences; empty if it keeps it.
 pub fn broken(scenario: &Scenario, state: &State) -> Vec<String> {
     let mut broken = Vec::new();
     for workload in Workload::ALL {
@@ -73,7 +73,7 @@ fn forbidden_coupling(state: &State, decided: &State) -> Option<&'static str> {
     }
 }
 
-/// Whether a count is allowed for ever.
+/// Returns whether a count is allowed for ever.
 fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<String> {
     // An autoscaler that insists decides about the Deployment, or fights with those who do. Each time it wins, a proxy runner
     // starts, and sets the StatefulSet.
@@ -103,7 +103,7 @@ fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<Strin
         return (is_enforced && count != declared && !is_zero)
             .then(|| format!("the {name} has {count} replicas, and {declared} are declared"));
     }
-    // Without the policy, operators and proxy runners reset counts, and nobody knows what was chosen. Where the reconciler is
+    // Without the policy, operators and proxy runners reset counts, and nobody knows what was chosen. If the reconciler is
     // missing too, nobody restores the count of an operator that has stopped in between.
     let is_preserved = scenario.policy && (operator || scenario.reconciler);
     let is_chosen = chosen(count) || is_stdio && count == 1 && (2..8).any(chosen);
@@ -117,13 +117,13 @@ fn choices(state: &State, workload: Workload) -> String {
     chosen.map(|count: Count| count.to_string()).collect::<Vec<_>>().join(" or ")
 }
 
-/// Whether the backend should be at 0 since there is no proxy.
+/// Returns whether the backend should be at 0 since there is no proxy.
 fn is_without_proxies(scenario: &Scenario, state: &State) -> bool {
     let has_no_proxy = state.deployment.is_some_and(|deployment| deployment.replicas == 0);
     scenario.couple_zero && scenario.reconciler && has_no_proxy
 }
 
-/// Whether the annotation is there only while the backend is at 0 with its proxies, and has a count that an owner chose.
+/// Returns whether the annotation is there only while the backend is at 0 with its proxies, and has a count that an owner chose.
 fn preserved_count(scenario: &Scenario, state: &State) -> Option<String> {
     let statefulset = state.statefulset.filter(|_| scenario.couple_zero && scenario.reconciler)?;
     if !is_without_proxies(scenario, state) {
@@ -185,7 +185,7 @@ fn own_condition(scenario: &Scenario, state: &State) -> Option<String> {
     (!is_as_expected).then(|| format!("WorkloadReplicasWarning should be {expected:?} and is {condition:?}"))
 }
 
-/// Whether what people changed is rolled out.
+/// Returns whether what people changed is rolled out.
 fn rollout(state: &State) -> Option<String> {
     let operator = state.operator;
     let deployment = state.deployment?;

@@ -66,7 +66,7 @@ impl Autoscalers {
         }
     }
 
-    /// The autoscaler of a workload. Where there are several, which Kubernetes does not support, the first by name.
+    /// The autoscaler of a workload. If there are several, which Kubernetes does not support, the first by name.
     pub(crate) fn get(&self, workload: Workload, namespace: &str, name: &str) -> Option<Autoscaler> {
         let state = self.state();
         let autoscalers = state.namespaces.get(namespace)?.values();
@@ -112,7 +112,7 @@ impl State {
     }
 }
 
-/// What an autoscaler is aimed at, `None` where that is neither a Deployment nor a StatefulSet.
+/// What an autoscaler is aimed at, `None` if that is neither a Deployment nor a StatefulSet.
 fn watched(object: &HorizontalPodAutoscaler, listing: u32) -> Option<WatchedAutoscaler> {
     let target = &object.spec.scale_target_ref;
     let api_version = target.api_version.as_deref().map_or(Field::Absent, Field::Value);

@@ -30,14 +30,14 @@ pub struct Finding {
     pub namespace: String,
     /// The server's name.
     pub name: String,
-    /// `spec.transport`, or its default; empty where the spec is invalid.
+    /// `spec.transport`, or its default; empty if the spec is invalid.
     pub transport: String,
-    /// `spec.replicas/spec.backendReplicas`, `-` for one that is absent; empty where the spec is invalid.
+    /// `spec.replicas/spec.backendReplicas`, `-` for one that is absent; empty if the spec is invalid.
     pub declared: String,
-    /// The replicas that Deployment and StatefulSet are set to, `-` for one that does not exist; empty where the spec is
+    /// The replicas that Deployment and StatefulSet are set to, `-` for one that does not exist; empty if the spec is
     /// invalid.
     pub set_to: String,
-    /// The session storage, `-` where it is not known; empty where the spec is invalid.
+    /// The session storage, `-` if it is not known; empty if the spec is invalid.
     pub storage: String,
     /// The problem.
     pub finding: String,
@@ -59,8 +59,8 @@ pub struct Report {
 /// the number of objects so far.
 ///
 /// # Errors
-/// [`ClusterError`] where the API server does not answer, does not permit a list of servers or workloads, or does not serve
-/// `MCPServer`, or where the namespace does not exist.
+/// [`ClusterError`] if the API server does not answer, does not permit a list of servers or workloads, or does not serve
+/// `MCPServer`, or if the namespace does not exist.
 pub async fn run(
     client: &Client,
     namespace: Option<&str>,
@@ -95,7 +95,7 @@ fn plan_of(server: &Server, scaling: &Scaling, storage: Option<SessionStorage>, 
     plan(server, scaling, PlanInputs { set_to, storage, counts: Counts::All, couple_zero: false }, false)
 }
 
-/// Whether this workload has the most replicas that do not share their sessions.
+/// Returns whether this workload has the most replicas that do not share their sessions.
 fn is_unshared(plan: &Plan, set_to: WorkloadReplicas, workload: Workload) -> bool {
     plan.unshared_replicas.is_some() && plan.unshared_replicas == set_to.of(workload)
 }
@@ -215,7 +215,7 @@ fn at_zero(
     (finding, format!("kubectl scale statefulset {name} --namespace {namespace} --replicas={backends}"))
 }
 
-/// Who owns the count of a server's workload, where that is known.
+/// Who owns the count of a server's workload, if that is known.
 fn owner(inventory: &Inventory, workload: Workload, server: &Server) -> Option<CountOwner> {
     let (namespace, name) = (server.namespace(), server.name());
     let autoscaler = inventory.autoscalers.get(workload, namespace, name).map(CountOwner::Autoscaler);
@@ -243,7 +243,7 @@ fn counts(count: impl Fn(Workload) -> Option<u32>) -> String {
     Workload::ALL.map(|workload| count(workload).map_or_else(|| "-".to_owned(), |count| count.to_string())).join("/")
 }
 
-/// The findings as a table, formatted like one of kubectl's, or a sentence where there are none.
+/// The findings as a table, formatted like one of kubectl's, or a sentence if there are none.
 pub fn table(findings: &[Finding], servers: usize) -> String {
     if findings.is_empty() {
         return format!("No problems found in {servers} MCPServers.");

@@ -25,7 +25,7 @@ pub enum Step {
     ForgetCount,
 }
 
-/// The next step for a server. `None` where its workloads fit together, or where somebody else scaled its backend to 0.
+/// The next step for a server. `None` if its workloads fit together, or if somebody else scaled its backend to 0.
 pub fn next_step(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<Step> {
     let (_, backends) = (set_to.deployment?, set_to.statefulset?);
     let preserved = set_to.statefulset_before_zero;
@@ -41,8 +41,9 @@ pub fn next_step(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<Step> {
     }
 }
 
-/// The count that a backend at 0 gets with its proxies: the declared one, which may have changed meanwhile, or else the preserved one.
-/// `None` where there is neither, or where it is 0.
+/// The count that a backend at 0 gets with its proxies: the declared one, which may have changed meanwhile, or else the
+/// preserved one.
+/// `None` if there is neither, or if it is 0.
 pub(crate) fn count_to_restore(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<u32> {
     let declared = Workload::StatefulSet.declared(scaling);
     replicas::decide(scaling.transport, 0, declared, set_to.statefulset_before_zero).changed()

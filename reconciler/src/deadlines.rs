@@ -26,12 +26,12 @@ impl Deadlines {
         }
     }
 
-    /// Whether the time is over. False where there is nothing to wait for.
+    /// Returns whether the time is over. False if there is nothing to wait for.
     pub fn is_over(&self, server: Uid, now: Instant) -> bool {
         self.until.get(&server).is_some_and(|until| now >= *until)
     }
 
-    /// How much of the time is left; zero where there is nothing to wait for.
+    /// How much of the time is left; zero if there is nothing to wait for.
     pub(crate) fn remaining(&self, server: Uid, now: Instant) -> Duration {
         self.until.get(&server).map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }

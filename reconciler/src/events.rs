@@ -18,7 +18,7 @@ use crate::status::Transition;
 /// The content of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EventContent {
-    /// Whether the event's type is `Warning`.
+    /// Says whether the event's type is `Warning`.
     pub(crate) is_warning: bool,
     /// `reason`.
     pub(crate) reason: &'static str,
@@ -26,8 +26,8 @@ pub(crate) struct EventContent {
     pub(crate) action: &'static str,
     /// `note`, for people.
     pub(crate) note: String,
-    /// Whether the event is not published again as long as the API server has it: it tells of a state and not of a change, which
-    /// a reconciler that was restarted finds again.
+    /// Says whether the event is not published again as long as the API server has it: it tells of a state and not of a change,
+    /// which a reconciler that was restarted finds again.
     pub(crate) is_once: bool,
 }
 
@@ -66,7 +66,7 @@ impl EventContent {
 /// Publishes an event on an object, reported by `instance`.
 ///
 /// # Errors
-/// Where the API server does not accept it.
+/// If the API server does not accept it.
 pub(crate) async fn publish(
     client: &Client,
     regarding: &ObjectReference,

@@ -54,7 +54,7 @@ impl Memory {
     }
 }
 
-/// Keeps the servers that exist, and frees the space of the others where it is worth it.
+/// Keeps the servers that exist, and frees the space of the others if it is worth it.
 fn keep<T>(servers: &mut HashMap<Uid, T>, exists: impl Fn(Uid) -> bool) {
     servers.retain(|server, _| exists(*server));
     if servers.len() < servers.capacity() / 4 {

@@ -36,7 +36,7 @@ pub struct Options {
     pub session_storage: StorageSource,
     /// Which counts it sets.
     pub counts: Counts,
-    /// Whether it scales the backend of a server without proxies to 0, and up again with them.
+    /// Says whether it scales the backend of a server without proxies to 0, and up again with them.
     pub couple_zero: bool,
     /// How many writes a second it makes at most, events included. The Lease for leader election is apart from it.
     pub writes_per_second: NonZeroU32,

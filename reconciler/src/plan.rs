@@ -22,10 +22,10 @@ pub struct Plan {
     pub statefulset: Option<u32>,
     /// The next step that couples the backend to its proxies. The count of the StatefulSet is then not corrected.
     pub coupling: Option<Step>,
-    /// Whether a reader of the status would be misled: a condition of ToolHive's is different or stale, or a warning is
+    /// Says whether a reader of the status would be misled: a condition of ToolHive's is different or stale, or a warning is
     /// missing. A missing condition that would say `False` misleads nobody; operators before v0.13 do not write it.
     pub is_status_misleading: bool,
-    /// Whether the writes cannot wait: a count is wrong, or a reader of the status would be misled, by our own condition too. A
+    /// Says whether the writes cannot wait: a count is wrong, or a reader of the status would be misled, by our own condition too. A
     /// missing condition that would say `False` can wait.
     pub(crate) is_urgent: bool,
     /// The replicas that do not share their sessions, counted after the counts are corrected. Only an edit of the spec helps.
@@ -41,7 +41,7 @@ impl Plan {
         }
     }
 
-    /// Whether nothing has to be written.
+    /// Returns whether nothing has to be written.
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty() && self.deployment.is_none() && self.statefulset.is_none() && self.coupling.is_none()
     }
@@ -52,11 +52,11 @@ impl Plan {
 pub struct PlanInputs {
     /// The replicas that its workloads are set to.
     pub set_to: WorkloadReplicas,
-    /// The storage of its sessions, `None` where it is not known. ToolHive's own conditions are decided from the spec alone.
+    /// The storage of its sessions, `None` if it is not known. ToolHive's own conditions are decided from the spec alone.
     pub storage: Option<SessionStorage>,
     /// Which counts are corrected.
     pub counts: Counts,
-    /// Whether the backend is coupled to its proxies.
+    /// Says whether the backend is coupled to its proxies.
     pub couple_zero: bool,
 }
 
@@ -111,7 +111,7 @@ pub fn plan(server: &Server, scaling: &Scaling, inputs: PlanInputs, keep_warning
     }
 }
 
-/// The next step that couples the backend of a server to its proxies, where that is asked for.
+/// The next step that couples the backend of a server to its proxies, if that is asked for.
 pub fn coupling_step(scaling: &Scaling, inputs: PlanInputs) -> Option<Step> {
     coupling::next_step(scaling, inputs.set_to).filter(|_| inputs.couple_zero)
 }

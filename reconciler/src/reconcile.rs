@@ -39,7 +39,7 @@ pub struct Reconciler {
     pub(crate) workload_replicas: WorkloadReplicasCache,
     /// The autoscalers of workloads. Nothing waits for them: who may not read them loses the events about them only.
     pub(crate) autoscalers: Autoscalers,
-    /// The storages that servers really use, where they are read from run configurations.
+    /// The storages that servers really use, if they are read from run configurations.
     pub(crate) session_storages: SessionStorages,
     pub(crate) metrics: Arc<Metrics>,
     /// The reporting instance of events.
@@ -88,7 +88,7 @@ impl Reconciler {
     /// Reconciles a server that is in the cache as `cached`, and returns when to reconcile it again.
     ///
     /// # Errors
-    /// [`ReconcileError`] where a call to the API server failed. The other writes are still made.
+    /// [`ReconcileError`] if a call to the API server failed. The other writes are still made.
     pub(crate) async fn reconcile(&self, cached: &Server) -> Result<Action, ReconcileError> {
         let result = self.plan_and_write(cached).await;
         self.metrics.count_reconcile(&result);
@@ -214,7 +214,7 @@ impl Reconciler {
         }
     }
 
-    /// The server as it is now, `None` where it is gone.
+    /// The server as it is now, `None` if it is gone.
     async fn read(&self, cached: &Server) -> Result<Option<FreshServer>, ReconcileError> {
         let path = Server::url_path(&self.resource, Some(cached.namespace()));
         let request = Request::new(path).get(cached.name(), &GetParams::default());
@@ -414,7 +414,7 @@ impl Reconciler {
         Ok(Vec::new())
     }
 
-    /// Whether the spec of a server has changed. A Scale is read after the spec, and somebody may have scaled the workload by a
+    /// Returns whether the spec of a server has changed. A Scale is read after the spec, and somebody may have scaled the workload by a
     /// newer one.
     async fn has_changed(&self, server: &Server) -> Result<bool, ReconcileError> {
         let now = self.read(server).await?.map(|now| (now.server.uid, now.server.meta.generation));
@@ -457,7 +457,7 @@ impl Reconciler {
         self.write_rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether everything that servers are planned on is listed.
+    /// Returns whether everything that servers are planned on is listed.
     pub(crate) fn is_complete(&self) -> bool {
         let has_storages =
             self.options.session_storage != StorageSource::RunConfig || self.session_storages.is_complete();
@@ -480,7 +480,7 @@ impl Reconciler {
 }
 
 impl Outcome {
-    /// Whether a write with this backoff delay is made now; else the delay is kept.
+    /// Returns whether a write with this backoff delay is made now; else the delay is kept.
     fn is_due(&mut self, delay: Duration) -> bool {
         if delay > Duration::ZERO {
             self.delay = Some(self.delay.map_or(delay, |shortest| shortest.min(delay)));

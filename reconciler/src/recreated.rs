@@ -24,7 +24,7 @@ pub(crate) struct StatefulSetCounts {
 
 impl StatefulSetCounts {
     /// The count that the StatefulSet of a server had before it was recreated with 1 replica, if it has lost one. There is
-    /// none for `stdio`, nor where the server declares a count: those do not depend on what the StatefulSet had before.
+    /// none for `stdio`, nor if the server declares a count: those do not depend on what the StatefulSet had before.
     pub(crate) fn lost(&self, server: Uid, scaling: &Scaling, set_to: WorkloadReplicas) -> Option<u32> {
         let seen = self.servers.get(&server).filter(|_| is_undeclared(scaling))?;
         let is_lost = set_to.statefulset == Some(DEFAULT_REPLICAS) && set_to.statefulset_uid != seen.uid;

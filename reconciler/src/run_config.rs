@@ -32,7 +32,7 @@ const FILE: &str = "runconfig.json";
 pub(crate) struct RunConfig {
     /// Of the metadata: name, namespace, resource version.
     meta: ObjectMeta,
-    /// The session storage, `None` where the run configuration is malformed or missing.
+    /// The session storage, `None` if the run configuration is malformed or missing.
     storage: Option<SessionStorage>,
 }
 
@@ -61,7 +61,7 @@ impl SessionStorages {
         self.listed().apply(event, |run_config| (run_config.server_name(), run_config.storage))
     }
 
-    /// The session storage of a server from this source, `None` where it is not known.
+    /// The session storage of a server from this source, `None` if it is not known.
     pub(crate) fn storage(&self, server: &Server, scaling: &Scaling, source: StorageSource) -> Option<SessionStorage> {
         match source {
             StorageSource::Spec { default } => Some(scaling.session_storage_or(default)),
@@ -69,7 +69,7 @@ impl SessionStorages {
         }
     }
 
-    /// Whether the ConfigMaps have been listed.
+    /// Returns whether the ConfigMaps have been listed.
     pub(crate) fn is_complete(&self) -> bool {
         self.listed().is_complete()
     }
@@ -128,7 +128,7 @@ impl<'de> Deserialize<'de> for RunConfig {
     }
 }
 
-/// The session storage that a run configuration describes; `None` where it is malformed.
+/// The session storage that a run configuration describes; `None` if it is malformed.
 fn session_storage(run_config: &str) -> Option<SessionStorage> {
     #[derive(Deserialize)]
     struct File {

@@ -28,7 +28,7 @@ pub(crate) struct ScaleChange {
 /// correction any more. `inputs` are those that the plan was made of.
 ///
 /// # Errors
-/// [`ReconcileError::Call`] where the Scale cannot be read.
+/// [`ReconcileError::Call`] if the Scale cannot be read.
 pub(crate) async fn read_change(
     client: &Client,
     server: &Server,
@@ -55,10 +55,10 @@ pub(crate) struct CurrentScale {
     pub(crate) resource_version: Option<String>,
 }
 
-/// Reads a workload's Scale. `None` where the workload is gone.
+/// Reads a workload's Scale. `None` if the workload is gone.
 ///
 /// # Errors
-/// [`ReconcileError::Call`] where the Scale cannot be read.
+/// [`ReconcileError::Call`] if the Scale cannot be read.
 pub(crate) async fn read_scale(
     client: &Client,
     server: &Server,
@@ -78,7 +78,7 @@ pub(crate) async fn read_scale(
 /// Writes a change, unless the workload has changed since it was read.
 ///
 /// # Errors
-/// [`ReconcileError::Call`] where the Scale cannot be written; a conflict where the workload has changed.
+/// [`ReconcileError::Call`] if the Scale cannot be written; a conflict if the workload has changed.
 pub(crate) async fn write_change(client: &Client, server: &Server, change: &ScaleChange) -> Result<(), ReconcileError> {
     let patch = serde_json::json!({
         "metadata": {"resourceVersion": change.resource_version},
@@ -90,10 +90,10 @@ pub(crate) async fn write_change(client: &Client, server: &Server, change: &Scal
     Ok(())
 }
 
-/// Reads the StatefulSet of a server. `None` where there is none.
+/// Reads the StatefulSet of a server. `None` if there is none.
 ///
 /// # Errors
-/// [`ReconcileError::Call`] where it cannot be read.
+/// [`ReconcileError::Call`] if it cannot be read.
 pub(crate) async fn read_statefulset(
     client: &Client,
     server: &Server,
@@ -105,7 +105,7 @@ pub(crate) async fn read_statefulset(
 /// Preserves a count in the annotation of a StatefulSet, or removes it, unless the StatefulSet has changed since it was read.
 ///
 /// # Errors
-/// [`ReconcileError::Call`] where the StatefulSet cannot be written; a conflict where it has changed.
+/// [`ReconcileError::Call`] if the StatefulSet cannot be written; a conflict if it has changed.
 pub(crate) async fn write_preserved_count(
     client: &Client,
     server: &Server,

@@ -31,7 +31,7 @@ pub struct StabilizationWindows {
 
 impl StabilizationWindows {
     /// Records whether there is a cause for the warning, and returns whether the warning is due: there is a cause, or the
-    /// window is still open. `is_warning_set` says that the status has the warning. Where its cause is not known, it was set
+    /// window is still open. `is_warning_set` says that the status has the warning. If its cause is not known, it was set
     /// before a restart, and the window begins now.
     pub fn observe(&mut self, server: Uid, has_cause: bool, is_warning_set: bool, now: Instant) -> bool {
         if has_cause {
@@ -47,7 +47,7 @@ impl StabilizationWindows {
         self.remaining(server, now) > Duration::ZERO
     }
 
-    /// How long the window stays open; zero where the cause is present.
+    /// How long the window stays open; zero if the cause is present.
     pub fn remaining(&self, server: Uid, now: Instant) -> Duration {
         match self.servers.get(&server) {
             Some(Cause::GoneSince(end)) => (*end + WINDOW).saturating_duration_since(now),

@@ -60,7 +60,7 @@ impl<T: Copy + PartialEq> WatchCache<T> {
         self.values.get(&key(namespace, name)).map(|value| value.value)
     }
 
-    /// Whether the objects have been listed.
+    /// Returns whether the objects have been listed.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_complete
     }

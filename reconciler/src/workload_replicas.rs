@@ -9,7 +9,7 @@ use crate::uid::Uid;
 use crate::watch_cache::{ServerName, WatchCache};
 use crate::workload::{PodsLeft, WorkloadObject};
 
-/// The replicas that the workloads of one server are set to, `None` where there is no such workload.
+/// The replicas that the workloads of one server are set to, `None` if there is no such workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkloadReplicas {
     /// Of the Deployment: the proxy runner.
@@ -84,7 +84,7 @@ impl WorkloadReplicasCache {
         }
     }
 
-    /// Whether Deployments and StatefulSets have both been listed.
+    /// Returns whether Deployments and StatefulSets have both been listed.
     pub(crate) fn is_complete(&self) -> bool {
         Workload::ALL.into_iter().all(|workload| self.listed(workload).is_complete())
     }

@@ -46,7 +46,7 @@ async fn backs_off_from_a_writer_that_keeps_reverting() {
 
 /// A ToolHive operator that writes its own conditions to the status when it reconciles, and the others as it read them.
 struct Operator {
-    /// Whether it writes the two conditions about scaling, as operators from v0.13 on do.
+    /// Says whether it writes the two conditions about scaling, as operators from v0.13 on do.
     writes_conditions: bool,
     /// The longest time from a change to its write.
     slowest_write: Duration,

@@ -162,7 +162,7 @@ pub struct PresentCondition {
     pub status: Option<ConditionStatus>,
     /// `reason`, `None` for a value that we never write.
     pub reason: Option<ConditionReason>,
-    /// Whether its writer saw the spec as it is now.
+    /// Says whether its writer saw the spec as it is now.
     pub is_of_this_spec: bool,
 }
 
