@@ -120,7 +120,8 @@ pub(crate) fn validate(
     get: &ReadResources<'_>,
 ) -> Outcome {
     let may_reset = replicas.may_be_by_resetting_operator(owner, settings);
-    if !replicas.needs_lookup() && !(may_reset && rollout::concerns_unchanged_count(request)) {
+    let needs_lookup = replicas.needs_lookup() || may_reset && rollout::concerns_unchanged_count(request);
+    if !needs_lookup {
         return Outcome { verdict, lets_reset_through: false };
     }
     let fields = if may_reset { lookup::Fields::ScalingAndRollout } else { lookup::Fields::Scaling };

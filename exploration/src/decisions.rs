@@ -3,19 +3,22 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use mcp_scaling_rules::{Condition as DesiredCondition, ConditionReason, ConditionType, SessionStorage, Workload};
+use mcp_scaling_rules::kind::GROUP;
+use mcp_scaling_rules::{
+    Condition as DesiredCondition, ConditionReason, ConditionType, ServerKind, SessionStorage, Workload, annotations,
+};
 use mcpserver_scaling_policy::{HostError, ResourceRequest, validate};
 use mcpserver_scaling_reconciler::backoff::{Backoff, Target, WriteKind};
 use mcpserver_scaling_reconciler::coupling::Step;
-use mcpserver_scaling_reconciler::live_replicas::LiveReplicas;
+use mcpserver_scaling_reconciler::deadlines::{Deadlines, OPERATOR_TIMEOUT};
 use mcpserver_scaling_reconciler::options::Counts;
-use mcpserver_scaling_reconciler::plan::{self, Circumstances};
+use mcpserver_scaling_reconciler::plan::{self, PlanInputs};
 use mcpserver_scaling_reconciler::server::{FreshServer, ListedCondition, Server as SlimServer};
 use mcpserver_scaling_reconciler::stabilization::{StabilizationWindows, WINDOW};
 use mcpserver_scaling_reconciler::status::with_conditions;
 use mcpserver_scaling_reconciler::uid::Uid;
-use mcpserver_scaling_reconciler::waiting::{OPERATOR_TIMEOUT, Waiting};
 use mcpserver_scaling_reconciler::workload::{PodsLeft, WorkloadObject};
+use mcpserver_scaling_reconciler::workload_replicas::WorkloadReplicas;
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -71,24 +74,24 @@ struct AdmissionKey {
 
 /// What the reconciler knows of the workloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Live {
+pub struct CachedWorkloads {
     /// The count of the Deployment.
     pub deployment: Option<Count>,
     /// The count of the StatefulSet.
     pub statefulset: Option<Count>,
     /// The count of the Deployment before a reset that the policy let through.
     pub before_reset: Option<Count>,
-    /// Whether pods of a Deployment with 0 replicas are still ending.
+    /// Says whether pods of a Deployment with 0 replicas are still ending.
     pub has_ending_proxies: bool,
     /// The count in the annotation of the StatefulSet.
-    pub kept: Option<Count>,
+    pub preserved: Option<Count>,
 }
 
 /// A write that couples the backend to its proxies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Coupling {
-    /// Keep this count of the StatefulSet in its annotation.
-    KeepCount(Count),
+    /// Preserve this count of the StatefulSet in its annotation.
+    PreserveCount(Count),
     /// Scale the StatefulSet to 0.
     ScaleToZero,
     /// Scale the StatefulSet from 0 to this count.
@@ -105,7 +108,7 @@ pub struct ReadWorkloads {
     /// The count of the StatefulSet.
     pub backend: Count,
     /// The count in the annotation of the StatefulSet.
-    pub kept: Option<Count>,
+    pub preserved: Option<Count>,
 }
 
 /// The reasons of the conditions that the reconciler writes, in the order of [`ConditionType::ALL`].
@@ -125,7 +128,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether nothing has to be written.
+    /// Returns whether nothing has to be written.
     pub fn is_empty(&self) -> bool {
         self.deployment.is_none() && self.statefulset.is_none() && self.coupling.is_none() && self.conditions.is_none()
     }
@@ -139,7 +142,7 @@ pub struct Writes {
     pub count: u8,
     /// The generation of the server at the last write.
     pub generation: u8,
-    /// Whether the delay after the last write is over.
+    /// Says whether the delay after the last write is over.
     pub is_delay_over: bool,
 }
 
@@ -182,11 +185,11 @@ pub struct Decisions {
     pub annotations: Vec<String>,
     admitted: FxHashMap<AdmissionKey, Option<Write>>,
     deployments: FxHashMap<(u8, bool), (Option<Count>, bool)>,
-    kept: FxHashMap<Option<Count>, Option<Count>>,
-    plans: FxHashMap<(Server, Live, bool), Plan>,
-    warned: FxHashMap<(Spec, Live), bool>,
-    corrections: FxHashMap<(Workload, Spec, Live), Option<Count>>,
-    couplings: FxHashMap<(Spec, Live, ReadWorkloads), Option<Coupling>>,
+    preserved: FxHashMap<Option<Count>, Option<Count>>,
+    plans: FxHashMap<(Server, CachedWorkloads, bool), Plan>,
+    warned: FxHashMap<(Spec, CachedWorkloads), bool>,
+    corrections: FxHashMap<(Workload, Spec, CachedWorkloads), Option<Count>>,
+    couplings: FxHashMap<(Spec, CachedWorkloads, ReadWorkloads), Option<Coupling>>,
     written: FxHashMap<(Server, Desired), Conditions>,
 }
 
@@ -194,7 +197,7 @@ static UID: LazyLock<Uid> = LazyLock::new(|| Uid::of(Some("uid")));
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Decisions {
-    /// The decisions in a cluster, with `mutant` in their place where there is one. `couple_zero` is the reconciler's option.
+    /// The decisions in a cluster, with `mutant` in their place if there is one. `couple_zero` is the reconciler's option.
     pub fn new(api: OnlyAlpha, default_storage: SessionStorage, couple_zero: bool, mutant: Option<Mutant>) -> Self {
         Self {
             api,
@@ -204,7 +207,7 @@ impl Decisions {
             annotations: vec![String::new()],
             admitted: FxHashMap::default(),
             deployments: FxHashMap::default(),
-            kept: FxHashMap::default(),
+            preserved: FxHashMap::default(),
             plans: FxHashMap::default(),
             warned: FxHashMap::default(),
             corrections: FxHashMap::default(),
@@ -217,10 +220,10 @@ impl Decisions {
         self.default_storage
     }
 
-    /// The policy's answer: the write as it is carried out, or `None` where it is refused. `server` is what a lookup finds.
+    /// The policy's answer: the write as it is carried out, or `None` if it is refused. `server` is what a lookup finds.
     ///
     /// # Panics
-    /// Where the policy returns an error, or changes anything but the count and its own annotation.
+    /// If the policy returns an error, or changes anything but the count and its own annotation.
     pub fn admit(&mut self, user: User, write: Write, server: &Server, lookup_fails: bool) -> Option<Write> {
         let key = AdmissionKey { user, write, spec: server.spec, generation: server.generation, lookup_fails };
         if let Some(answer) = self.admitted.get(&key) {
@@ -287,8 +290,8 @@ impl Decisions {
             }
             Write::Server { old, new } => {
                 let json = |spec| Server { spec, generation: 1, conditions: [None; 3] }.to_json(self.api);
-                let kind = ("toolhive.stacklok.dev", version, "MCPServer");
-                let resource = ("toolhive.stacklok.dev", version, "mcpservers");
+                let kind = (GROUP, version, ServerKind::McpServer.name());
+                let resource = (GROUP, version, ServerKind::McpServer.resource());
                 admission_request(kind, resource, None, user, json(new), Some(json(old)))
             }
         }
@@ -302,7 +305,7 @@ impl Decisions {
         };
         let changed = match write {
             Write::Deployment { old, new } => {
-                let annotation = &mutated["metadata"]["annotations"][mcp_scaling_rules::annotations::ROLLED_OUT];
+                let annotation = &mutated["metadata"]["annotations"][annotations::ROLLED_OUT];
                 let rolled_out = self.intern(annotation.as_str().unwrap_or_default().to_owned());
                 Write::Deployment { old, new: Deployment { replicas: count(&mutated), rolled_out, ..new } }
             }
@@ -318,7 +321,7 @@ impl Decisions {
         for object in [&mut object, &mut mutated] {
             object["spec"]["replicas"] = Value::Null;
             if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
-                annotations.remove(mcp_scaling_rules::annotations::ROLLED_OUT);
+                annotations.remove(annotations::ROLLED_OUT);
             }
         }
         assert_eq!(object, mutated, "the policy changes only the count and its own annotation");
@@ -339,15 +342,15 @@ impl Decisions {
     }
 
     /// What the reconciler reads of the workloads.
-    pub fn live(&mut self, deployment: Option<Deployment>, statefulset: Option<StatefulSet>) -> Live {
+    pub fn cached(&mut self, deployment: Option<Deployment>, statefulset: Option<StatefulSet>) -> CachedWorkloads {
         let (before_reset, has_ending_proxies) =
             deployment.map_or((None, false), |deployment| self.read_deployment(deployment));
-        Live {
+        CachedWorkloads {
             deployment: deployment.map(|deployment| deployment.replicas),
             statefulset: statefulset.map(|statefulset| statefulset.replicas),
             before_reset,
             has_ending_proxies,
-            kept: statefulset.and_then(|statefulset| self.read_kept(statefulset)),
+            preserved: statefulset.and_then(|statefulset| self.read_preserved(statefulset)),
         }
     }
 
@@ -366,30 +369,30 @@ impl Decisions {
     }
 
     /// The count in the annotation.
-    fn read_kept(&mut self, statefulset: StatefulSet) -> Option<Count> {
-        if let Some(known) = self.kept.get(&statefulset.kept) {
+    fn read_preserved(&mut self, statefulset: StatefulSet) -> Option<Count> {
+        if let Some(known) = self.preserved.get(&statefulset.preserved) {
             return *known;
         }
         let object: WorkloadObject = serde_json::from_value(statefulset.to_json()).expect("is a workload");
-        let kept = low(object.replicas_before_zero);
-        self.kept.insert(statefulset.kept, kept);
-        kept
+        let preserved = low(object.replicas_before_zero);
+        self.preserved.insert(statefulset.preserved, preserved);
+        preserved
     }
 
     fn slim(&self, server: &Server) -> SlimServer {
         serde_json::from_value(server.to_json(self.api)).expect("is an MCPServer")
     }
 
-    fn circumstances(&self, slim: &SlimServer, live: Live) -> Circumstances {
+    fn inputs(&self, slim: &SlimServer, cached: CachedWorkloads) -> PlanInputs {
         let scaling = slim.scaling.expect("the spec is valid");
-        Circumstances {
-            live: LiveReplicas {
-                deployment: live.deployment.map(u32::from),
-                statefulset: live.statefulset.map(u32::from),
-                deployment_before_reset: live.before_reset.map(u32::from),
-                proxies_left: if live.has_ending_proxies { PodsLeft::Some } else { PodsLeft::None },
-                statefulset_before_zero: live.kept.map(u32::from),
-                ..LiveReplicas::default()
+        PlanInputs {
+            set_to: WorkloadReplicas {
+                deployment: cached.deployment.map(u32::from),
+                statefulset: cached.statefulset.map(u32::from),
+                deployment_before_reset: cached.before_reset.map(u32::from),
+                proxies_left: if cached.has_ending_proxies { PodsLeft::Some } else { PodsLeft::None },
+                statefulset_before_zero: cached.preserved.map(u32::from),
+                ..WorkloadReplicas::default()
             },
             storage: Some(scaling.session_storage_or(self.default_storage)),
             counts: Counts::All,
@@ -398,22 +401,22 @@ impl Decisions {
     }
 
     /// The reconciler's plan for a server. `keep` says that the stabilization window is open.
-    pub fn plan(&mut self, server: &Server, live: Live, keep: bool) -> Plan {
-        if let Some(plan) = self.plans.get(&(*server, live, keep)) {
+    pub fn plan(&mut self, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
+        if let Some(plan) = self.plans.get(&(*server, cached, keep)) {
             return *plan;
         }
         let plan = match self.mutant {
-            Some(mutant) => mutant.plan(self, server, live, keep),
-            None => self.real_plan(server, live, keep),
+            Some(mutant) => mutant.plan(self, server, cached, keep),
+            None => self.real_plan(server, cached, keep),
         };
-        self.plans.insert((*server, live, keep), plan);
+        self.plans.insert((*server, cached, keep), plan);
         plan
     }
 
-    pub(crate) fn real_plan(&self, server: &Server, live: Live, keep: bool) -> Plan {
+    pub(crate) fn real_plan(&self, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
         let slim = self.slim(server);
         let scaling = slim.scaling.expect("the spec is valid");
-        let plan = plan::plan(&slim, &scaling, self.circumstances(&slim, live), keep);
+        let plan = plan::plan(&slim, &scaling, self.inputs(&slim, cached), keep);
         let reason =
             |type_| plan.conditions.iter().find(|condition| condition.type_ == type_).map(|found| found.reason);
         Plan {
@@ -424,65 +427,65 @@ impl Decisions {
         }
     }
 
-    /// Whether the reconciler finds a cause for its own warning.
-    pub fn has_cause(&mut self, spec: Spec, live: Live) -> bool {
-        if let Some(known) = self.warned.get(&(spec, live)) {
+    /// Returns whether the reconciler finds a cause for its own warning.
+    pub fn has_cause(&mut self, spec: Spec, cached: CachedWorkloads) -> bool {
+        if let Some(known) = self.warned.get(&(spec, cached)) {
             return *known;
         }
         let seen = self.mutant.map_or(spec, |mutant| mutant.spec_of_the_reconciler(spec));
         let slim = self.slim(&Server { spec: seen, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        let has_cause = plan::live_warning(&scaling, self.circumstances(&slim, live)).is_some();
-        self.warned.insert((spec, live), has_cause);
+        let has_cause = plan::current_warning(&scaling, self.inputs(&slim, cached)).is_some();
+        self.warned.insert((spec, cached), has_cause);
         has_cause
     }
 
-    /// The count that the reconciler sets a workload to, which has the count in `live`.
-    pub fn correction(&mut self, workload: Workload, spec: Spec, live: Live) -> Option<Count> {
-        if let Some(known) = self.corrections.get(&(workload, spec, live)) {
+    /// The count that the reconciler sets a workload to, which has the count in `cached`.
+    pub fn correction(&mut self, workload: Workload, spec: Spec, cached: CachedWorkloads) -> Option<Count> {
+        if let Some(known) = self.corrections.get(&(workload, spec, cached)) {
             return *known;
         }
         let correction = match self.mutant {
-            Some(mutant) => mutant.correction(self, workload, spec, live),
-            None => self.real_correction(workload, spec, live),
+            Some(mutant) => mutant.correction(self, workload, spec, cached),
+            None => self.real_correction(workload, spec, cached),
         };
-        self.corrections.insert((workload, spec, live), correction);
+        self.corrections.insert((workload, spec, cached), correction);
         correction
     }
 
-    pub(crate) fn real_correction(&self, workload: Workload, spec: Spec, live: Live) -> Option<Count> {
+    pub(crate) fn real_correction(&self, workload: Workload, spec: Spec, cached: CachedWorkloads) -> Option<Count> {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        low(plan::correction(workload, &scaling, self.circumstances(&slim, live)))
+        let corrected = plan::correction(workload, &scaling, self.inputs(&slim, cached));
+        low(corrected.map(|corrected| corrected.count))
     }
 
     /// The write that couples the backend to its proxies, decided from what the reconciler has `read`. The rest is as in its
-    /// cache, which has `live`.
-    pub fn coupling(&mut self, spec: Spec, live: Live, read: ReadWorkloads) -> Option<Coupling> {
-        if let Some(known) = self.couplings.get(&(spec, live, read)) {
+    /// cache, which has `cached`.
+    pub fn coupling(&mut self, spec: Spec, cached: CachedWorkloads, read: ReadWorkloads) -> Option<Coupling> {
+        if let Some(known) = self.couplings.get(&(spec, cached, read)) {
             return *known;
         }
         let coupling = match self.mutant {
-            Some(mutant) => mutant.coupling(self, spec, live, read),
-            None => self.real_coupling(spec, live, read),
+            Some(mutant) => mutant.coupling(self, spec, cached, read),
+            None => self.real_coupling(spec, cached, read),
         };
-        self.couplings.insert((spec, live, read), coupling);
+        self.couplings.insert((spec, cached, read), coupling);
         coupling
     }
 
-    pub(crate) fn real_coupling(&self, spec: Spec, live: Live, read: ReadWorkloads) -> Option<Coupling> {
+    pub(crate) fn real_coupling(&self, spec: Spec, cached: CachedWorkloads, read: ReadWorkloads) -> Option<Coupling> {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        let circumstances = self.circumstances(&slim, live);
-        let circumstances =
-            circumstances.with_workloads(read.proxies.into(), read.backend.into(), read.kept.map(u32::from));
-        plan::coupling_step(&scaling, circumstances).map(Coupling::of)
+        let inputs = self.inputs(&slim, cached);
+        let inputs = inputs.with_workloads(read.proxies.into(), read.backend.into(), read.preserved.map(u32::from));
+        plan::coupling_step(&scaling, inputs).map(Coupling::of)
     }
 
     /// The conditions of a server after the reconciler has written the desired ones.
     ///
     /// # Panics
-    /// Where the list has a condition that the model does not know.
+    /// If the list has a condition that the model does not know.
     pub fn write_conditions(&mut self, server: &Server, desired: Desired) -> Conditions {
         if let Some(known) = self.written.get(&(*server, desired)) {
             return *known;
@@ -506,7 +509,7 @@ impl Decisions {
         written
     }
 
-    /// Whether a write to a target is made now, and not after a delay.
+    /// Returns whether a write to a target is made now, and not after a delay.
     pub fn is_due(&self, writes: Writes, generation: u8) -> bool {
         if self.mutant == Some(Mutant::NeverBacksOff) {
             return true;
@@ -554,7 +557,7 @@ impl Decisions {
 
     /// Observes whether a reset is pending, and returns whether the operator's time is over.
     pub fn observe_reset(&self, pending: PendingReset, is_pending: bool) -> (PendingReset, bool) {
-        let mut resets = Waiting::default();
+        let mut resets = Deadlines::default();
         let now = match pending {
             PendingReset::None => *START,
             PendingReset::Waiting | PendingReset::Overdue => {
@@ -577,7 +580,7 @@ impl Coupling {
     fn of(step: Step) -> Self {
         let count = |count| Count::try_from(count).expect("is a low count");
         match step {
-            Step::KeepCount(kept) => Self::KeepCount(count(kept)),
+            Step::PreserveCount(preserved) => Self::PreserveCount(count(preserved)),
             Step::ScaleToZero => Self::ScaleToZero,
             Step::ScaleUp(to) => Self::ScaleUp(count(to)),
             Step::ForgetCount => Self::ForgetCount,

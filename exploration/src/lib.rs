@@ -2,7 +2,7 @@
 //! three eras, autoscalers, people, and an API server with admission and optimistic concurrency. The decisions are the real
 //! code; the others are small state machines. The promise is that of a controller: once people and autoscalers stop, the counts
 //! are eventually and for ever those of their owners, the conditions are true, changes are rolled out, and nothing is left to
-//! write. Where the reconciler couples the backend to its proxies, it is at 0 as long as they are.
+//! write. If the reconciler couples the backend to its proxies, it is at 0 as long as they are.
 //!
 //! | module | holds |
 //! |---|---|

@@ -21,7 +21,8 @@
 use mcp_scaling_rules::{ConditionReason, ConditionStatus, SessionStorage, Transport, Workload};
 
 use crate::decisions::{
-    Cause, Coupling, Decisions, Desired, Live, PendingReset, ReadWorkloads, WRITES_WITHOUT_DELAY, Write, Writes,
+    CachedWorkloads, Cause, Coupling, Decisions, Desired, PendingReset, ReadWorkloads, WRITES_WITHOUT_DELAY, Write,
+    Writes,
 };
 use crate::mutant::Mutant;
 use crate::objects::{Condition, Conditions, Count, Deployment, OnlyAlpha, Server, Spec, StatefulSet, Template, User};
@@ -51,13 +52,13 @@ const TO_ZERO: usize = 3;
 pub struct Scenario {
     /// The operator's and the proxy runner's behaviour.
     pub era: Era,
-    /// Whether the policy is installed, with its default settings.
+    /// Says whether the policy is installed, with its default settings.
     pub policy: bool,
-    /// Whether the reconciler runs.
+    /// Says whether the reconciler runs.
     pub reconciler: bool,
-    /// Whether the reconciler couples the backend to its proxies: `--couple-zero`.
+    /// Says whether the reconciler couples the backend to its proxies: `--couple-zero`.
     pub couple_zero: bool,
-    /// Whether the operator acts on a server that it has not yet seen as it is now. Its writes of the Deployment succeed all the
+    /// Says whether the operator acts on a server that it has not yet seen as it is now. Its writes of the Deployment succeed all the
     /// same: the resource version of the server does not guard them.
     pub stale_operator: bool,
     /// The count that an autoscaler insists on, whatever happens.
@@ -90,7 +91,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Whether people declare the count of a workload.
+    /// Returns whether people declare the count of a workload.
     fn has(self, workload: Workload) -> bool {
         match self {
             Self::Deployment => workload == Workload::Deployment,
@@ -100,7 +101,7 @@ impl Scope {
     }
 
     /// The counts that people scale a workload to.
-    fn live_counts(self, workload: Workload, counts: &'static [Count]) -> &'static [Count] {
+    fn counts_of(self, workload: Workload, counts: &'static [Count]) -> &'static [Count] {
         match (self, workload) {
             (Self::StatefulSetAndProxies, Workload::Deployment) => &[0, 1],
             _ if self.has(workload) => counts,
@@ -112,7 +113,7 @@ impl Scope {
 /// The operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Operator {
-    /// Whether it runs.
+    /// Says whether it runs.
     pub is_up: bool,
     /// Its release.
     pub release: u8,
@@ -140,11 +141,11 @@ pub struct Work {
     pub spec: Spec,
     /// The generation that was read.
     pub generation: u8,
-    /// Whether the server is still the one that was read.
+    /// Says whether the server is still the one that was read.
     pub is_server_current: bool,
-    /// Whether the Deployment is still to be corrected.
+    /// Says whether the Deployment is still to be corrected.
     pub deployment: bool,
-    /// Whether the StatefulSet is still to be corrected.
+    /// Says whether the StatefulSet is still to be corrected.
     pub statefulset: bool,
     /// The write that couples the backend to its proxies, as far as it is prepared.
     pub coupling: Option<CouplingWork>,
@@ -152,9 +153,9 @@ pub struct Work {
     pub conditions: Option<Desired>,
     /// The Scale that was read and is written next.
     pub scale: Option<ReadScale>,
-    /// Whether a call failed.
+    /// Says whether a call failed.
     pub has_failed: bool,
-    /// Whether a write backs off.
+    /// Says whether a write backs off.
     pub is_delayed: bool,
 }
 
@@ -169,7 +170,7 @@ pub enum CouplingWork {
     Decided {
         /// The write.
         write: Coupling,
-        /// Whether the StatefulSet is still the one that was read.
+        /// Says whether the StatefulSet is still the one that was read.
         is_current: bool,
     },
 }
@@ -181,22 +182,22 @@ pub struct ReadScale {
     pub workload: Workload,
     /// The count to set.
     pub to: Count,
-    /// Whether the Scale is still the one that was read.
+    /// Says whether the Scale is still the one that was read.
     pub is_current: bool,
 }
 
 /// The reconciler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reconciler {
-    /// Whether the server is in the queue.
+    /// Says whether the server is in the queue.
     pub is_queued: bool,
     /// What else brings it into the queue.
     pub timer: Timer,
-    /// Whether events are under way to the reconciler: of the Deployment, of the StatefulSet, and of the server. Several events
+    /// Says whether events are under way to the reconciler: of the Deployment, of the StatefulSet, and of the server. Several events
     /// of one object arrive together, which shows the reconciler fewer states between them; that they were there it knows.
     pub has_events: [bool; 3],
     /// The workloads in its cache.
-    pub live: Live,
+    pub cached: CachedWorkloads,
     /// The reconcile that is under way.
     pub work: Option<Work>,
     /// Its writes to the Deployment, the StatefulSet and the conditions, and those that scale the StatefulSet to 0.
@@ -218,7 +219,7 @@ pub struct State {
     pub statefulset: Option<StatefulSet>,
     /// The operator.
     pub operator: Operator,
-    /// Whether a proxy runner has started and has not yet applied the StatefulSet.
+    /// Says whether a proxy runner has started and has not yet applied the StatefulSet.
     pub is_runner_due: bool,
     /// The reconciler.
     pub reconciler: Option<Reconciler>,
@@ -341,7 +342,7 @@ pub struct Transition {
 }
 
 impl Transition {
-    /// Whether this is something that need not happen: people, faults, and an operator that is started again.
+    /// Returns whether this is something that need not happen: people, faults, and an operator that is started again.
     pub fn is_disturbance(&self) -> bool {
         use Step::{
             ConditionsLost, Edit, OperatorStarts, OperatorStops, OperatorUpgrades, ReconcilerCrashes, RunnerRestarts,
@@ -361,14 +362,14 @@ impl Transition {
             )
     }
 
-    /// Whether the reconciler writes.
+    /// Returns whether the reconciler writes.
     pub fn is_reconcilers_write(&self) -> bool {
         use Step::{ReconcilerConditions, ReconcilerCouples, ReconcilerScales};
         self.how != How::CallFails
             && matches!(self.step, ReconcilerScales(..) | ReconcilerCouples(_) | ReconcilerConditions)
     }
 
-    /// Whether time passes.
+    /// Returns whether time passes.
     pub fn is_time(&self) -> bool {
         use Step::{BackoffOver, ConditionsBackoffOver, OperatorTimeOver, ProxiesEnd, ToZeroBackoffOver, WindowOver};
         matches!(
@@ -425,7 +426,7 @@ impl Spec {
 }
 
 impl State {
-    /// The count of a workload, where there is one.
+    /// The count of a workload, if there is one.
     pub fn count(&self, workload: Workload) -> Option<Count> {
         match workload {
             Workload::Deployment => self.deployment.map(|deployment| deployment.replicas),
@@ -454,7 +455,7 @@ impl State {
         }
     }
 
-    /// After a write of ToolHive's. A reset is carried out where the policy cannot look the server up (`onLookupFailure: allow`),
+    /// After a write of ToolHive's. A reset is carried out if the policy cannot look the server up (`onLookupFailure: allow`),
     /// and then the count is what it is.
     fn accept_unchecked(&mut self, workload: Workload, how: How) {
         if how == How::LookupFails
@@ -559,12 +560,12 @@ impl Model {
     /// Without the reconciler nobody corrects what was wrong before the policy was installed, so that every count is right.
     pub fn initial_states(&mut self) -> Vec<State> {
         let mut states = Vec::new();
-        let live = |scenario: &Scenario, workload| match scenario.scope.live_counts(workload, scenario.counts) {
+        let counts = |scenario: &Scenario, workload| match scenario.scope.counts_of(workload, scenario.counts) {
             [] => vec![1],
             counts => counts.to_vec(),
         };
         // The reconciler has left the annotation with the highest count before.
-        let kept_counts = match self.scenario.counts.iter().max() {
+        let preserved_counts = match self.scenario.counts.iter().max() {
             Some(most) if self.scenario.couple_zero => vec![None, Some(*most)],
             _ => vec![None],
         };
@@ -572,11 +573,12 @@ impl Model {
             for replicas in self.declared_counts(Workload::Deployment) {
                 for backend_replicas in self.declared_counts(Workload::StatefulSet) {
                     for storage in self.storages() {
-                        for deployment in live(&self.scenario, Workload::Deployment) {
-                            for statefulset in live(&self.scenario, Workload::StatefulSet) {
+                        for deployment in counts(&self.scenario, Workload::Deployment) {
+                            for statefulset in counts(&self.scenario, Workload::StatefulSet) {
                                 let spec = Spec { transport, replicas, backend_replicas, storage, image: 0 };
-                                for kept in &kept_counts {
-                                    states.extend(self.initial_state(spec, Some((deployment, statefulset, *kept))));
+                                for preserved in &preserved_counts {
+                                    states
+                                        .extend(self.initial_state(spec, Some((deployment, statefulset, *preserved))));
                                 }
                             }
                         }
@@ -595,18 +597,18 @@ impl Model {
         let template = spec.template(0);
         let new_deployment = |replicas| Deployment { replicas, template, rolled_out: 0, has_ending_pods: false };
         let deployment = counts.map(|(replicas, ..)| new_deployment(replicas));
-        let statefulset = counts.map(|(_, replicas, kept)| StatefulSet {
+        let statefulset = counts.map(|(_, replicas, preserved)| StatefulSet {
             replicas,
             image: spec.image,
             transport: spec.transport,
             is_count_applied: spec.backend_replicas.is_some(),
-            kept,
+            preserved,
         });
         // A backend at 0 with the annotation was scaled to 0 by the reconciler.
-        let backend = counts.map(|(_, replicas, kept)| kept.filter(|_| replicas == 0).unwrap_or(replicas));
-        let choices = |workload: Workload, live: Option<Count>| {
-            let live = live.unwrap_or(1);
-            let mut choices = only(live) | only(capped(spec.transport, live));
+        let backend = counts.map(|(_, replicas, preserved)| preserved.filter(|_| replicas == 0).unwrap_or(replicas));
+        let choices = |workload: Workload, count: Option<Count>| {
+            let count = count.unwrap_or(1);
+            let mut choices = only(count) | only(capped(spec.transport, count));
             if let Some(declared) = spec.declared(workload) {
                 choices |= only(declared) | only(capped(spec.transport, declared));
             }
@@ -629,9 +631,9 @@ impl Model {
             return Some(state);
         }
         let is_right = |workload: Workload| {
-            state
-                .count(workload)
-                .is_none_or(|live| live == 0 || live == capped(spec.transport, spec.declared(workload).unwrap_or(live)))
+            state.count(workload).is_none_or(|count| {
+                count == 0 || count == capped(spec.transport, spec.declared(workload).unwrap_or(count))
+            })
         };
         Workload::ALL.into_iter().all(is_right).then_some(state)
     }
@@ -642,7 +644,7 @@ impl Model {
             is_queued: true,
             timer: Timer::None,
             has_events: [false; 3],
-            live: self.decisions.live(state.deployment, state.statefulset),
+            cached: self.decisions.cached(state.deployment, state.statefulset),
             work: None,
             writes: [Writes::default(); 4],
             cause: Cause::Unknown,
@@ -740,7 +742,7 @@ impl Model {
             let mut to = State { people: state.people - 1, ..*state };
             if self.write(&mut to, User::Person, Write::Server { old: spec, new }, How::Plain) {
                 for workload in Workload::ALL {
-                    let live = state.chosen_count(workload).map_or(0, only);
+                    let chosen = state.chosen_count(workload).map_or(0, only);
                     let counts = [spec, new].into_iter().filter_map(|spec| {
                         let declared = spec.declared(workload)?;
                         Some(only(declared) | only(capped(spec.transport, declared)))
@@ -748,7 +750,7 @@ impl Model {
                     let declared = counts.fold(0, |all, counts| all | counts);
                     let choices = to.choices_mut(workload);
                     if declared > 0 {
-                        *choices |= declared | live;
+                        *choices |= declared | chosen;
                     }
                     if new.transport == Transport::Stdio && *choices > 0b11 {
                         *choices |= only(1);
@@ -759,7 +761,7 @@ impl Model {
         }
         for workload in Workload::ALL {
             let Some(from) = state.count(workload) else { continue };
-            let counts = self.scenario.scope.live_counts(workload, self.scenario.counts);
+            let counts = self.scenario.scope.counts_of(workload, self.scenario.counts);
             // A person who asks for the count that is there asks for nothing.
             for count in counts.iter().copied().filter(|count| *count != from) {
                 let to = State { people: state.people - 1, ..*state };
@@ -793,22 +795,22 @@ impl Model {
             let wanted = capped(spec.transport, count);
             let stored = to.count(workload);
             // A backend at 0 gets the count back that its annotation keeps, whoever scaled it to 0.
-            let kept = to.statefulset.and_then(|statefulset| statefulset.kept);
-            let given_back = kept.filter(|_| workload == Workload::StatefulSet && count == 0);
+            let preserved = to.statefulset.and_then(|statefulset| statefulset.preserved);
+            let restored = preserved.filter(|_| workload == Workload::StatefulSet && count == 0);
             let choices = to.choices_mut(workload);
             if is_written && wanted == from && stored == Some(from) {
                 *choices |= only(from);
             } else if is_written {
                 *choices = if spec.declared(workload).is_some() { *choices } else { 0 } | only(wanted);
-                *choices |= given_back.map_or(0, |count| only(capped(spec.transport, count)) | only(count));
-                // Nobody caps it where there is no policy, or where the policy does not know the transport.
+                *choices |= restored.map_or(0, |count| only(capped(spec.transport, count)) | only(count));
+                // Nobody caps it if there is no policy, or if the policy does not know the transport.
                 let is_uncapped = !self.scenario.policy || how == How::LookupFails;
                 if is_uncapped && stored == Some(count) {
                     *choices |= only(count);
                 }
-                let live = self.decisions.live(to.deployment, None);
+                let cached = self.decisions.cached(to.deployment, None);
                 if let Some(before_reset) =
-                    live.before_reset.filter(|_| workload == Workload::Deployment && wanted == 1)
+                    cached.before_reset.filter(|_| workload == Workload::Deployment && wanted == 1)
                 {
                     to.deployment_choices |= only(capped(spec.transport, before_reset));
                 }
@@ -849,7 +851,7 @@ impl Model {
         if generation != state.server.generation && !self.scenario.stale_operator {
             return;
         }
-        // The write has the resource version of the cache, so that it succeeds only where the cache is current.
+        // The write has the resource version of the cache, so that it succeeds only if the cache is current.
         if self.scenario.era == Era::Declares && generation == state.server.generation {
             let mut to = *state;
             let [stdio, storage] = spec.toolhive_conditions(generation).map(Some);
@@ -901,7 +903,7 @@ impl Model {
             self.write(&mut to, user, Write::Deployment { old, new }, how);
             to.accept_unchecked(Workload::Deployment, how);
             // The count that is owed since an earlier reset comes back then.
-            let owed = self.decisions.live(to.deployment, None).before_reset;
+            let owed = self.decisions.cached(to.deployment, None).before_reset;
             if let Some(count) = owed.filter(|_| how == How::LookupFails) {
                 to.deployment_choices |= only(count);
             }
@@ -930,8 +932,8 @@ impl Model {
         };
         // Server-side apply: a count that the runner no longer sends is removed, and the API server's default is 1.
         let replicas = applied.unwrap_or_else(|| old.filter(|old| !old.is_count_applied).map_or(1, |old| old.replicas));
-        let kept = old.and_then(|old| old.kept);
-        let new = StatefulSet { replicas, image, transport, is_count_applied: applied.is_some(), kept };
+        let preserved = old.and_then(|old| old.preserved);
+        let new = StatefulSet { replicas, image, transport, is_count_applied: applied.is_some(), preserved };
         for how in self.ways(state) {
             let faults = state.faults - u8::from(how != How::Plain);
             let mut to = State { is_runner_due: false, faults, ..*state };
@@ -955,13 +957,13 @@ impl Model {
         if reconciler.has_events[SERVER] {
             push(Step::ReconcilerSeesServer, seen(SERVER));
         }
-        let live = self.decisions.live(state.deployment, state.statefulset);
-        let Live { deployment, statefulset, before_reset, has_ending_proxies, kept } = live;
-        let of_deployment = Live { deployment, before_reset, has_ending_proxies, ..reconciler.live };
-        let of_statefulset = Live { statefulset, kept, ..reconciler.live };
-        for (workload, live) in [(Workload::Deployment, of_deployment), (Workload::StatefulSet, of_statefulset)] {
+        let cached = self.decisions.cached(state.deployment, state.statefulset);
+        let CachedWorkloads { deployment, statefulset, before_reset, has_ending_proxies, preserved } = cached;
+        let of_deployment = CachedWorkloads { deployment, before_reset, has_ending_proxies, ..reconciler.cached };
+        let of_statefulset = CachedWorkloads { statefulset, preserved, ..reconciler.cached };
+        for (workload, cached) in [(Workload::Deployment, of_deployment), (Workload::StatefulSet, of_statefulset)] {
             if reconciler.has_events[workload as usize] {
-                push(Step::ReconcilerSees(workload), Reconciler { live, ..seen(workload as usize) });
+                push(Step::ReconcilerSees(workload), Reconciler { cached, ..seen(workload as usize) });
             }
         }
         // What time does.
@@ -1004,24 +1006,24 @@ impl Model {
         }
     }
 
-    /// The live replicas for a plan: a reset counts only once the operator's time is over.
-    fn circumstances(&self, reconciler: &mut Reconciler) -> Live {
-        let is_pending = reconciler.live.before_reset.is_some();
+    /// The workloads for a plan: a reset counts only once the operator's time is over.
+    fn inputs(&self, reconciler: &mut Reconciler) -> CachedWorkloads {
+        let is_pending = reconciler.cached.before_reset.is_some();
         let (pending, is_overdue) = self.decisions.observe_reset(reconciler.pending, is_pending);
         reconciler.pending = pending;
-        Live { before_reset: reconciler.live.before_reset.filter(|_| is_overdue), ..reconciler.live }
+        CachedWorkloads { before_reset: reconciler.cached.before_reset.filter(|_| is_overdue), ..reconciler.cached }
     }
 
     fn begin_reconcile(&mut self, state: &State, mut reconciler: Reconciler, steps: &mut Vec<Transition>) {
         reconciler.is_queued = false;
         reconciler.timer = Timer::None;
         let server = state.server;
-        let live = self.circumstances(&mut reconciler);
-        let has_cause = self.decisions.has_cause(server.spec, live);
+        let cached = self.inputs(&mut reconciler);
+        let has_cause = self.decisions.has_cause(server.spec, cached);
         let is_warning_set = server.conditions[2].is_some_and(|condition| condition.status == ConditionStatus::True);
         let (cause, keep) = self.decisions.observe_cause(reconciler.cause, has_cause, is_warning_set);
         reconciler.cause = cause;
-        let plan = self.decisions.plan(&server, live, keep);
+        let plan = self.decisions.plan(&server, cached, keep);
         if plan.is_empty() {
             reconciler.timer = reconciler.next_timer();
         } else {
@@ -1096,10 +1098,10 @@ impl Model {
                 let is_spec_current = work.generation == state.server.generation
                     || self.scenario.mutant == Some(Mutant::CouplesByAnOldSpec);
                 let backend = state.statefulset.filter(|_| is_spec_current);
-                let live = reconciler.live;
-                work.coupling = backend.and_then(|StatefulSet { replicas, kept, .. }| {
-                    let read = ReadWorkloads { proxies, backend: replicas, kept };
-                    let write = self.decisions.coupling(work.spec, live, read)?;
+                let cached = reconciler.cached;
+                work.coupling = backend.and_then(|StatefulSet { replicas, preserved, .. }| {
+                    let read = ReadWorkloads { proxies, backend: replicas, preserved };
+                    let write = self.decisions.coupling(work.spec, cached, read)?;
                     Some(CouplingWork::Decided { write, is_current: true })
                 });
                 Step::ReconcilerReadsBackend
@@ -1131,17 +1133,18 @@ impl Model {
             let mut to = State { faults: state.faults - u8::from(how != How::Plain), ..*state };
             let old = state.statefulset.filter(|_| is_current && how != How::CallFails);
             let write = old.map(|old| {
-                let annotated = |kept| Write::StatefulSet { old: Some(old), new: StatefulSet { kept, ..old } };
+                let annotated =
+                    |preserved| Write::StatefulSet { old: Some(old), new: StatefulSet { preserved, ..old } };
                 let scaled = |to| Write::Scale { workload, from: old.replicas, to };
                 match coupling {
-                    Coupling::KeepCount(count) => annotated(Some(count)),
+                    Coupling::PreserveCount(count) => annotated(Some(count)),
                     Coupling::ForgetCount => annotated(None),
                     Coupling::ScaleToZero => scaled(0),
                     Coupling::ScaleUp(count) => scaled(count),
                 }
             });
             let is_written = write.is_some_and(|write| self.write(&mut to, User::Reconciler, write, how));
-            if is_written && matches!(coupling, Coupling::KeepCount(_) | Coupling::ForgetCount) {
+            if is_written && matches!(coupling, Coupling::PreserveCount(_) | Coupling::ForgetCount) {
                 to.accept_cap_by_label();
             }
             let mut reconciler = to.reconciler.unwrap_or(reconciler);
@@ -1151,13 +1154,13 @@ impl Model {
                 match coupling {
                     Coupling::ScaleToZero => *writes = self.decisions.record_write(*writes, work.generation),
                     Coupling::ScaleUp(_) => *writes = Writes::default(),
-                    Coupling::KeepCount(_) | Coupling::ForgetCount => {}
+                    Coupling::PreserveCount(_) | Coupling::ForgetCount => {}
                 }
-                // The count is kept by a write of its own, which a crash may prevent.
-                if let (Some(Mutant::CountKeptAfterScaling), Coupling::ScaleToZero, Some(old)) =
+                // The count is preserved by a write of its own, which a crash may prevent.
+                if let (Some(Mutant::CountPreservedAfterScaling), Coupling::ScaleToZero, Some(old)) =
                     (self.scenario.mutant, coupling, old)
                 {
-                    let write = Coupling::KeepCount(old.replicas);
+                    let write = Coupling::PreserveCount(old.replicas);
                     work.coupling = Some(CouplingWork::Decided { write, is_current: true });
                 }
             } else {
@@ -1184,21 +1187,21 @@ impl Model {
             Workload::StatefulSet => work.statefulset = false,
         }
         if self.decisions.is_due(reconciler.writes[workload as usize], work.generation) {
-            let mut live = self.circumstances(&mut reconciler);
+            let mut cached = self.inputs(&mut reconciler);
             if reconciler.has_events[Workload::Deployment as usize] {
-                live.before_reset = None;
+                cached.before_reset = None;
             }
             let read = state.count(workload);
             match workload {
-                Workload::Deployment => live.deployment = read,
-                Workload::StatefulSet => live.statefulset = read,
+                Workload::Deployment => cached.deployment = read,
+                Workload::StatefulSet => cached.statefulset = read,
             }
-            // After the Scale it reads the server once more, and stops where the spec has changed. That both are one step here
+            // After the Scale it reads the server once more, and stops if the spec has changed. That both are one step here
             // allows more: the spec may change between them.
             let is_spec_current = work.generation == state.server.generation
                 || self.scenario.mutant == Some(Mutant::DoesNotReadTheSpecAgain);
             let read = read.filter(|_| is_spec_current);
-            let to = read.and_then(|_| self.decisions.correction(workload, work.spec, live));
+            let to = read.and_then(|_| self.decisions.correction(workload, work.spec, cached));
             work.scale = to.map(|to| ReadScale { workload, to, is_current: true });
         } else {
             work.is_delayed = true;

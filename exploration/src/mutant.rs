@@ -4,7 +4,7 @@
 use mcp_scaling_rules::{ConditionReason, RolledOut, SessionStorage, Transport, Workload};
 use serde_json::{Value, json};
 
-use crate::decisions::{Coupling, Decisions, Live, Plan, ReadWorkloads, Write};
+use crate::decisions::{CachedWorkloads, Coupling, Decisions, Plan, ReadWorkloads, Write};
 use crate::model::capped;
 use crate::objects::{Condition, Count, Deployment, Server, Spec, User};
 
@@ -41,7 +41,7 @@ pub enum Mutant {
     DeclaredCountsNotRead,
     /// It undoes the scaling of people as if it were a reset.
     PeoplesScalingUndone,
-    /// It caps the count where the server cannot be read.
+    /// It caps the count if the server cannot be read.
     CapsWhereLookupFails,
     /// It keeps a reset to zero from happening by starting one replica.
     ZeroIsRaised,
@@ -60,7 +60,7 @@ pub enum Mutant {
     DeclaredBackendsNotCorrected,
     /// It sets workloads without a declared count to 1.
     UndeclaredCountsCorrected,
-    /// It never gives back a count that an operator reset.
+    /// It never restores a count that an operator reset.
     CountBeforeResetNotRestored,
     /// It takes a condition of an older spec for a current one.
     OldGenerationsAccepted,
@@ -76,7 +76,7 @@ pub enum Mutant {
     DoesNotReadTheSpecAgain,
     // Reconciler that couples the backend to its proxies.
     /// It writes the annotation after it has scaled the backend to 0.
-    CountKeptAfterScaling,
+    CountPreservedAfterScaling,
     /// It takes the count of the backend and the annotation from its cache, as it did with the annotation at first.
     CouplesCachedBackends,
     /// It takes the count of the proxies from its cache.
@@ -84,7 +84,7 @@ pub enum Mutant {
     /// It scales the backend to 0 with whatever count is in the annotation.
     OldAnnotationsAccepted,
     /// It does not remove the annotation.
-    KeptCountNotForgotten,
+    PreservedCountNotForgotten,
     /// It does not wait for proxies that are ending.
     EndingProxiesNotAwaited,
     /// It does not wait for the end of proxies that were scaled to 0 after its cache has seen them, as at first.
@@ -92,9 +92,9 @@ pub enum Mutant {
     /// It starts a backend at 0 that has no annotation.
     StartsWithoutAnnotation,
     /// It gives a backend with a declared count the one in the annotation.
-    DeclaredBackendsNotGivenBack,
-    /// It gives back one replica.
-    GivesBackOne,
+    DeclaredBackendsNotRestored,
+    /// It restores one replica.
+    RestoresOne,
     /// Its write to the backend has no resource version.
     CouplesUnguarded,
     /// It does not look whether the spec has changed when it has read the workloads.
@@ -194,12 +194,12 @@ impl Mutant {
     }
 
     /// The reconciler's plan with this fault.
-    pub(crate) fn plan(self, decisions: &mut Decisions, server: &Server, live: Live, keep: bool) -> Plan {
+    pub(crate) fn plan(self, decisions: &mut Decisions, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
         let mut seen = Server { spec: self.spec_of_the_reconciler(server.spec), ..*server };
         let mut keep = keep;
-        let mut live = live;
+        let mut cached = cached;
         match self {
-            Self::CountBeforeResetNotRestored => live.before_reset = None,
+            Self::CountBeforeResetNotRestored => cached.before_reset = None,
             Self::ConditionsOfDefaultStorage => {
                 let storage = seen.spec.storage.or(Some(decisions.default_storage()));
                 seen.spec.storage = storage;
@@ -219,7 +219,7 @@ impl Mutant {
                     .map(|condition| Condition { generation: condition.generation, ..right });
             }
             Self::BackendReplicasInToolhivesCondition if seen.spec.replicas.is_none_or(|count| count <= 1) => {
-                let plan = decisions.real_plan(&seen, live, keep);
+                let plan = decisions.real_plan(&seen, cached, keep);
                 let is_capped =
                     seen.spec.backend_replicas.is_some_and(|count| count != capped(seen.spec.transport, count));
                 let wanted = ConditionReason::StdioTransportCapAt1;
@@ -235,7 +235,7 @@ impl Mutant {
             }
             _ => {}
         }
-        let mut plan = decisions.real_plan(&seen, live, keep);
+        let mut plan = decisions.real_plan(&seen, cached, keep);
         match self {
             Self::TwoReplicasShareSessions if server.spec.replicas == Some(2) => {
                 if let Some([_, Some(reason), _]) = &mut plan.conditions {
@@ -253,14 +253,14 @@ impl Mutant {
             }
             _ => {}
         }
-        plan.coupling = match live {
-            Live { deployment: Some(proxies), statefulset: Some(backend), kept, .. } => {
-                self.coupling(decisions, server.spec, live, ReadWorkloads { proxies, backend, kept })
+        plan.coupling = match cached {
+            CachedWorkloads { deployment: Some(proxies), statefulset: Some(backend), preserved, .. } => {
+                self.coupling(decisions, server.spec, cached, ReadWorkloads { proxies, backend, preserved })
             }
             _ => None,
         };
         for workload in Workload::ALL {
-            let count = self.correction(decisions, workload, server.spec, live);
+            let count = self.correction(decisions, workload, server.spec, cached);
             match workload {
                 Workload::Deployment => plan.deployment = count,
                 Workload::StatefulSet => plan.statefulset = count.filter(|_| plan.coupling.is_none()),
@@ -274,30 +274,30 @@ impl Mutant {
         self,
         decisions: &Decisions,
         spec: Spec,
-        live: Live,
+        cached: CachedWorkloads,
         read: ReadWorkloads,
     ) -> Option<Coupling> {
         let mut spec = self.spec(spec);
-        let (mut live, mut read) = (live, read);
+        let (mut cached, mut read) = (cached, read);
         match self {
             Self::CouplesCachedBackends => {
-                read = ReadWorkloads { backend: live.statefulset?, kept: live.kept, ..read };
+                read = ReadWorkloads { backend: cached.statefulset?, preserved: cached.preserved, ..read };
             }
-            Self::CouplesByCachedProxies => read.proxies = live.deployment?,
-            Self::EndingProxiesNotAwaited => live.has_ending_proxies = false,
-            Self::StoppedProxiesNotAwaited => live.deployment = Some(read.proxies),
-            Self::StartsWithoutAnnotation => read.kept = read.kept.or(Some(1).filter(|_| read.backend == 0)),
-            Self::DeclaredBackendsNotGivenBack => spec.backend_replicas = None,
+            Self::CouplesByCachedProxies => read.proxies = cached.deployment?,
+            Self::EndingProxiesNotAwaited => cached.has_ending_proxies = false,
+            Self::StoppedProxiesNotAwaited => cached.deployment = Some(read.proxies),
+            Self::StartsWithoutAnnotation => read.preserved = read.preserved.or(Some(1).filter(|_| read.backend == 0)),
+            Self::DeclaredBackendsNotRestored => spec.backend_replicas = None,
             _ => {}
         }
-        let coupling = decisions.real_coupling(spec, live, read)?;
+        let coupling = decisions.real_coupling(spec, cached, read)?;
         match (self, coupling) {
-            (Self::KeptCountNotForgotten, Coupling::ForgetCount) => None,
-            (Self::CountKeptAfterScaling, Coupling::KeepCount(_)) => Some(Coupling::ScaleToZero),
-            (Self::OldAnnotationsAccepted, Coupling::KeepCount(_)) if read.kept.is_some() => {
+            (Self::PreservedCountNotForgotten, Coupling::ForgetCount) => None,
+            (Self::CountPreservedAfterScaling, Coupling::PreserveCount(_)) => Some(Coupling::ScaleToZero),
+            (Self::OldAnnotationsAccepted, Coupling::PreserveCount(_)) if read.preserved.is_some() => {
                 Some(Coupling::ScaleToZero)
             }
-            (Self::GivesBackOne, Coupling::ScaleUp(_)) => Some(Coupling::ScaleUp(1)),
+            (Self::RestoresOne, Coupling::ScaleUp(_)) => Some(Coupling::ScaleUp(1)),
             _ => Some(coupling),
         }
     }
@@ -308,13 +308,13 @@ impl Mutant {
         decisions: &mut Decisions,
         workload: Workload,
         spec: Spec,
-        live: Live,
+        cached: CachedWorkloads,
     ) -> Option<Count> {
         let count = match workload {
-            Workload::Deployment => live.deployment?,
-            Workload::StatefulSet => live.statefulset?,
+            Workload::Deployment => cached.deployment?,
+            Workload::StatefulSet => cached.statefulset?,
         };
-        let mut live = live;
+        let mut cached = cached;
         let spec = self.spec(spec);
         let is_declared = spec.declared(workload).is_some();
         let is_stdio = spec.transport == Transport::Stdio;
@@ -326,10 +326,10 @@ impl Mutant {
             Self::DeclaredBackendsNotCorrected if workload == Workload::StatefulSet && !is_stdio => return None,
             Self::UndeclaredCountsCorrected if !is_declared && count > 1 => return Some(1),
             Self::StdioSupportsTwo if is_stdio && count == 2 => return None,
-            Self::CountBeforeResetNotRestored => live.before_reset = None,
+            Self::CountBeforeResetNotRestored => cached.before_reset = None,
             _ => {}
         }
-        decisions.real_correction(workload, spec, live)
+        decisions.real_correction(workload, spec, cached)
     }
 }
 

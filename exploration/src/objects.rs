@@ -72,9 +72,9 @@ pub struct Deployment {
     pub replicas: Count,
     /// `spec.template`.
     pub template: Template,
-    /// The policy's annotation, as an index into [`crate::decisions::Decisions::annotations`]; 0 where there is none.
+    /// The policy's annotation, as an index into [`crate::decisions::Decisions::annotations`]; 0 if there is none.
     pub rolled_out: u8,
-    /// Of a Deployment with 0 replicas, whether its pods are still ending. It is followed only where the backend is coupled to
+    /// Of a Deployment with 0 replicas, whether its pods are still ending. It is followed only if the backend is coupled to
     /// its proxies.
     pub has_ending_pods: bool,
 }
@@ -88,10 +88,10 @@ pub struct StatefulSet {
     pub image: u8,
     /// The label with the transport.
     pub transport: Transport,
-    /// Whether the proxy runner's server-side apply owns the count: the count is removed when the runner no longer sends it.
+    /// Says whether the proxy runner's server-side apply owns the count: the count is removed when the runner no longer sends it.
     pub is_count_applied: bool,
     /// The reconciler's annotation: the count before it was scaled to 0 with its proxies.
-    pub kept: Option<Count>,
+    pub preserved: Option<Count>,
 }
 
 /// Who makes a request.
@@ -133,7 +133,7 @@ fn service_account(username: &str, pod: &str) -> Value {
     })
 }
 
-/// Whether the cluster serves only `v1alpha1`, as it does before ToolHive v0.23.
+/// Says whether the cluster serves only `v1alpha1`, as it does before ToolHive v0.23.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OnlyAlpha(pub bool);
 
@@ -256,11 +256,12 @@ impl StatefulSet {
             "app": NAME, "toolhive": "true", "toolhive-basename": NAME, "toolhive-name": NAME, "toolhive-port": "8080",
             "toolhive-transport": self.transport.name(),
         });
-        let kept = self.kept.map(|count| (annotations::REPLICAS_BEFORE_ZERO.to_owned(), count.to_string().into()));
+        let preserved =
+            self.preserved.map(|count| (annotations::REPLICAS_BEFORE_ZERO.to_owned(), count.to_string().into()));
         json!({
             "apiVersion": "apps/v1",
             "kind": "StatefulSet",
-            "metadata": metadata(labels.clone(), kept.into_iter().collect()),
+            "metadata": metadata(labels.clone(), preserved.into_iter().collect()),
             "spec": {
                 "replicas": self.replicas,
                 "selector": {"matchLabels": {"app": NAME}},

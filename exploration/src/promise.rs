@@ -6,7 +6,7 @@ use crate::decisions::Coupling;
 use crate::model::{CouplingWork, Era, Scenario, State, Step, Transition, capped};
 use crate::objects::Count;
 
-/// What a state breaks of the promise, as sentences; empty where it keeps it.
+/// What a state breaks of the promise, as sentences; empty if it keeps it.
 pub fn broken(scenario: &Scenario, state: &State) -> Vec<String> {
     let mut broken = Vec::new();
     for workload in Workload::ALL {
@@ -18,7 +18,7 @@ pub fn broken(scenario: &Scenario, state: &State) -> Vec<String> {
         broken.extend(own_condition(scenario, state));
     }
     broken.extend(rollout(state));
-    broken.extend(kept_count(scenario, state));
+    broken.extend(preserved_count(scenario, state));
     broken
 }
 
@@ -33,7 +33,7 @@ pub fn forbidden(state: &State, transition: &Transition) -> Option<&'static str>
             is_started(workload).then_some("the reconciler starts a workload that was scaled to zero")
         }
         Step::ReconcilerCouples(_) => {
-            let has_annotation = state.statefulset.is_some_and(|statefulset| statefulset.kept.is_some());
+            let has_annotation = state.statefulset.is_some_and(|statefulset| statefulset.preserved.is_some());
             let is_wrong = is_started(Workload::StatefulSet) && !has_annotation;
             is_wrong.then_some(STARTS_FOREIGN_BACKEND)
         }
@@ -54,35 +54,35 @@ fn forbidden_coupling(state: &State, decided: &State) -> Option<&'static str> {
         Coupling::ScaleToZero => {
             // It knows only what it has just read and its cache. What the cache has not seen at all it cannot know.
             let seems_ended =
-                proxies == 0 && reconciler.live.deployment == Some(0) && !reconciler.live.has_ending_proxies;
+                proxies == 0 && reconciler.cached.deployment == Some(0) && !reconciler.cached.has_ending_proxies;
             let has_proxies = proxies > 0 || deployment.replicas > 0 || deployment.has_ending_pods;
             (has_proxies && !seems_ended).then_some("the reconciler scales a backend to zero that still has proxies")
         }
         Coupling::ScaleUp(count) => {
-            let Some(kept) = statefulset.kept else { return Some(STARTS_FOREIGN_BACKEND) };
-            let wanted = capped(spec.transport, spec.backend_replicas.unwrap_or(kept));
+            let Some(preserved) = statefulset.preserved else { return Some(STARTS_FOREIGN_BACKEND) };
+            let wanted = capped(spec.transport, spec.backend_replicas.unwrap_or(preserved));
             if proxies == 0 {
                 Some("the reconciler starts a backend that has no proxies")
             } else if count != wanted {
-                Some("the reconciler starts a backend with another count than the declared or kept one")
+                Some("the reconciler starts a backend with another count than the declared or preserved one")
             } else {
                 None
             }
         }
-        Coupling::KeepCount(_) | Coupling::ForgetCount => None,
+        Coupling::PreserveCount(_) | Coupling::ForgetCount => None,
     }
 }
 
-/// Whether a count is allowed for ever.
+/// Returns whether a count is allowed for ever.
 fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<String> {
     // An autoscaler that insists decides about the Deployment, or fights with those who do. Each time it wins, a proxy runner
     // starts, and sets the StatefulSet.
     if scenario.autoscaler.is_some() && (workload == Workload::Deployment || !scenario.policy) {
         return None;
     }
-    let live = state.count(workload)?;
+    let count = state.count(workload)?;
     if workload == Workload::StatefulSet && is_without_proxies(scenario, state) {
-        return (live > 0).then(|| format!("the StatefulSet has {live} replicas without proxies"));
+        return (count > 0).then(|| format!("the StatefulSet has {count} replicas without proxies"));
     }
     let spec = &state.server.spec;
     let is_stdio = spec.transport == Transport::Stdio;
@@ -91,24 +91,24 @@ fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<Strin
     let name = workload.kind();
     // The policy alone corrects nothing that nobody writes; operators correct the Deployment.
     let stdio_is_corrected = scenario.reconciler || operator && workload == Workload::Deployment;
-    if is_stdio && live > 1 && stdio_is_corrected {
-        return Some(format!("the {name} of a stdio server has {live} replicas"));
+    if is_stdio && count > 1 && stdio_is_corrected {
+        return Some(format!("the {name} of a stdio server has {count} replicas"));
     }
     let chosen = |count: Count| state.choices(workload) & (1 << count) != 0;
     if let Some(declared) = spec.declared(workload).filter(|_| has_declared) {
         let declared = capped(spec.transport, declared);
         let is_enforced = scenario.reconciler || operator && workload == Workload::Deployment;
         // A workload that somebody scaled to zero stays there until its operator or proxy runner sets the declared count.
-        let is_zero = live == 0 && chosen(0);
-        return (is_enforced && live != declared && !is_zero)
-            .then(|| format!("the {name} has {live} replicas, and {declared} are declared"));
+        let is_zero = count == 0 && chosen(0);
+        return (is_enforced && count != declared && !is_zero)
+            .then(|| format!("the {name} has {count} replicas, and {declared} are declared"));
     }
-    // Without the policy, operators and proxy runners reset counts, and nobody knows what was chosen. Where the reconciler is
-    // missing too, nobody gives back the count of an operator that has stopped in between.
+    // Without the policy, operators and proxy runners reset counts, and nobody knows what was chosen. If the reconciler is
+    // missing too, nobody restores the count of an operator that has stopped in between.
     let is_preserved = scenario.policy && (operator || scenario.reconciler);
-    let is_chosen = chosen(live) || is_stdio && live == 1 && (2..8).any(chosen);
+    let is_chosen = chosen(count) || is_stdio && count == 1 && (2..8).any(chosen);
     (is_preserved && !is_chosen)
-        .then(|| format!("the {name} has {live} replicas; its owner chose {}", choices(state, workload)))
+        .then(|| format!("the {name} has {count} replicas; its owner chose {}", choices(state, workload)))
 }
 
 /// The counts that the owners of a workload chose.
@@ -117,33 +117,38 @@ fn choices(state: &State, workload: Workload) -> String {
     chosen.map(|count: Count| count.to_string()).collect::<Vec<_>>().join(" or ")
 }
 
-/// Whether the backend should be at 0 since there is no proxy.
+/// Returns whether the backend should be at 0 since there is no proxy.
 fn is_without_proxies(scenario: &Scenario, state: &State) -> bool {
     let has_no_proxy = state.deployment.is_some_and(|deployment| deployment.replicas == 0);
     scenario.couple_zero && scenario.reconciler && has_no_proxy
 }
 
-/// Whether the annotation is there only while the backend is at 0 with its proxies, and has a count that an owner chose.
-fn kept_count(scenario: &Scenario, state: &State) -> Option<String> {
+/// Returns whether the annotation is there only while the backend is at 0 with its proxies, and has a count that an owner chose.
+fn preserved_count(scenario: &Scenario, state: &State) -> Option<String> {
     let statefulset = state.statefulset.filter(|_| scenario.couple_zero && scenario.reconciler)?;
     if !is_without_proxies(scenario, state) {
-        return statefulset.kept.map(|kept| format!("the annotation with the count {kept} is left beside proxies"));
+        return statefulset
+            .preserved
+            .map(|preserved| format!("the annotation with the count {preserved} is left beside proxies"));
     }
     let spec = &state.server.spec;
     let chosen = |count: Count| state.choices(Workload::StatefulSet) & (1 << count) != 0;
-    // Without the policy, proxy runners reset counts. A declared count is given back whatever the annotation says.
-    let is_chosen = match statefulset.kept {
+    // Without the policy, proxy runners reset counts. A declared count is restored whatever the annotation says.
+    let is_chosen = match statefulset.preserved {
         None => chosen(0),
-        Some(kept) => {
+        Some(preserved) => {
             !scenario.policy
                 || spec.backend_replicas.is_some()
-                || chosen(kept)
+                || chosen(preserved)
                 || spec.transport == Transport::Stdio && (2..8).any(chosen)
         }
     };
     (!is_chosen).then(|| {
-        let kept = statefulset.kept.map_or("no".to_owned(), |kept| kept.to_string());
-        format!("the StatefulSet gets {kept} replicas back; its owner chose {}", choices(state, Workload::StatefulSet))
+        let preserved = statefulset.preserved.map_or("no".to_owned(), |preserved| preserved.to_string());
+        format!(
+            "the StatefulSet gets {preserved} replicas back; its owner chose {}",
+            choices(state, Workload::StatefulSet)
+        )
     })
 }
 
@@ -166,7 +171,7 @@ fn own_condition(scenario: &Scenario, state: &State) -> Option<String> {
     let expected = if spec.transport == Transport::Stdio && spec.backend_replicas.is_some_and(|count| count > 1) {
         Some(ConditionReason::BackendReplicasAboveStdioCap)
     } else if several && !has_redis && !is_reported {
-        Some(ConditionReason::LiveReplicasWithoutSessionStorage)
+        Some(ConditionReason::WorkloadReplicasWithoutSessionStorage)
     } else {
         None
     };
@@ -177,10 +182,10 @@ fn own_condition(scenario: &Scenario, state: &State) -> Option<String> {
         (Some(found), Some(expected)) => found.reason == expected && found.generation == state.server.generation,
         _ => false,
     };
-    (!is_as_expected).then(|| format!("LiveReplicasWarning should be {expected:?} and is {condition:?}"))
+    (!is_as_expected).then(|| format!("WorkloadReplicasWarning should be {expected:?} and is {condition:?}"))
 }
 
-/// Whether what people changed is rolled out.
+/// Returns whether what people changed is rolled out.
 fn rollout(state: &State) -> Option<String> {
     let operator = state.operator;
     let deployment = state.deployment?;

@@ -129,7 +129,7 @@ impl Graph {
         is_bottom
     }
 
-    /// Whether every end keeps the promise.
+    /// Returns whether every end keeps the promise.
     fn check_ends(
         &self,
         model: &mut Model,

@@ -95,7 +95,7 @@ fn sentence(step: Step) -> String {
             "The reconciler reads the Scale of the Deployment, before it couples".to_owned()
         }
         Step::ReconcilerReadsBackend => "The reconciler reads the StatefulSet, and decides how to couple it".to_owned(),
-        Step::ReconcilerCouples(Coupling::KeepCount(count)) => {
+        Step::ReconcilerCouples(Coupling::PreserveCount(count)) => {
             format!("The reconciler keeps the count {count} in the annotation of the StatefulSet")
         }
         Step::ReconcilerCouples(Coupling::ForgetCount) => {
@@ -152,8 +152,8 @@ fn deployment(model: &Model, it: &Deployment) -> String {
 }
 
 fn statefulset(it: &StatefulSet) -> String {
-    let kept = it.kept.map_or(String::new(), |count| format!(", annotation with count {count}"));
-    format!("{} replicas, image {}, label {}{kept}", it.replicas, it.image, name(it.transport))
+    let preserved = it.preserved.map_or(String::new(), |count| format!(", annotation with count {count}"));
+    format!("{} replicas, image {}, label {}{preserved}", it.replicas, it.image, name(it.transport))
 }
 
 fn condition(condition: Option<Condition>) -> String {

@@ -183,7 +183,7 @@ fn seeded_faults() -> Vec<(Mutant, Scenario, &'static str)> {
         (DeclaredCountsSwapped, QUIET, "are declared"),
         (DeclaredZeroIsNothing, statefulset, "has 1 replicas, and 0 are declared"),
         (TwoReplicasShareSessions, QUIET, "SessionStorageMissingForReplicas"),
-        (RedisIsNotRead, QUIET, "LiveReplicasWarning should be None"),
+        (RedisIsNotRead, QUIET, "WorkloadReplicasWarning should be None"),
         // Policy.
         (ScalesNotValidated, Scenario { scope: Scope::StatefulSet, ..stdio_only }, "has 2 replicas; its owner chose 1"),
         (
@@ -218,24 +218,24 @@ fn seeded_faults() -> Vec<(Mutant, Scenario, &'static str)> {
             "the Deployment has 1 replicas; its owner chose 2",
         ),
         (OldGenerationsAccepted, Scenario { people: 1, ..caps_stdio }, "generation: 2 } and is Some"),
-        (WarningKeptForEver, Scenario { people: 1, ..caps_stdio }, "LiveReplicasWarning should be None"),
-        (OwnConditionWithOthersOnly, Scenario { people: 1, ..caps_stdio }, "LiveReplicasWarning should be Some"),
+        (WarningKeptForEver, Scenario { people: 1, ..caps_stdio }, "WorkloadReplicasWarning should be None"),
+        (OwnConditionWithOthersOnly, Scenario { people: 1, ..caps_stdio }, "WorkloadReplicasWarning should be Some"),
         (NeverBacksOff, Scenario { autoscaler: Some(2), policy: false, ..QUIET }, "again and again without a delay"),
         (WritesScalesUnguarded, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose"),
         (DoesNotReadTheSpecAgain, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose 2"),
         // Reconciler that couples the backend to its proxies.
-        (CountKeptAfterScaling, Scenario { people: 0, faults: 1, ..coupled }, "gets no replicas back"),
+        (CountPreservedAfterScaling, Scenario { people: 0, faults: 1, ..coupled }, "gets no replicas back"),
         (CouplesCachedBackends, coupled, "that somebody else scaled to zero"),
         (CouplesByCachedProxies, coupled, "that still has proxies"),
         (OldAnnotationsAccepted, Scenario { people: 0, ..coupled }, "gets 2 replicas back"),
-        (KeptCountNotForgotten, Scenario { people: 0, ..coupled }, "is left beside proxies"),
+        (PreservedCountNotForgotten, Scenario { people: 0, ..coupled }, "is left beside proxies"),
         (EndingProxiesNotAwaited, coupled, "that still has proxies"),
         (StoppedProxiesNotAwaited, coupled, "that still has proxies"),
         (StartsWithoutAnnotation, Scenario { people: 0, ..coupled }, "that somebody else scaled to zero"),
-        (DeclaredBackendsNotGivenBack, declared, "another count than the declared or kept one"),
-        (GivesBackOne, Scenario { people: 0, ..coupled }, "another count than the declared or kept one"),
+        (DeclaredBackendsNotRestored, declared, "another count than the declared or preserved one"),
+        (RestoresOne, Scenario { people: 0, ..coupled }, "another count than the declared or preserved one"),
         (CouplesUnguarded, coupled, "its owner"),
-        (CouplesByAnOldSpec, Scenario { people: 1, ..declared }, "another count than the declared or kept one"),
+        (CouplesByAnOldSpec, Scenario { people: 1, ..declared }, "another count than the declared or preserved one"),
     ]
 }
 

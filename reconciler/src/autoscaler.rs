@@ -11,7 +11,7 @@ use mcp_scaling_rules::field::replica_count;
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{AutoscalerKind, Field, Scaling, Workload, conflicts};
 
-use crate::listed::ServerName;
+use crate::watch_cache::ServerName;
 
 /// An autoscaler, as people know it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +26,7 @@ pub(crate) struct Autoscaler {
 
 /// An autoscaler and the workload that it is aimed at, which may be one of another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Aimed {
+struct WatchedAutoscaler {
     autoscaler: Autoscaler,
     workload: Workload,
     target: Box<str>,
@@ -43,7 +43,7 @@ pub(crate) struct Autoscalers {
 #[derive(Debug, Default)]
 struct State {
     /// By namespace and by the name of the HorizontalPodAutoscaler.
-    namespaces: HashMap<Box<str>, HashMap<Box<str>, Aimed>>,
+    namespaces: HashMap<Box<str>, HashMap<Box<str>, WatchedAutoscaler>>,
     /// Number of the current listing.
     listing: u32,
 }
@@ -58,20 +58,20 @@ impl Autoscalers {
                 Vec::new()
             }
             Event::InitApply(object) | Event::Apply(object) => {
-                let aimed = aimed(&object, state.listing);
-                state.set(&object.metadata, aimed)
+                let watched = watched(&object, state.listing);
+                state.set(&object.metadata, watched)
             }
             Event::Delete(object) => state.set(&object.metadata, None),
             Event::InitDone => state.remove_unlisted(),
         }
     }
 
-    /// The autoscaler of a workload. Where there are several, which Kubernetes does not support, the first by name.
+    /// The autoscaler of a workload. If there are several, which Kubernetes does not support, the first by name.
     pub(crate) fn get(&self, workload: Workload, namespace: &str, name: &str) -> Option<Autoscaler> {
         let state = self.state();
         let autoscalers = state.namespaces.get(namespace)?.values();
-        let of_workload = autoscalers.filter(|aimed| aimed.workload == workload && *aimed.target == *name);
-        of_workload.map(|aimed| &aimed.autoscaler).min().cloned()
+        let of_workload = autoscalers.filter(|watched| watched.workload == workload && *watched.target == *name);
+        of_workload.map(|watched| &watched.autoscaler).min().cloned()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -80,21 +80,23 @@ impl Autoscalers {
 }
 
 impl State {
-    fn set(&mut self, metadata: &ObjectMeta, aimed: Option<Aimed>) -> Vec<ServerName> {
+    fn set(&mut self, metadata: &ObjectMeta, watched: Option<WatchedAutoscaler>) -> Vec<ServerName> {
         let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else { return Vec::new() };
         let in_namespace = self.namespaces.entry(namespace.as_str().into()).or_default();
-        let previous = match aimed.clone() {
-            Some(aimed) => in_namespace.insert(name.as_str().into(), aimed),
+        let previous = match watched.clone() {
+            Some(watched) => in_namespace.insert(name.as_str().into(), watched),
             None => in_namespace.remove(name.as_str()),
         };
         if in_namespace.is_empty() {
             self.namespaces.remove(namespace.as_str());
         }
-        let is_same = |aimed: &Aimed, previous: &Aimed| Aimed { listing: aimed.listing, ..previous.clone() } == *aimed;
-        if aimed.as_ref().zip(previous.as_ref()).is_some_and(|(aimed, previous)| is_same(aimed, previous)) {
+        let is_same = |watched: &WatchedAutoscaler, previous: &WatchedAutoscaler| {
+            WatchedAutoscaler { listing: watched.listing, ..previous.clone() } == *watched
+        };
+        if watched.as_ref().zip(previous.as_ref()).is_some_and(|(watched, previous)| is_same(watched, previous)) {
             return Vec::new();
         }
-        let targets = [previous, aimed].into_iter().flatten().map(|aimed| aimed.target);
+        let targets = [previous, watched].into_iter().flatten().map(|watched| watched.target);
         targets.map(|target| (namespace.as_str().into(), target)).collect()
     }
 
@@ -102,16 +104,16 @@ impl State {
         let listing = self.listing;
         let mut removed = Vec::new();
         self.namespaces.retain(|namespace, autoscalers| {
-            let unlisted = autoscalers.extract_if(|_, aimed| aimed.listing != listing);
-            removed.extend(unlisted.map(|(_, aimed)| (namespace.clone(), aimed.target)));
+            let unlisted = autoscalers.extract_if(|_, watched| watched.listing != listing);
+            removed.extend(unlisted.map(|(_, watched)| (namespace.clone(), watched.target)));
             !autoscalers.is_empty()
         });
         removed
     }
 }
 
-/// What an autoscaler is aimed at, `None` where that is neither a Deployment nor a StatefulSet.
-fn aimed(object: &HorizontalPodAutoscaler, listing: u32) -> Option<Aimed> {
+/// What an autoscaler is aimed at, `None` if that is neither a Deployment nor a StatefulSet.
+fn watched(object: &HorizontalPodAutoscaler, listing: u32) -> Option<WatchedAutoscaler> {
     let target = &object.spec.scale_target_ref;
     let api_version = target.api_version.as_deref().map_or(Field::Absent, Field::Value);
     let read = Target::read(AutoscalerKind::HorizontalPodAutoscaler, api_version, Field::Value(&target.kind));
@@ -120,7 +122,7 @@ fn aimed(object: &HorizontalPodAutoscaler, listing: u32) -> Option<Aimed> {
     let (kind, name) = known_as(owners, object.metadata.name.as_ref()?);
     let maximum = replica_count(object.spec.max_replicas.into()).unwrap_or_default();
     let autoscaler = Autoscaler { kind, name: name.clone(), maximum };
-    Some(Aimed { autoscaler, workload, target: target.name.as_str().into(), listing })
+    Some(WatchedAutoscaler { autoscaler, workload, target: target.name.as_str().into(), listing })
 }
 
 /// The conflicts of an autoscaler with the spec of the server whose workload it scales, in sentences for people.

@@ -116,7 +116,7 @@ impl Backoff {
 }
 
 impl Writes {
-    /// Whether the last write lasted long enough for the next one to count as the first.
+    /// Returns whether the last write lasted long enough for the next one to count as the first.
     fn is_outdated(&self, now: Instant) -> bool {
         self.last + RESET_AFTER.max(delay_after(self.count) * 2) <= now
     }

@@ -23,7 +23,7 @@ pub(crate) struct Timing {
 /// The part of a Lease that the election depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// `spec.holderIdentity`, `None` where it is released.
+    /// `spec.holderIdentity`, `None` if it is released.
     pub(crate) holder: Option<String>,
     /// `spec.renewTime` as text. Only whether it changes matters.
     pub(crate) renewed: Option<String>,
@@ -88,7 +88,7 @@ impl Candidate {
         self.leads_until = Some(sent + self.timing.deadline);
     }
 
-    /// Until when this process leads, unless it renews the Lease; `None` where it does not lead.
+    /// Until when this process leads, unless it renews the Lease; `None` if it does not lead.
     pub(crate) fn leads_until(&self, now: Duration) -> Option<Duration> {
         self.leads_until.filter(|end| now < *end)
     }
@@ -292,7 +292,7 @@ mod tests {
         Timing { lease: SECOND * LEASE.into(), deadline: SECOND * DEADLINE.into() }
     }
 
-    /// The number of states that can be reached where each clock drifts at most this far ahead of the other, and the steps to
+    /// The number of states that can be reached if each clock drifts at most this far ahead of the other, and the steps to
     /// the first one with two leaders.
     fn explore(drift: u8) -> (usize, Option<Vec<(usize, &'static str)>>) {
         let idle = Process { call: Call::None, seen: None, leads: 0 };

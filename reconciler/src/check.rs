@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use crate::autoscaler::{Autoscaler, conflicts};
 use crate::cluster::{self, Inventory, WorkloadName};
-use crate::coupling::{count_to_give_back, workload_at_zero};
+use crate::coupling::{count_to_restore, workload_at_zero};
 use crate::error::ClusterError;
-use crate::live_replicas::LiveReplicas;
 use crate::options::{Counts, StorageSource};
-use crate::plan::{Circumstances, Plan, plan};
+use crate::plan::{Plan, PlanInputs, plan};
 use crate::server::Server;
+use crate::workload_replicas::WorkloadReplicas;
 
 /// Who owns the count of a workload.
 enum CountOwner {
@@ -30,14 +30,14 @@ pub struct Finding {
     pub namespace: String,
     /// The server's name.
     pub name: String,
-    /// `spec.transport`, or its default; empty where the spec is invalid.
+    /// `spec.transport`, or its default; empty if the spec is invalid.
     pub transport: String,
-    /// `spec.replicas/spec.backendReplicas`, `-` for one that is absent; empty where the spec is invalid.
+    /// `spec.replicas/spec.backendReplicas`, `-` for one that is absent; empty if the spec is invalid.
     pub declared: String,
-    /// The replicas that Deployment and StatefulSet are set to, `-` for one that does not exist; empty where the spec is
+    /// The replicas that Deployment and StatefulSet are set to, `-` for one that does not exist; empty if the spec is
     /// invalid.
-    pub live: String,
-    /// The session storage, `-` where it is not known; empty where the spec is invalid.
+    pub set_to: String,
+    /// The session storage, `-` if it is not known; empty if the spec is invalid.
     pub storage: String,
     /// The problem.
     pub finding: String,
@@ -59,8 +59,8 @@ pub struct Report {
 /// the number of objects so far.
 ///
 /// # Errors
-/// [`ClusterError`] where the API server does not answer, does not permit a list of servers or workloads, or does not serve
-/// `MCPServer`, or where the namespace does not exist.
+/// [`ClusterError`] if the API server does not answer, does not permit a list of servers or workloads, or does not serve
+/// `MCPServer`, or if the namespace does not exist.
 pub async fn run(
     client: &Client,
     namespace: Option<&str>,
@@ -78,12 +78,12 @@ fn wrong_counts(inventory: &Inventory, source: StorageSource) -> Vec<WorkloadNam
     let mut workloads = Vec::new();
     for server in &inventory.servers {
         let Ok(scaling) = &server.scaling else { continue };
-        let live = inventory.live_replicas.get(server.namespace(), server.name());
+        let set_to = inventory.workload_replicas.get(server.namespace(), server.name());
         let storage = inventory.session_storages.storage(server, scaling, source);
-        let plan = plan_of(server, scaling, storage, live);
-        let at_zero = workload_at_zero(live);
+        let plan = plan_of(server, scaling, storage, set_to);
+        let at_zero = workload_at_zero(set_to);
         let is_wrong = |workload: &Workload| {
-            plan.replicas(*workload).is_some() || is_unshared(&plan, live, *workload) || at_zero == Some(*workload)
+            plan.replicas(*workload).is_some() || is_unshared(&plan, set_to, *workload) || at_zero == Some(*workload)
         };
         let of_server = Workload::ALL.into_iter().filter(is_wrong);
         workloads.extend(of_server.map(|workload| (workload, server.namespace().to_owned(), server.name().to_owned())));
@@ -91,13 +91,13 @@ fn wrong_counts(inventory: &Inventory, source: StorageSource) -> Vec<WorkloadNam
     workloads
 }
 
-fn plan_of(server: &Server, scaling: &Scaling, storage: Option<SessionStorage>, live: LiveReplicas) -> Plan {
-    plan(server, scaling, Circumstances { live, storage, counts: Counts::All, couple_zero: false }, false)
+fn plan_of(server: &Server, scaling: &Scaling, storage: Option<SessionStorage>, set_to: WorkloadReplicas) -> Plan {
+    plan(server, scaling, PlanInputs { set_to, storage, counts: Counts::All, couple_zero: false }, false)
 }
 
-/// Whether this workload has the most replicas that do not share their sessions.
-fn is_unshared(plan: &Plan, live: LiveReplicas, workload: Workload) -> bool {
-    plan.unshared_replicas.is_some() && plan.unshared_replicas == live.of(workload)
+/// Returns whether this workload has the most replicas that do not share their sessions.
+fn is_unshared(plan: &Plan, set_to: WorkloadReplicas, workload: Workload) -> bool {
+    plan.unshared_replicas.is_some() && plan.unshared_replicas == set_to.of(workload)
 }
 
 /// The problems of all servers.
@@ -115,7 +115,7 @@ fn of_invalid_server(server: &Server, error: InvalidField) -> Finding {
         name: server.name().to_owned(),
         transport: String::new(),
         declared: String::new(),
-        live: String::new(),
+        set_to: String::new(),
         storage: String::new(),
         finding: error.to_string(),
         remedy: "correct the field".to_owned(),
@@ -124,10 +124,10 @@ fn of_invalid_server(server: &Server, error: InvalidField) -> Finding {
 
 fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, inventory: &Inventory) -> Vec<Finding> {
     let (namespace, name) = (server.namespace(), server.name());
-    let live = inventory.live_replicas.get(namespace, name);
+    let set_to = inventory.workload_replicas.get(namespace, name);
     let owner = |workload| owner(inventory, workload, server);
     let storage = inventory.session_storages.storage(server, scaling, source);
-    let plan = plan_of(server, scaling, storage, live);
+    let plan = plan_of(server, scaling, storage, set_to);
     let mut problems: Vec<(String, String)> = Vec::new();
 
     for workload in Workload::ALL {
@@ -141,7 +141,7 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
     }
     for workload in Workload::ALL {
         let owner = owner(workload);
-        if let (Some(live), Some(desired)) = (live.of(workload), plan.replicas(workload)) {
+        if let (Some(set_to), Some(desired)) = (set_to.of(workload), plan.replicas(workload)) {
             let kind = workload.kind();
             let remedy = match &owner {
                 Some(CountOwner::Autoscaler(autoscaler)) => {
@@ -158,7 +158,7 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
                 }
             };
             problems.push((
-                format!("{kind} is set to {live} replicas instead of {desired}{}", set_by(owner.as_ref())),
+                format!("{kind} is set to {set_to} replicas instead of {desired}{}", set_by(owner.as_ref())),
                 remedy,
             ));
         } else if let Some(CountOwner::Autoscaler(autoscaler)) = owner {
@@ -166,11 +166,11 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
             problems.extend(findings.map(|finding| (finding, delete(&autoscaler, namespace))));
         }
     }
-    if let Some(workload) = workload_at_zero(live) {
-        problems.push(at_zero(workload, server, scaling, live, owner(workload).as_ref()));
+    if let Some(workload) = workload_at_zero(set_to) {
+        problems.push(at_zero(workload, server, scaling, set_to, owner(workload).as_ref()));
     }
     if let Some(count) = plan.unshared_replicas {
-        let owner = Workload::ALL.into_iter().find(|workload| is_unshared(&plan, live, *workload)).and_then(owner);
+        let owner = Workload::ALL.into_iter().find(|workload| is_unshared(&plan, set_to, *workload)).and_then(owner);
         problems.push((
             format!("{count} replicas do not share sessions{}", set_by(owner.as_ref())),
             "set spec.sessionStorage.provider to redis".to_owned(),
@@ -190,7 +190,7 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
             name: name.to_owned(),
             transport: scaling.transport.name().to_owned(),
             declared: counts(|workload| workload.declared(scaling)),
-            live: counts(|workload| live.of(workload)),
+            set_to: counts(|workload| set_to.of(workload)),
             storage: storage.map_or("-", SessionStorage::name).to_owned(),
             finding,
             remedy,
@@ -203,19 +203,19 @@ fn at_zero(
     workload: Workload,
     server: &Server,
     scaling: &Scaling,
-    live: LiveReplicas,
+    set_to: WorkloadReplicas,
     owner: Option<&CountOwner>,
 ) -> (String, String) {
     let (effect, backends) = match workload {
         Workload::Deployment => ("the backend runs without a proxy", 0),
-        Workload::StatefulSet => ("the proxies fail without a backend", count_to_give_back(scaling, live).unwrap_or(1)),
+        Workload::StatefulSet => ("the proxies fail without a backend", count_to_restore(scaling, set_to).unwrap_or(1)),
     };
     let finding = format!("{} is set to 0 replicas{}: {effect}", workload.kind(), set_by(owner));
     let (namespace, name) = (server.namespace(), server.name());
     (finding, format!("kubectl scale statefulset {name} --namespace {namespace} --replicas={backends}"))
 }
 
-/// Who owns the count of a server's workload, where that is known.
+/// Who owns the count of a server's workload, if that is known.
 fn owner(inventory: &Inventory, workload: Workload, server: &Server) -> Option<CountOwner> {
     let (namespace, name) = (server.namespace(), server.name());
     let autoscaler = inventory.autoscalers.get(workload, namespace, name).map(CountOwner::Autoscaler);
@@ -243,17 +243,17 @@ fn counts(count: impl Fn(Workload) -> Option<u32>) -> String {
     Workload::ALL.map(|workload| count(workload).map_or_else(|| "-".to_owned(), |count| count.to_string())).join("/")
 }
 
-/// The findings as a table, formatted like one of kubectl's, or a sentence where there are none.
+/// The findings as a table, formatted like one of kubectl's, or a sentence if there are none.
 pub fn table(findings: &[Finding], servers: usize) -> String {
     if findings.is_empty() {
         return format!("No problems found in {servers} MCPServers.");
     }
-    let titles = ["NAMESPACE", "NAME", "TRANSPORT", "DECLARED", "LIVE", "STORAGE", "FINDING", "REMEDY"];
+    let titles = ["NAMESPACE", "NAME", "TRANSPORT", "DECLARED", "SET", "STORAGE", "FINDING", "REMEDY"];
     let rows: Vec<[&str; 8]> = findings
         .iter()
         .map(|finding| {
-            let Finding { namespace, name, transport, declared, live, storage, finding, remedy } = finding;
-            [namespace, name, transport, declared, live, storage, finding, remedy].map(String::as_str)
+            let Finding { namespace, name, transport, declared, set_to, storage, finding, remedy } = finding;
+            [namespace, name, transport, declared, set_to, storage, finding, remedy].map(String::as_str)
         })
         .collect();
     let all = || std::iter::once(&titles).chain(&rows);

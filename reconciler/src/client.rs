@@ -29,7 +29,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
 /// pod's service account. `context` selects a context of the kubeconfig.
 ///
 /// # Errors
-/// [`ConnectError`] where no configuration is found, or it cannot be read or used.
+/// [`ConnectError`] if no configuration is found, or it cannot be read or used.
 pub async fn connect(file: Option<&Path>, context: Option<String>) -> Result<Client, ConnectError> {
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     let mut config = match file {

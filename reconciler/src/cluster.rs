@@ -17,11 +17,11 @@ use serde::de::DeserializeOwned;
 use crate::autoscaler::Autoscalers;
 use crate::error::ClusterError;
 use crate::field_manager::last_writer;
-use crate::live_replicas::LiveReplicasCache;
 use crate::options::StorageSource;
 use crate::run_config::{self, RunConfig, SessionStorages};
 use crate::server::Server;
 use crate::workload::{WorkloadObject, selector};
+use crate::workload_replicas::WorkloadReplicasCache;
 
 /// Objects in a page of a list: few enough to keep the memory small, many enough that a cluster has few pages.
 pub(crate) const PAGE_SIZE: u32 = 100;
@@ -35,8 +35,8 @@ pub(crate) struct Inventory {
     /// The servers, sorted by namespace and name, without those that are being deleted.
     pub(crate) servers: Vec<Server>,
     /// The replicas that their workloads are set to.
-    pub(crate) live_replicas: LiveReplicasCache,
-    /// The storages that servers really use, where they are read from run configurations.
+    pub(crate) workload_replicas: WorkloadReplicasCache,
+    /// The storages that servers really use, if they are read from run configurations.
     pub(crate) session_storages: SessionStorages,
     /// The autoscalers.
     pub(crate) autoscalers: Autoscalers,
@@ -51,8 +51,8 @@ pub(crate) type WorkloadName = (Workload, String, String);
 /// `progress` is called after each page with the number of objects read so far.
 ///
 /// # Errors
-/// [`ClusterError`] where the API server does not answer, does not permit a list of servers or workloads, or does not serve
-/// `MCPServer`, or where the namespace does not exist.
+/// [`ClusterError`] if the API server does not answer, does not permit a list of servers or workloads, or does not serve
+/// `MCPServer`, or if the namespace does not exist.
 pub(crate) async fn read(
     client: &Client,
     namespace: Option<&str>,
@@ -74,7 +74,7 @@ pub(crate) async fn read(
             list(objects, workload.resource(), Some(selector(workload)), |page| progress(read + page)).await?;
         read += objects.len();
         for object in objects {
-            inventory.live_replicas.apply(workload, Event::Apply(object));
+            inventory.workload_replicas.apply(workload, Event::Apply(object));
         }
     }
     if storage == StorageSource::RunConfig {
@@ -98,7 +98,7 @@ pub(crate) async fn read(
     Ok(inventory)
 }
 
-/// Reads the field managers that last wrote the counts of these workloads. Where that fails, there is none.
+/// Reads the field managers that last wrote the counts of these workloads. If that fails, there is none.
 pub(crate) async fn read_field_managers(
     client: &Client,
     inventory: &mut Inventory,
@@ -127,7 +127,7 @@ async fn check_namespace(client: &Client, namespace: &str) -> Result<(), Cluster
 /// `MCPServer` at the version that the API server prefers.
 ///
 /// # Errors
-/// [`ClusterError`] where the API server does not answer, or does not serve it.
+/// [`ClusterError`] if the API server does not answer, or does not serve it.
 pub async fn served_resource(client: &Client) -> Result<ApiResource, ClusterError> {
     let group = match discovery::group(client, GROUP).await {
         Ok(group) => group,
@@ -138,7 +138,7 @@ pub async fn served_resource(client: &Client) -> Result<ApiResource, ClusterErro
     Ok(resource)
 }
 
-/// Whether the API server answers that it does not serve a resource at this version.
+/// Returns whether the API server answers that it does not serve a resource at this version.
 pub(crate) async fn is_not_served(client: &Client, resource: &ApiResource) -> bool {
     let kind = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
     match discovery::pinned_kind(client, &kind).await {

@@ -28,14 +28,14 @@ use tracing::{debug, warn};
 use crate::client::WATCH_SECONDS;
 use crate::cluster::{PAGE_SIZE, api, autoscalers, is_not_served};
 use crate::error::{ReconcileError, with_causes};
-use crate::listed::ServerName;
 use crate::metrics::Metrics;
 use crate::options::StorageSource;
-use crate::plan::live_warning;
+use crate::plan::current_warning;
 use crate::reconcile::Reconciler;
 use crate::run_config::{self, RunConfig};
 use crate::server::Server;
 use crate::uid::Uid;
+use crate::watch_cache::ServerName;
 use crate::workload::{WorkloadObject, selector};
 
 /// How long a server must stay unchanged before it is reconciled: long enough for the operator to write its own conditions
@@ -83,7 +83,7 @@ pub async fn run(
     let mut queue: Vec<BoxStream<'static, ObjectRef<Server>>> = Vec::new();
     for workload in Workload::ALL {
         let objects = api::<WorkloadObject>(&reconciler.client, namespace, &workload);
-        let apply = move |reconciler: &Reconciler, event| reconciler.live_replicas.apply(workload, event);
+        let apply = move |reconciler: &Reconciler, event| reconciler.workload_replicas.apply(workload, event);
         let selector = selector(workload);
         queue.push(watch_dependents(&reconciler, workload.kind(), objects, Some(selector), all_listed.clone(), apply));
     }
@@ -315,8 +315,8 @@ fn set_gauges(reconciler: &Reconciler, store: &Store<Server>) {
             unreadable += 1;
             continue;
         };
-        let live_warning = live_warning(scaling, reconciler.circumstances(server, scaling));
-        let due = spec_conditions(scaling).into_iter().chain(live_warning.map(ConditionReason::condition));
+        let current_warning = current_warning(scaling, reconciler.inputs(server, scaling));
+        let due = spec_conditions(scaling).into_iter().chain(current_warning.map(ConditionReason::condition));
         for condition in due.filter(|condition| condition.status == ConditionStatus::True) {
             for (_, count) in warned.iter_mut().filter(|(type_, _)| *type_ == condition.type_) {
                 *count += 1;

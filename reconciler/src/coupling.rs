@@ -1,21 +1,22 @@
 //! The proxies of a server and its backend as one unit: with no proxy left the backend is scaled to 0, and it gets its count back
-//! with the first proxy. The count is kept in an annotation of the StatefulSet, so that a restart of the reconciler does not
+//! with the first proxy. The count is preserved in an annotation of the StatefulSet, so that a restart of the reconciler does not
 //! lose it. Pure.
 //!
 //! ToolHive couples them in neither direction: a proxy runner that ends leaves its backend running
 //! (<https://github.com/stacklok/toolhive/issues/4484>), and from v0.12.5 on one that starts does not scale a backend up from 0.
 
-use mcp_scaling_rules::{Scaling, Workload, resolve};
+use mcp_scaling_rules::stopped::stopped_alone;
+use mcp_scaling_rules::{Scaling, Workload, replicas};
 
-use crate::live_replicas::LiveReplicas;
 use crate::workload::PodsLeft;
+use crate::workload_replicas::WorkloadReplicas;
 
 /// The next write that couples the backend of a server to its proxies. Each leads to a state from which the next one follows, so
 /// that the reconciler may stop between any two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Keep this count of the StatefulSet in its annotation, before it is scaled to 0.
-    KeepCount(u32),
+    /// Preserve this count of the StatefulSet in its annotation, before it is scaled to 0.
+    PreserveCount(u32),
     /// Scale the StatefulSet to 0.
     ScaleToZero,
     /// Scale the StatefulSet from 0 to this count.
@@ -24,35 +25,37 @@ pub enum Step {
     ForgetCount,
 }
 
-/// The next step for a server. `None` where its workloads fit together, or where somebody else scaled its backend to 0.
-pub fn next_step(scaling: &Scaling, live: LiveReplicas) -> Option<Step> {
-    let (proxies, backends) = (live.deployment?, live.statefulset?);
-    let kept = live.statefulset_before_zero;
-    match (proxies, backends) {
+/// The next step for a server. `None` if its workloads fit together, or if somebody else scaled its backend to 0.
+pub fn next_step(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<Step> {
+    let (_, backends) = (set_to.deployment?, set_to.statefulset?);
+    let preserved = set_to.statefulset_before_zero;
+    match workload_at_zero(set_to) {
         // Proxies that are ending still serve the streams that they have.
-        (0, 1..) if live.proxies_left != PodsLeft::None => None,
-        (0, 1..) if kept == Some(backends) => Some(Step::ScaleToZero),
-        (0, 1..) => Some(Step::KeepCount(backends)),
-        (1.., 0) => kept.map(|_| count_to_give_back(scaling, live).map_or(Step::ForgetCount, Step::ScaleUp)),
-        (1.., 1..) => kept.map(|_| Step::ForgetCount),
-        (0, 0) => None,
+        Some(Workload::Deployment) if set_to.proxies_left != PodsLeft::None => None,
+        Some(Workload::Deployment) if preserved == Some(backends) => Some(Step::ScaleToZero),
+        Some(Workload::Deployment) => Some(Step::PreserveCount(backends)),
+        Some(Workload::StatefulSet) => {
+            preserved.map(|_| count_to_restore(scaling, set_to).map_or(Step::ForgetCount, Step::ScaleUp))
+        }
+        None => preserved.filter(|_| backends > 0).map(|_| Step::ForgetCount),
     }
 }
 
-/// The count that a backend at 0 gets with its proxies: the declared one, which may have changed meanwhile, or else the kept one.
-/// `None` where there is neither, or where it is 0.
-pub(crate) fn count_to_give_back(scaling: &Scaling, live: LiveReplicas) -> Option<u32> {
-    let count = Workload::StatefulSet.declared(scaling).or(live.statefulset_before_zero);
-    resolve(scaling.transport, count).filter(|count| *count > 0)
+/// The count that a backend at 0 gets with its proxies: the declared one, which may have changed meanwhile, or else the
+/// preserved one.
+/// `None` if there is neither, or if it is 0.
+pub(crate) fn count_to_restore(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<u32> {
+    let declared = Workload::StatefulSet.declared(scaling);
+    replicas::decide(scaling.transport, 0, declared, set_to.statefulset_before_zero).changed()
 }
 
 /// The workload of a server that is at 0 while the other one runs.
-pub(crate) fn workload_at_zero(live: LiveReplicas) -> Option<Workload> {
-    match (live.deployment?, live.statefulset?) {
-        (0, 1..) => Some(Workload::Deployment),
-        (1.., 0) => Some(Workload::StatefulSet),
-        _ => None,
-    }
+pub(crate) fn workload_at_zero(set_to: WorkloadReplicas) -> Option<Workload> {
+    let (deployment, statefulset) = (set_to.deployment?, set_to.statefulset?);
+    stopped_alone(|workload| match workload {
+        Workload::Deployment => deployment,
+        Workload::StatefulSet => statefulset,
+    })
 }
 
 #[cfg(test)]
@@ -62,46 +65,46 @@ mod tests {
     use mcp_scaling_rules::{Scaling, Transport};
 
     use super::{Step, next_step};
-    use crate::live_replicas::LiveReplicas;
     use crate::workload::PodsLeft;
+    use crate::workload_replicas::WorkloadReplicas;
 
     fn scaling(transport: Transport, backend_replicas: Option<u32>) -> Scaling {
         Scaling { transport, replicas: None, backend_replicas, session_storage: None }
     }
 
-    fn live(proxies: u32, backends: u32, kept: Option<u32>) -> LiveReplicas {
-        LiveReplicas {
+    fn set_to(proxies: u32, backends: u32, preserved: Option<u32>) -> WorkloadReplicas {
+        WorkloadReplicas {
             deployment: Some(proxies),
             statefulset: Some(backends),
-            statefulset_before_zero: kept,
-            ..LiveReplicas::default()
+            statefulset_before_zero: preserved,
+            ..WorkloadReplicas::default()
         }
     }
 
     #[test]
     fn scales_the_backend_to_zero_with_its_proxies_and_up_again() {
-        use Step::{ForgetCount, KeepCount, ScaleToZero, ScaleUp};
-        for (proxies, backends, kept, step) in [
+        use Step::{ForgetCount, PreserveCount, ScaleToZero, ScaleUp};
+        for (proxies, backends, preserved, step) in [
             (2, 3, None, None),
-            (0, 3, None, Some(KeepCount(3))),
+            (0, 3, None, Some(PreserveCount(3))),
             (0, 3, Some(3), Some(ScaleToZero)),
             (0, 0, Some(3), None),
             (2, 0, Some(3), Some(ScaleUp(3))),
             (2, 3, Some(3), Some(ForgetCount)),
             // Somebody scaled the backend while its proxies were at 0, or woke the proxies before the backend was at 0.
-            (0, 2, Some(3), Some(KeepCount(2))),
+            (0, 2, Some(3), Some(PreserveCount(2))),
             (2, 2, Some(3), Some(ForgetCount)),
             // Somebody else scaled the backend to 0.
             (2, 0, None, None),
             (0, 0, None, None),
         ] {
-            let live = live(proxies, backends, kept);
-            assert_eq!(next_step(&scaling(Transport::Sse, None), live), step, "{live:?}");
+            let set_to = set_to(proxies, backends, preserved);
+            assert_eq!(next_step(&scaling(Transport::Sse, None), set_to), step, "{set_to:?}");
         }
     }
 
     #[test]
-    fn gives_back_the_declared_count_and_one_backend_for_stdio() {
+    fn restores_the_declared_count_and_one_backend_for_stdio() {
         use Step::{ForgetCount, ScaleUp};
         for (transport, declared, step) in [
             (Transport::Sse, None, ScaleUp(3)),
@@ -110,10 +113,10 @@ mod tests {
             (Transport::Stdio, None, ScaleUp(1)),
             (Transport::Stdio, Some(2), ScaleUp(1)),
         ] {
-            let next = next_step(&scaling(transport, declared), live(1, 0, Some(3)));
+            let next = next_step(&scaling(transport, declared), set_to(1, 0, Some(3)));
             assert_eq!(next, Some(step), "{transport:?} {declared:?}");
         }
-        assert_eq!(next_step(&scaling(Transport::Sse, Some(2)), live(1, 0, None)), None, "somebody scaled it to 0");
+        assert_eq!(next_step(&scaling(Transport::Sse, Some(2)), set_to(1, 0, None)), None, "somebody scaled it to 0");
     }
 
     #[test]
@@ -121,20 +124,20 @@ mod tests {
         for (proxies_left, step) in [
             (PodsLeft::Some, None),
             (PodsLeft::Ending(Duration::from_secs(35)), None),
-            (PodsLeft::None, Some(Step::KeepCount(2))),
+            (PodsLeft::None, Some(Step::PreserveCount(2))),
         ] {
-            let live = LiveReplicas { proxies_left, ..live(0, 2, None) };
-            assert_eq!(next_step(&scaling(Transport::Sse, None), live), step, "{proxies_left:?}");
+            let set_to = WorkloadReplicas { proxies_left, ..set_to(0, 2, None) };
+            assert_eq!(next_step(&scaling(Transport::Sse, None), set_to), step, "{proxies_left:?}");
         }
     }
 
     #[test]
     fn leaves_a_server_without_one_of_its_workloads() {
-        let none = LiveReplicas::default();
-        let only_proxies = LiveReplicas { deployment: Some(0), ..none };
-        let only_backend = LiveReplicas { statefulset: Some(3), statefulset_before_zero: Some(3), ..none };
-        for live in [none, only_proxies, only_backend] {
-            assert_eq!(next_step(&scaling(Transport::Sse, None), live), None, "{live:?}");
+        let none = WorkloadReplicas::default();
+        let only_proxies = WorkloadReplicas { deployment: Some(0), ..none };
+        let only_backend = WorkloadReplicas { statefulset: Some(3), statefulset_before_zero: Some(3), ..none };
+        for set_to in [none, only_proxies, only_backend] {
+            assert_eq!(next_step(&scaling(Transport::Sse, None), set_to), None, "{set_to:?}");
         }
     }
 
@@ -142,11 +145,11 @@ mod tests {
     #[test]
     fn ends_in_a_state_that_fits_together() {
         let scaling = scaling(Transport::Sse, None);
-        let settle = |mut state: LiveReplicas| {
+        let settle = |mut state: WorkloadReplicas| {
             for _ in 0..4 {
                 match next_step(&scaling, state) {
                     None => return Some(state),
-                    Some(Step::KeepCount(count)) => state.statefulset_before_zero = Some(count),
+                    Some(Step::PreserveCount(count)) => state.statefulset_before_zero = Some(count),
                     Some(Step::ScaleToZero) => state.statefulset = Some(0),
                     Some(Step::ScaleUp(count)) => state.statefulset = Some(count),
                     Some(Step::ForgetCount) => state.statefulset_before_zero = None,
@@ -154,11 +157,11 @@ mod tests {
             }
             None
         };
-        for (backends, kept) in [(1, None), (3, None), (3, Some(3)), (3, Some(2)), (0, Some(3)), (0, None)] {
-            let asleep = settle(live(0, backends, kept));
-            assert_eq!(asleep.and_then(|state| state.statefulset), Some(0), "{backends} {kept:?}");
-            let awake = asleep.and_then(|state| settle(LiveReplicas { deployment: Some(1), ..state }));
-            let expected = if backends > 0 { backends } else { kept.unwrap_or_default() };
+        for (backends, preserved) in [(1, None), (3, None), (3, Some(3)), (3, Some(2)), (0, Some(3)), (0, None)] {
+            let asleep = settle(set_to(0, backends, preserved));
+            assert_eq!(asleep.and_then(|state| state.statefulset), Some(0), "{backends} {preserved:?}");
+            let awake = asleep.and_then(|state| settle(WorkloadReplicas { deployment: Some(1), ..state }));
+            let expected = if backends > 0 { backends } else { preserved.unwrap_or_default() };
             assert_eq!(awake.map(|it| (it.statefulset, it.statefulset_before_zero)), Some((Some(expected), None)));
         }
     }

@@ -39,7 +39,7 @@ impl Endpoints {
     /// Listens on an address and serves it in the background for as long as the process runs.
     ///
     /// # Errors
-    /// [`ListenError`] where the address is in use or not ours.
+    /// [`ListenError`] if the address is in use or not ours.
     pub async fn serve(self, address: SocketAddr) -> Result<(), ListenError> {
         let failed = |source| ListenError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -62,7 +62,7 @@ impl Endpoints {
                     });
                 }
                 Err(error) => {
-                    // Where no file descriptor is left, retrying at once would only use up the processor.
+                    // If no file descriptor is left, retrying at once would only use up the processor.
                     debug!("cannot accept a connection: {error}");
                     tokio::time::sleep(ACCEPT_RETRY).await;
                 }

@@ -119,13 +119,13 @@ pub(crate) enum ReconcileError {
     Json(#[from] serde_json::Error),
 }
 
-/// Whether the API server refused a write because the object has changed since it was read, or exists already.
+/// Returns whether the API server refused a write because the object has changed since it was read, or exists already.
 pub(crate) fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 impl ReconcileError {
-    /// Whether another writer changed the object after it was read.
+    /// Returns whether another writer changed the object after it was read.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Call { source, .. } if is_conflict(source))
     }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use mcp_scaling_rules::{ConditionStatus, Scaling, Transport, Workload, exceeds_stdio_cap};
+use mcp_scaling_rules::{ConditionStatus, ReplicasRule, Scaling, Workload};
 
 use crate::backoff::Target;
 use crate::client::FIELD_MANAGER;
@@ -18,7 +18,7 @@ use crate::status::Transition;
 /// The content of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EventContent {
-    /// Whether the event's type is `Warning`.
+    /// Says whether the event's type is `Warning`.
     pub(crate) is_warning: bool,
     /// `reason`.
     pub(crate) reason: &'static str,
@@ -26,8 +26,8 @@ pub(crate) struct EventContent {
     pub(crate) action: &'static str,
     /// `note`, for people.
     pub(crate) note: String,
-    /// Whether the event is not published again as long as the API server has it: it tells of a state and not of a change, which
-    /// a reconciler that was restarted finds again.
+    /// Says whether the event is not published again as long as the API server has it: it tells of a state and not of a change,
+    /// which a reconciler that was restarted finds again.
     pub(crate) is_once: bool,
 }
 
@@ -66,7 +66,7 @@ impl EventContent {
 /// Publishes an event on an object, reported by `instance`.
 ///
 /// # Errors
-/// Where the API server does not accept it.
+/// If the API server does not accept it.
 pub(crate) async fn publish(
     client: &Client,
     regarding: &ObjectReference,
@@ -96,17 +96,15 @@ pub(crate) fn transition(transition: &Transition) -> Option<EventContent> {
     })
 }
 
-/// The event for corrected replicas of a workload.
-pub(crate) fn replicas_corrected(change: &ScaleChange, scaling: &Scaling) -> EventContent {
+/// The event for replicas of a workload that were corrected by a rule.
+pub(crate) fn replicas_corrected(change: &ScaleChange, rule: ReplicasRule, scaling: &Scaling) -> EventContent {
     let ScaleChange { workload, from, to, .. } = change;
     let stdio = format!("transport stdio supports {to}");
-    let cause = match workload.declared(scaling) {
-        Some(count) if exceeds_stdio_cap(scaling.transport, count) => {
-            format!("{} requests {count}; {stdio}", workload.declared_in())
-        }
-        Some(count) => format!("{} requests {count}", workload.declared_in()),
-        None if scaling.transport == Transport::Stdio => stdio,
-        None => "ToolHive's operator reset the count and has not given it back".to_owned(),
+    let cause = match (rule, workload.declared(scaling)) {
+        (ReplicasRule::Preserved, _) => "ToolHive's operator reset the count and has not restored it".to_owned(),
+        (_, Some(count)) if count > *to => format!("{} requests {count}; {stdio}", workload.declared_in()),
+        (_, Some(count)) if count == *to => format!("{} requests {count}", workload.declared_in()),
+        (ReplicasRule::Declared | ReplicasRule::Stdio, _) => stdio,
     };
     EventContent {
         is_warning: false,
@@ -165,7 +163,9 @@ pub(crate) fn backing_off(target: Target) -> EventContent {
 
 #[cfg(test)]
 mod tests {
-    use mcp_scaling_rules::{ConditionReason, ConditionStatus, Scaling, SessionStorage, Transport, Workload};
+    use mcp_scaling_rules::{
+        ConditionReason, ConditionStatus, ReplicasRule, Scaling, SessionStorage, Transport, Workload,
+    };
 
     use super::{replicas_corrected, transition};
     use crate::scale::ScaleChange;
@@ -186,23 +186,28 @@ mod tests {
 
     #[test]
     fn names_the_cause_of_a_correction() {
-        let note = |transport, replicas, from, to| {
+        use ReplicasRule::{Declared, Preserved, Stdio};
+        let note = |transport, replicas, from, to, rule| {
             let session_storage = Some(SessionStorage::Redis);
             let scaling = Scaling { transport, replicas, backend_replicas: None, session_storage };
             let change = ScaleChange { workload: Workload::Deployment, from, to, resource_version: None };
-            replicas_corrected(&change, &scaling).note
+            replicas_corrected(&change, rule, &scaling).note
         };
         assert_eq!(
-            note(Transport::Stdio, None, 3, 1),
+            note(Transport::Stdio, None, 3, 1, Stdio),
             "replicas of the Deployment set from 3 to 1: transport stdio supports 1"
         );
         assert_eq!(
-            note(Transport::Stdio, Some(4), 4, 1),
+            note(Transport::Stdio, Some(4), 4, 1, Stdio),
             "replicas of the Deployment set from 4 to 1: spec.replicas requests 4; transport stdio supports 1"
         );
         assert_eq!(
-            note(Transport::Sse, Some(2), 5, 2),
+            note(Transport::Sse, Some(2), 5, 2, Declared),
             "replicas of the Deployment set from 5 to 2: spec.replicas requests 2"
+        );
+        assert_eq!(
+            note(Transport::Stdio, None, 1, 0, Preserved),
+            "replicas of the Deployment set from 1 to 0: ToolHive's operator reset the count and has not restored it"
         );
     }
 }

@@ -21,7 +21,7 @@ use crate::error::{LeaderElectionError, is_conflict, with_causes};
 /// Name of the Lease. The Role in deploy/ permits no other.
 const LEASE_NAME: &str = FIELD_MANAGER;
 
-/// Another process takes over when it has seen no renewal for 15 s, or at once where the Lease was released. The leader stops
+/// Another process takes over when it has seen no renewal for 15 s, or at once if the Lease was released. The leader stops
 /// leading 10 s after its last renewal.
 const TIMING: Timing = Timing { lease: Duration::from_secs(15), deadline: Duration::from_secs(10) };
 
@@ -57,10 +57,10 @@ impl LeaderElection {
         Self { is_leader, stop, task: tokio::spawn(election.run(stopped)) }
     }
 
-    /// Waits until this process leads. The Lease is renewed in the background, and made again where somebody deletes it.
+    /// Waits until this process leads. The Lease is renewed in the background, and made again if somebody deletes it.
     ///
     /// # Errors
-    /// [`LeaderElectionError::Ended`] where the election has ended; [`release`](Self::release) returns the cause.
+    /// [`LeaderElectionError::Ended`] if the election has ended; [`release`](Self::release) returns the cause.
     pub async fn acquire(&mut self) -> Result<(), LeaderElectionError> {
         let acquired = self.is_leader.wait_for(|is_leader| *is_leader).await;
         acquired.map(drop).map_err(|_| LeaderElectionError::Ended)
@@ -76,7 +76,7 @@ impl LeaderElection {
     /// Stops leading and releases the Lease, so that another candidate need not wait until it expires.
     ///
     /// # Errors
-    /// [`LeaderElectionError`] where the Lease could not be released in time. It expires by itself then.
+    /// [`LeaderElectionError`] if the Lease could not be released in time. It expires by itself then.
     pub async fn release(self) -> Result<(), LeaderElectionError> {
         self.stop.send_replace(true);
         let released = timeout(RELEASE_TIMEOUT, self.task).await;

@@ -11,17 +11,17 @@
 //! | `field` | reading a field that may be malformed |
 //! | [`uid`] | the identity of an object |
 //! | [`server`], [`workload`] | the slim types that an `MCPServer`, a Deployment and a StatefulSet are read into |
-//! | `listed` | the part of watched objects that is kept |
-//! | [`live_replicas`] | the replicas that the workloads of each server are set to |
+//! | `watch_cache` | the part of watched objects that is kept |
+//! | [`workload_replicas`] | the replicas that the workloads of each server are set to |
 //! | `run_config` | the session storage that each server really uses |
 //! | `autoscaler` | the autoscalers of workloads, and their conflicts with a spec |
 //! | [`coupling`] | the proxies of a server and its backend as one unit; pure |
 //! | [`plan`] | the changes that one server needs, by the rules of `mcp-scaling-rules`; pure |
 //! | `scale`, [`status`] | the writes: the scale of a workload, the conditions of a server |
 //! | [`backoff`] | how long to back off from a target that another writer keeps reverting; pure |
-//! | [`waiting`] | until when somebody else has time to act first; pure |
+//! | [`deadlines`] | until when somebody else has time to act first; pure |
 //! | `recreated` | which StatefulSets lost their count when they were recreated; pure |
-//! | [`stabilization`] | how long a `LiveReplicasWarning` is kept after its cause is gone; pure |
+//! | [`stabilization`] | how long a `WorkloadReplicasWarning` is kept after its cause is gone; pure |
 //! | `retries` | how long to wait after a failure; pure |
 //! | `memory` | what is remembered of each server: all of the above; pure |
 //! | `write_rate` | how many writes a second the API server gets; pure |
@@ -44,13 +44,12 @@ pub mod client;
 pub mod cluster;
 pub mod controller;
 pub mod coupling;
+pub mod deadlines;
 pub mod endpoints;
 pub mod error;
 mod events;
 mod field_manager;
 pub mod leader_election;
-mod listed;
-pub mod live_replicas;
 mod memory;
 pub mod metrics;
 pub mod options;
@@ -64,6 +63,7 @@ pub mod server;
 pub mod stabilization;
 pub mod status;
 pub mod uid;
-pub mod waiting;
+mod watch_cache;
 pub mod workload;
+pub mod workload_replicas;
 mod write_rate;

@@ -35,7 +35,7 @@ const DISCOVERY_RETRY: Duration = Duration::from_secs(10);
 /// How long `check` may take before it reports its progress.
 const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 
-/// The exit code of `check` where it found problems.
+/// The exit code of `check` if it found problems.
 const PROBLEMS_FOUND: u8 = 1;
 
 /// The exit code of a command that failed.
@@ -44,7 +44,7 @@ const FAILED: u8 = 2;
 /// The exit code after a second SIGTERM or SIGINT, as shells report an interrupted command.
 const INTERRUPTED: i32 = 130;
 
-/// The name of this program's file where it is installed as a kubectl plugin. kubectl finds plugins by this prefix, and makes a
+/// The name of this program's file if it is installed as a kubectl plugin. kubectl finds plugins by this prefix, and makes a
 /// dash of an underscore.
 const PLUGIN_FILE: &str = "kubectl-mcp_scaling";
 
@@ -63,7 +63,7 @@ struct Cli {
 enum Command {
     /// Runs the controller until it is stopped.
     ///
-    /// It writes the conditions StdioReplicaCapped, SessionStorageWarning and LiveReplicasWarning of MCPServers, sets
+    /// It writes the conditions StdioReplicaCapped, SessionStorageWarning and WorkloadReplicasWarning of MCPServers, sets
     /// the replicas of Deployments and StatefulSets to the declared count, limits them for transport stdio to 1, and publishes
     /// an event for each change. Beside a current ToolHive operator it rarely has to write.
     Run(Run),
@@ -81,7 +81,7 @@ struct Cluster {
     /// Log the writes instead of making them (check never writes)
     #[arg(long)]
     dry_run: bool,
-    /// Session storage of an MCPServer without spec.sessionStorage, for LiveReplicasWarning and the findings of check
+    /// Session storage of an MCPServer without spec.sessionStorage, for WorkloadReplicasWarning and the findings of check
     #[arg(long, value_name = "STORAGE", default_value = "memory")]
     default_session_storage: Storage,
     /// Read the session storage of each MCPServer from ToolHive's ConfigMap <name>-runconfig, in place of the spec and the default
@@ -307,7 +307,7 @@ async fn run(arguments: Run) -> Result<()> {
     Ok(())
 }
 
-/// Waits until this process is the leader. False where it is stopped, or the election has ended.
+/// Waits until this process is the leader. False if it is stopped, or the election has ended.
 async fn acquire_leadership(
     election: Option<&mut LeaderElection>,
     stop: &watch::Receiver<bool>,
@@ -323,7 +323,7 @@ async fn acquire_leadership(
     }
 }
 
-/// Runs the controller until the process is stopped. Where the API server stops serving `MCPServer` at one version, it continues
+/// Runs the controller until the process is stopped. If the API server stops serving `MCPServer` at one version, it continues
 /// with the version that is served then.
 async fn lead(
     client: &Client,

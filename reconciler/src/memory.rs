@@ -6,21 +6,21 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::deadlines::Deadlines;
 use crate::recreated::StatefulSetCounts;
 use crate::retries::Retries;
 use crate::stabilization::StabilizationWindows;
 use crate::uid::Uid;
-use crate::waiting::Waiting;
 
 /// What is remembered of all servers. A server of which nothing is remembered takes no space.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) backoff: Backoff,
     pub(crate) stabilization: StabilizationWindows,
-    /// For ToolHive's operator to give back a count that its reset took away.
-    pub(crate) pending_resets: Waiting,
+    /// For ToolHive's operator to restore a count that its reset took away.
+    pub(crate) pending_resets: Deadlines,
     /// For the proxies of a server that was scaled to 0 to end.
-    pub(crate) ending_proxies: Waiting,
+    pub(crate) ending_proxies: Deadlines,
     pub(crate) retries: Retries,
     pub(crate) statefulset_counts: StatefulSetCounts,
     /// The conflicts with autoscalers that were reported, of servers that have some.
@@ -54,7 +54,7 @@ impl Memory {
     }
 }
 
-/// Keeps the servers that exist, and frees the space of the others where it is worth it.
+/// Keeps the servers that exist, and frees the space of the others if it is worth it.
 fn keep<T>(servers: &mut HashMap<Uid, T>, exists: impl Fn(Uid) -> bool) {
     servers.retain(|server, _| exists(*server));
     if servers.len() < servers.capacity() / 4 {
@@ -72,8 +72,8 @@ mod tests {
 
     use super::Memory;
     use crate::backoff::Target;
-    use crate::live_replicas::LiveReplicas;
     use crate::uid::Uid;
+    use crate::workload_replicas::WorkloadReplicas;
 
     const SERVERS: usize = 100_000;
 
@@ -85,13 +85,13 @@ mod tests {
     fn remember(memory: &mut Memory, server: Uid, now: Instant) {
         let scaling =
             Scaling { transport: Transport::Sse, replicas: None, backend_replicas: None, session_storage: None };
-        let live = LiveReplicas { statefulset: Some(3), ..LiveReplicas::default() };
+        let set_to = WorkloadReplicas { statefulset: Some(3), ..WorkloadReplicas::default() };
         memory.backoff.record_write(server, Target::Conditions, Some(1), now);
         memory.stabilization.observe(server, true, false, now);
         memory.pending_resets.observe(server, Some(Duration::ZERO), now);
         memory.ending_proxies.observe(server, Some(Duration::ZERO), now);
         memory.retries.delay_after_failure(server);
-        memory.statefulset_counts.record(server, &scaling, live);
+        memory.statefulset_counts.record(server, &scaling, set_to);
         memory.reported_conflicts.insert(server, Vec::new());
     }
 

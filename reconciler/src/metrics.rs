@@ -86,7 +86,7 @@ impl Metrics {
         let mut counter = |name: &str, help: &str, counter: &Counter| registry.register(name, help, counter.clone());
         counter("status_writes", "Writes of status conditions", &self.status_writes);
         // The name is part of the chart's alerts and dashboard.
-        counter("yields", "Times the reconciler began to back off from a reverting writer", &self.backoffs);
+        counter("backoffs", "Times the reconciler began to back off from a reverting writer", &self.backoffs);
         counter("event_failures", "Events that could not be published", &self.event_failures);
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         gauge("servers", "Watched MCPServers", &self.servers);

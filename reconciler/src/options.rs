@@ -31,12 +31,12 @@ pub enum StorageSource {
 /// The settings of the reconciler.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Where it reads the session storage of a server from, for `LiveReplicasWarning`. ToolHive's own conditions are decided from the
+    /// Where it reads the session storage of a server from, for `WorkloadReplicasWarning`. ToolHive's own conditions are decided from the
     /// spec.
     pub session_storage: StorageSource,
     /// Which counts it sets.
     pub counts: Counts,
-    /// Whether it scales the backend of a server without proxies to 0, and up again with them.
+    /// Says whether it scales the backend of a server without proxies to 0, and up again with them.
     pub couple_zero: bool,
     /// How many writes a second it makes at most, events included. The Lease for leader election is apart from it.
     pub writes_per_second: NonZeroU32,

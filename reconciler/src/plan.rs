@@ -1,15 +1,15 @@
 //! The changes that one server needs, by the rules of `mcp-scaling-rules`. Pure: no client, no clock.
 
-use mcp_scaling_rules::transport::STDIO_REPLICAS;
+use mcp_scaling_rules::conditions::{PresentCondition, own_condition, workload_warning};
 use mcp_scaling_rules::{
-    Condition, ConditionReason, ConditionStatus, ConditionType, Scaling, SessionStorage, Workload, exceeds_stdio_cap,
-    resolve, sessions_at_risk, spec_conditions,
+    Condition, ConditionReason, ConditionStatus, ConditionType, Replicas, Scaling, SessionStorage, Workload, replicas,
+    sessions, spec_conditions,
 };
 
 use crate::coupling::{self, Step};
-use crate::live_replicas::LiveReplicas;
 use crate::options::Counts;
 use crate::server::Server;
+use crate::workload_replicas::WorkloadReplicas;
 
 /// The changes that one server needs. The default has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,10 +22,10 @@ pub struct Plan {
     pub statefulset: Option<u32>,
     /// The next step that couples the backend to its proxies. The count of the StatefulSet is then not corrected.
     pub coupling: Option<Step>,
-    /// Whether a reader of the status would be misled: a condition of ToolHive's is different or stale, or a warning is
+    /// Says whether a reader of the status would be misled: a condition of ToolHive's is different or stale, or a warning is
     /// missing. A missing condition that would say `False` misleads nobody; operators before v0.13 do not write it.
     pub is_status_misleading: bool,
-    /// Whether the writes cannot wait: a count is wrong, or a reader of the status would be misled, by our own condition too. A
+    /// Says whether the writes cannot wait: a count is wrong, or a reader of the status would be misled, by our own condition too. A
     /// missing condition that would say `False` can wait.
     pub(crate) is_urgent: bool,
     /// The replicas that do not share their sessions, counted after the counts are corrected. Only an edit of the spec helps.
@@ -41,7 +41,7 @@ impl Plan {
         }
     }
 
-    /// Whether nothing has to be written.
+    /// Returns whether nothing has to be written.
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty() && self.deployment.is_none() && self.statefulset.is_none() && self.coupling.is_none()
     }
@@ -49,52 +49,52 @@ impl Plan {
 
 /// What the plan of a server depends on beside its spec and its status.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances {
+pub struct PlanInputs {
     /// The replicas that its workloads are set to.
-    pub live: LiveReplicas,
-    /// The storage of its sessions, `None` where it is not known. ToolHive's own conditions are decided from the spec alone.
+    pub set_to: WorkloadReplicas,
+    /// The storage of its sessions, `None` if it is not known. ToolHive's own conditions are decided from the spec alone.
     pub storage: Option<SessionStorage>,
     /// Which counts are corrected.
     pub counts: Counts,
-    /// Whether the backend is coupled to its proxies.
+    /// Says whether the backend is coupled to its proxies.
     pub couple_zero: bool,
 }
 
-impl Circumstances {
+impl PlanInputs {
     /// The same with another count of one workload.
     #[must_use]
-    pub fn with_live(self, workload: Workload, replicas: u32) -> Self {
-        Self { live: self.live.with(workload, replicas), ..self }
+    pub fn with_count(self, workload: Workload, replicas: u32) -> Self {
+        Self { set_to: self.set_to.with(workload, replicas), ..self }
     }
 
     /// The same with both workloads as they were just read: the count of the Deployment, and the count and the
-    /// [annotation](LiveReplicas::statefulset_before_zero) of the StatefulSet.
+    /// [annotation](WorkloadReplicas::statefulset_before_zero) of the StatefulSet.
     #[must_use]
     pub fn with_workloads(self, proxies: u32, backends: u32, before_zero: Option<u32>) -> Self {
-        let live = self.live.with(Workload::Deployment, proxies).with(Workload::StatefulSet, backends);
-        Self { live: LiveReplicas { statefulset_before_zero: before_zero, ..live }, ..self }
+        let set_to = self.set_to.with(Workload::Deployment, proxies).with(Workload::StatefulSet, backends);
+        Self { set_to: WorkloadReplicas { statefulset_before_zero: before_zero, ..set_to }, ..self }
     }
 }
 
 /// Plans one server. A count that the server does not declare belongs to an autoscaler or a person, and only the stdio cap
 /// applies to it.
 ///
-/// `keep_live_warning` says that a `LiveReplicasWarning` whose cause is gone is still within its stabilization window.
-pub fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstances, keep_live_warning: bool) -> Plan {
+/// `keep_warning` says that a `WorkloadReplicasWarning` whose cause is gone is still within its stabilization window.
+pub fn plan(server: &Server, scaling: &Scaling, inputs: PlanInputs, keep_warning: bool) -> Plan {
     let of_spec = spec_conditions(scaling);
     let is_missing_or_different = |condition: &Condition| !server.has_condition(condition);
     let is_status_misleading = of_spec.iter().any(|condition| {
         let is_present = server.condition(condition.type_).is_some();
         is_missing_or_different(condition) && (condition.status == ConditionStatus::True || is_present)
     });
-    let cause = live_warning(scaling, circumstances);
-    let own = live_replicas_condition(server, cause, keep_live_warning);
+    let cause = current_warning(scaling, inputs);
+    let own = workload_condition(server, cause, keep_warning);
     let desired: Vec<Condition> = of_spec.into_iter().chain(own).collect();
-    let deployment = correction(Workload::Deployment, scaling, circumstances);
-    let coupling = coupling_step(scaling, circumstances);
+    let deployment = corrected(Workload::Deployment, scaling, inputs);
+    let coupling = coupling_step(scaling, inputs);
     let statefulset = match coupling {
         Some(_) => None,
-        None => correction(Workload::StatefulSet, scaling, circumstances),
+        None => corrected(Workload::StatefulSet, scaling, inputs),
     };
     Plan {
         conditions: if desired.iter().any(is_missing_or_different) { desired } else { Vec::new() },
@@ -107,76 +107,52 @@ pub fn plan(server: &Server, scaling: &Scaling, circumstances: Circumstances, ke
             || deployment.is_some()
             || statefulset.is_some()
             || coupling.is_some(),
-        unshared_replicas: unshared_replicas(scaling, circumstances),
+        unshared_replicas: unshared_replicas(scaling, inputs),
     }
 }
 
-/// The next step that couples the backend of a server to its proxies, where that is asked for.
-pub fn coupling_step(scaling: &Scaling, circumstances: Circumstances) -> Option<Step> {
-    coupling::next_step(scaling, circumstances.live).filter(|_| circumstances.couple_zero)
+/// The next step that couples the backend of a server to its proxies, if that is asked for.
+pub fn coupling_step(scaling: &Scaling, inputs: PlanInputs) -> Option<Step> {
+    coupling::next_step(scaling, inputs.set_to).filter(|_| inputs.couple_zero)
 }
 
-/// The reason for which `LiveReplicasWarning` should be `True` now, if there is one. It reports what ToolHive's conditions do
-/// not, since those are decided from `spec.replicas`: `spec.backendReplicas` above the stdio cap, and live replicas.
-pub fn live_warning(scaling: &Scaling, circumstances: Circumstances) -> Option<ConditionReason> {
-    let live = circumstances.live;
-    let exceeds = |count: Option<u32>| count.is_some_and(|count| exceeds_stdio_cap(scaling.transport, count));
-    let is_scaled_above_cap =
-        Workload::ALL.into_iter().any(|workload| exceeds(live.of(workload)) && !exceeds(workload.declared(scaling)));
-    let is_storage_reported = spec_conditions(scaling)
-        .iter()
-        .any(|condition| condition.reason == ConditionReason::SessionStorageMissingForReplicas);
-    if exceeds(scaling.backend_replicas) {
-        Some(ConditionReason::BackendReplicasAboveStdioCap)
-    } else if is_scaled_above_cap {
-        Some(ConditionReason::LiveReplicasAboveStdioCap)
-    } else if !is_storage_reported && unshared_replicas(scaling, circumstances).is_some() {
-        Some(ConditionReason::LiveReplicasWithoutSessionStorage)
-    } else {
-        None
-    }
+/// The reason for which `WorkloadReplicasWarning` should be `True` now, if there is one.
+pub fn current_warning(scaling: &Scaling, inputs: PlanInputs) -> Option<ConditionReason> {
+    let has_unshared_replicas = unshared_replicas(scaling, inputs).is_some();
+    workload_warning(scaling, |workload| inputs.set_to.of(workload), has_unshared_replicas)
 }
 
-/// The count that a workload of this server should have, if it has another one. A workload with 0 replicas was scaled to
-/// zero by somebody, and stays there.
-pub fn correction(workload: Workload, scaling: &Scaling, circumstances: Circumstances) -> Option<u32> {
-    let Circumstances { live, counts, .. } = circumstances;
-    let count = live.of(workload).filter(|count| *count > 0)?;
-    let capped = exceeds_stdio_cap(scaling.transport, count).then_some(STDIO_REPLICAS);
-    let before_reset = live.deployment_before_reset.filter(|_| workload == Workload::Deployment);
-    // An operator that resets counts sets them to 1. With any other count, somebody has scaled the Deployment since.
-    let restored = resolve(scaling.transport, before_reset).filter(|_| count == 1);
-    let desired = match counts {
-        Counts::All => resolve(scaling.transport, workload.declared(scaling)).or(capped).or(restored),
-        Counts::Stdio => capped,
-        Counts::None => None,
+/// The count that a workload of this server should have and the rule that says so, if it has another one.
+pub fn correction(workload: Workload, scaling: &Scaling, inputs: PlanInputs) -> Option<Replicas> {
+    let PlanInputs { set_to, counts, .. } = inputs;
+    let before_reset = set_to.deployment_before_reset.filter(|_| workload == Workload::Deployment);
+    let (declared, before_reset) = match counts {
+        Counts::All => (workload.declared(scaling), before_reset),
+        Counts::Stdio => (None, None),
+        Counts::None => return None,
     };
-    desired.filter(|desired| *desired != count)
+    let corrected = replicas::correct(scaling.transport, set_to.of(workload)?, declared, before_reset);
+    Some(corrected).filter(|corrected| corrected.rule.is_some())
 }
 
-fn unshared_replicas(scaling: &Scaling, circumstances: Circumstances) -> Option<u32> {
+fn unshared_replicas(scaling: &Scaling, inputs: PlanInputs) -> Option<u32> {
     // Replicas that a correction removes lose their sessions whatever the storage is.
-    let corrected = |workload| correction(workload, scaling, circumstances).or(circumstances.live.of(workload));
-    let most = Workload::ALL.into_iter().filter_map(corrected).max()?;
-    sessions_at_risk(circumstances.storage?, most).then_some(most)
+    let corrected = |workload| corrected(workload, scaling, inputs).or(inputs.set_to.of(workload));
+    sessions::unshared_replicas(inputs.storage, Workload::ALL.into_iter().filter_map(corrected))
 }
 
-/// Our own condition, if the status should have it. It is not written to a server that never had the warning.
-fn live_replicas_condition(
-    server: &Server,
-    cause: Option<ConditionReason>,
-    keep_live_warning: bool,
-) -> Option<Condition> {
-    if let Some(reason) = cause {
-        return Some(reason.condition());
-    }
-    let fit = ConditionReason::LiveReplicasFit.condition();
-    // A condition that another writer changed is replaced like a warning whose cause is gone.
-    let present = server.condition(ConditionType::LiveReplicasWarning)?;
-    let is_fit = present.status == Some(fit.status) && present.reason == Some(fit.reason);
-    let is_of_this_spec = present.observed_generation == server.meta.generation;
-    let is_kept = is_of_this_spec && keep_live_warning;
-    (!is_fit && !is_kept).then_some(fit)
+fn corrected(workload: Workload, scaling: &Scaling, inputs: PlanInputs) -> Option<u32> {
+    correction(workload, scaling, inputs).map(|corrected| corrected.count)
+}
+
+/// Our own condition, if the status should have it.
+fn workload_condition(server: &Server, cause: Option<ConditionReason>, keep_warning: bool) -> Option<Condition> {
+    let present = server.condition(ConditionType::WorkloadReplicasWarning).map(|present| PresentCondition {
+        status: present.status,
+        reason: present.reason,
+        is_of_this_spec: present.observed_generation == server.meta.generation,
+    });
+    own_condition(cause, present, keep_warning)
 }
 
 #[cfg(test)]
@@ -187,10 +163,10 @@ mod tests {
     };
     use serde_json::json;
 
-    use super::{Circumstances, Plan};
-    use crate::live_replicas::LiveReplicas;
+    use super::{Plan, PlanInputs};
     use crate::options::Counts;
     use crate::server::{Server, StatusCondition};
+    use crate::workload_replicas::WorkloadReplicas;
 
     const REDIS: Option<SessionStorage> = Some(SessionStorage::Redis);
     const MEMORY: Option<SessionStorage> = Some(SessionStorage::Memory);
@@ -215,23 +191,23 @@ mod tests {
         (server, scaling)
     }
 
-    fn plan((server, scaling): &(Server, Scaling), live: LiveReplicas) -> Plan {
-        super::plan(server, scaling, circumstances(scaling, live), false)
+    fn plan((server, scaling): &(Server, Scaling), set_to: WorkloadReplicas) -> Plan {
+        super::plan(server, scaling, inputs(scaling, set_to), false)
     }
 
-    fn circumstances(scaling: &Scaling, live: LiveReplicas) -> Circumstances {
+    fn inputs(scaling: &Scaling, set_to: WorkloadReplicas) -> PlanInputs {
         let storage = Some(scaling.session_storage_or(SessionStorage::Memory));
-        Circumstances { live, storage, counts: Counts::All, couple_zero: false }
+        PlanInputs { set_to, storage, counts: Counts::All, couple_zero: false }
     }
 
-    fn live(deployment: u32, statefulset: u32) -> LiveReplicas {
-        LiveReplicas { deployment: Some(deployment), statefulset: Some(statefulset), ..LiveReplicas::default() }
+    fn set_to(deployment: u32, statefulset: u32) -> WorkloadReplicas {
+        WorkloadReplicas { deployment: Some(deployment), statefulset: Some(statefulset), ..WorkloadReplicas::default() }
     }
 
     #[test]
-    fn gives_back_a_count_that_a_reset_took_away() {
+    fn restores_a_count_that_a_reset_took_away() {
         use Transport::{Sse, Stdio};
-        for (transport, declared, live, before_reset, expected) in [
+        for (transport, declared, set_to, before_reset, expected) in [
             (Sse, None, 1, Some(3), Some(3)),
             (Sse, None, 1, Some(0), Some(0)),
             (Sse, None, 1, None, None),
@@ -241,12 +217,12 @@ mod tests {
             (Stdio, None, 1, Some(3), None),
             (Stdio, None, 1, Some(0), Some(0)),
         ] {
-            let live = LiveReplicas { deployment_before_reset: before_reset, ..self::live(live, 1) };
-            let planned = plan(&server(transport, declared, None, REDIS), live);
+            let set_to = WorkloadReplicas { deployment_before_reset: before_reset, ..self::set_to(set_to, 1) };
+            let planned = plan(&server(transport, declared, None, REDIS), set_to);
             assert_eq!(
                 (planned.deployment, planned.statefulset),
                 (expected, None),
-                "{transport:?} {declared:?} {live:?}"
+                "{transport:?} {declared:?} {set_to:?}"
             );
         }
     }
@@ -254,7 +230,7 @@ mod tests {
     #[test]
     fn corrects_counts_to_the_declared_one_and_the_stdio_cap() {
         use Transport::{Sse, Stdio};
-        for (transport, declared, live, corrected) in [
+        for (transport, declared, set_to, corrected) in [
             (Stdio, None, 0, None),
             (Stdio, None, 1, None),
             (Stdio, None, 3, Some(1)),
@@ -270,22 +246,22 @@ mod tests {
             (Sse, Some(3), 1, Some(3)),
             (Sse, Some(0), 2, Some(0)),
         ] {
-            let case = format!("{transport:?}, {declared:?} declared, {live} live");
-            let of_deployment = LiveReplicas { deployment: Some(live), ..LiveReplicas::default() };
+            let case = format!("{transport:?}, {declared:?} declared, set to {set_to}");
+            let of_deployment = WorkloadReplicas { deployment: Some(set_to), ..WorkloadReplicas::default() };
             let planned = plan(&server(transport, declared, None, REDIS), of_deployment);
             assert_eq!((planned.deployment, planned.statefulset), (corrected, None), "{case}");
-            let of_statefulset = LiveReplicas { statefulset: Some(live), ..LiveReplicas::default() };
+            let of_statefulset = WorkloadReplicas { statefulset: Some(set_to), ..WorkloadReplicas::default() };
             let planned = plan(&server(transport, None, declared, REDIS), of_statefulset);
             assert_eq!((planned.deployment, planned.statefulset), (None, corrected), "{case}");
         }
-        let without_workloads = plan(&server(Sse, Some(3), Some(3), REDIS), LiveReplicas::default());
+        let without_workloads = plan(&server(Sse, Some(3), Some(3), REDIS), WorkloadReplicas::default());
         assert_eq!(without_workloads, Plan::default());
     }
 
     #[test]
     fn corrects_only_the_counts_that_it_is_told_to() {
         use Transport::{Sse, Stdio};
-        for (transport, declared, live, before_reset, [all, stdio, none]) in [
+        for (transport, declared, set_to, before_reset, [all, stdio, none]) in [
             (Stdio, None, 3, None, [Some(1), Some(1), None]),
             (Stdio, Some(3), 3, None, [Some(1), Some(1), None]),
             (Stdio, Some(0), 1, None, [Some(0), None, None]),
@@ -294,11 +270,11 @@ mod tests {
             (Sse, None, 5, None, [None, None, None]),
         ] {
             let (server, scaling) = server(transport, declared, None, REDIS);
-            let live = LiveReplicas { deployment_before_reset: before_reset, ..self::live(live, 1) };
+            let set_to = WorkloadReplicas { deployment_before_reset: before_reset, ..self::set_to(set_to, 1) };
             for (counts, expected) in [(Counts::All, all), (Counts::Stdio, stdio), (Counts::None, none)] {
-                let circumstances = Circumstances { counts, ..circumstances(&scaling, live) };
-                let plan = super::plan(&server, &scaling, circumstances, false);
-                assert_eq!(plan.deployment, expected, "{counts:?}, {transport:?} {declared:?} {live:?}");
+                let inputs = PlanInputs { counts, ..inputs(&scaling, set_to) };
+                let plan = super::plan(&server, &scaling, inputs, false);
+                assert_eq!(plan.deployment, expected, "{counts:?}, {transport:?} {declared:?} {set_to:?}");
             }
         }
     }
@@ -307,9 +283,9 @@ mod tests {
     fn warns_of_no_session_where_the_storage_is_not_known() {
         let (server, scaling) = server(Transport::Sse, None, None, MEMORY);
         for (storage, warning) in [(MEMORY, UNSHARED), (REDIS, None), (None, None)] {
-            let circumstances = Circumstances { storage, ..circumstances(&scaling, live(3, 1)) };
-            let plan = super::plan(&server, &scaling, circumstances, false);
-            assert_eq!(live_condition(&plan), warning, "{storage:?}");
+            let inputs = PlanInputs { storage, ..inputs(&scaling, set_to(3, 1)) };
+            let plan = super::plan(&server, &scaling, inputs, false);
+            assert_eq!(own_condition_of(&plan), warning, "{storage:?}");
         }
     }
 
@@ -317,8 +293,8 @@ mod tests {
     fn counts_replicas_that_stay_as_unshared() {
         let (server, scaling) = server(Transport::Sse, Some(1), None, MEMORY);
         for (counts, unshared) in [(Counts::All, None), (Counts::Stdio, Some(3)), (Counts::None, Some(3))] {
-            let circumstances = Circumstances { counts, ..circumstances(&scaling, live(3, 1)) };
-            let plan = super::plan(&server, &scaling, circumstances, false);
+            let inputs = PlanInputs { counts, ..inputs(&scaling, set_to(3, 1)) };
+            let plan = super::plan(&server, &scaling, inputs, false);
             assert_eq!(plan.unshared_replicas, unshared, "{counts:?}");
         }
     }
@@ -326,11 +302,11 @@ mod tests {
     #[test]
     fn leaves_conditions_that_are_up_to_date() {
         let mut server = server(Transport::Sse, Some(1), None, REDIS);
-        assert_eq!(plan(&server, live(1, 1)).conditions, []);
+        assert_eq!(plan(&server, set_to(1, 1)).conditions, []);
         server.0.conditions.iter_mut().for_each(|condition| condition.observed_generation = None);
-        assert_eq!(plan(&server, live(1, 1)).conditions, [], "a writer that leaves out the observed generation");
+        assert_eq!(plan(&server, set_to(1, 1)).conditions, [], "a writer that leaves out the observed generation");
         server.0.conditions.reverse();
-        assert_eq!(plan(&server, live(1, 1)).conditions, [], "in another order");
+        assert_eq!(plan(&server, set_to(1, 1)).conditions, [], "in another order");
     }
 
     #[test]
@@ -341,14 +317,14 @@ mod tests {
             let with = |change: fn(&mut StatusCondition)| {
                 let mut server = up_to_date.clone();
                 change(&mut server.0.conditions[index]);
-                plan(&server, live(1, 1)).conditions
+                plan(&server, set_to(1, 1)).conditions
             };
             assert_eq!(with(|condition| condition.status = None), all);
             assert_eq!(with(|condition| condition.reason = None), all);
             assert_eq!(with(|condition| condition.observed_generation = Some(1)), all, "of an older spec");
             let mut server = up_to_date.clone();
             server.0.conditions = Box::new([server.0.conditions[1 - index]]);
-            assert_eq!(plan(&server, live(1, 1)).conditions, all, "missing");
+            assert_eq!(plan(&server, set_to(1, 1)).conditions, all, "missing");
         }
         let types = spec_conditions(&up_to_date.1).map(|condition| condition.type_);
         assert_eq!(types, [ConditionType::StdioReplicaCapped, ConditionType::SessionStorageWarning]);
@@ -359,7 +335,7 @@ mod tests {
         let is_misleading = |replicas, change: fn(&mut Server)| {
             let mut server = server(Transport::Stdio, replicas, None, REDIS);
             change(&mut server.0);
-            plan(&server, live(1, 1)).is_status_misleading
+            plan(&server, set_to(1, 1)).is_status_misleading
         };
         assert!(!is_misleading(Some(3), |_| {}));
         assert!(is_misleading(Some(3), |server| server.conditions = [].into()));
@@ -371,95 +347,99 @@ mod tests {
     #[test]
     fn finds_only_conditions_that_mislead_nobody_able_to_wait() {
         let (mut missing, scaling) = server(Transport::Sse, None, None, MEMORY);
-        let plan_with = |server: &Server, live| super::plan(server, &scaling, circumstances(&scaling, live), false);
-        assert!(!plan_with(&missing, live(1, 1)).is_urgent, "nothing to write");
-        assert!(plan_with(&missing, live(3, 1)).is_urgent, "our own warning is missing");
+        let plan_with = |server: &Server, set_to| super::plan(server, &scaling, inputs(&scaling, set_to), false);
+        assert!(!plan_with(&missing, set_to(1, 1)).is_urgent, "nothing to write");
+        assert!(plan_with(&missing, set_to(3, 1)).is_urgent, "our own warning is missing");
         missing.conditions = [].into();
-        let plan = plan_with(&missing, live(1, 1));
+        let plan = plan_with(&missing, set_to(1, 1));
         assert!(!plan.is_empty() && !plan.is_urgent, "two missing conditions that say False");
         let (server, scaling) = server(Transport::Stdio, None, None, REDIS);
-        assert!(super::plan(&server, &scaling, circumstances(&scaling, live(3, 1)), false).is_urgent, "a wrong count");
+        assert!(super::plan(&server, &scaling, inputs(&scaling, set_to(3, 1)), false).is_urgent, "a wrong count");
     }
 
     #[test]
-    fn counts_live_replicas_without_redis() {
-        let unshared =
-            |replicas, storage, live| plan(&server(Transport::Sse, replicas, None, storage), live).unshared_replicas;
-        assert_eq!(unshared(None, REDIS, live(3, 1)), None);
-        for (replicas, live, count) in [
-            (None, live(3, 1), Some(3)),
-            (None, live(1, 2), Some(2)),
-            (None, live(1, 1), None),
-            (None, LiveReplicas::default(), None),
+    fn counts_workload_replicas_without_redis() {
+        let unshared = |replicas, storage, set_to| {
+            plan(&server(Transport::Sse, replicas, None, storage), set_to).unshared_replicas
+        };
+        assert_eq!(unshared(None, REDIS, set_to(3, 1)), None);
+        for (replicas, set_to, count) in [
+            (None, set_to(3, 1), Some(3)),
+            (None, set_to(1, 2), Some(2)),
+            (None, set_to(1, 1), None),
+            (None, WorkloadReplicas::default(), None),
             // The first is about to be scaled down, the second to be scaled up.
-            (Some(1), live(3, 1), None),
-            (Some(2), live(1, 1), Some(2)),
+            (Some(1), set_to(3, 1), None),
+            (Some(2), set_to(1, 1), Some(2)),
         ] {
-            assert_eq!(unshared(replicas, MEMORY, live), count, "{replicas:?}, {live:?}");
+            assert_eq!(unshared(replicas, MEMORY, set_to), count, "{replicas:?}, {set_to:?}");
         }
     }
 
     /// Status and reason of our own condition in a plan.
-    fn live_condition(plan: &Plan) -> Option<(ConditionStatus, ConditionReason)> {
-        let own = plan.conditions.iter().find(|condition| condition.type_ == ConditionType::LiveReplicasWarning);
+    fn own_condition_of(plan: &Plan) -> Option<(ConditionStatus, ConditionReason)> {
+        let own = plan.conditions.iter().find(|condition| condition.type_ == ConditionType::WorkloadReplicasWarning);
         own.map(|condition| (condition.status, condition.reason))
     }
 
     const BACKEND_ABOVE_CAP: Option<(ConditionStatus, ConditionReason)> =
         Some((ConditionStatus::True, ConditionReason::BackendReplicasAboveStdioCap));
     const ABOVE_CAP: Option<(ConditionStatus, ConditionReason)> =
-        Some((ConditionStatus::True, ConditionReason::LiveReplicasAboveStdioCap));
+        Some((ConditionStatus::True, ConditionReason::WorkloadReplicasAboveStdioCap));
     const UNSHARED: Option<(ConditionStatus, ConditionReason)> =
-        Some((ConditionStatus::True, ConditionReason::LiveReplicasWithoutSessionStorage));
+        Some((ConditionStatus::True, ConditionReason::WorkloadReplicasWithoutSessionStorage));
     const FIT: Option<(ConditionStatus, ConditionReason)> =
-        Some((ConditionStatus::False, ConditionReason::LiveReplicasFit));
+        Some((ConditionStatus::False, ConditionReason::WorkloadReplicasFit));
 
     #[test]
-    fn warns_of_live_replicas_that_the_operators_conditions_do_not_report() {
+    fn warns_of_workload_replicas_that_the_operators_conditions_do_not_report() {
         use Transport::{Sse, Stdio};
-        for (transport, replicas, backend, storage, live, warning) in [
-            (Stdio, None, None, MEMORY, live(1, 1), None),
-            (Stdio, None, None, MEMORY, live(3, 1), ABOVE_CAP),
-            (Stdio, None, None, REDIS, live(1, 3), ABOVE_CAP),
-            (Stdio, Some(1), None, REDIS, live(3, 1), ABOVE_CAP),
-            (Stdio, None, Some(3), REDIS, live(1, 1), BACKEND_ABOVE_CAP),
-            (Stdio, None, Some(3), REDIS, live(3, 3), BACKEND_ABOVE_CAP),
-            (Stdio, Some(3), Some(3), REDIS, live(1, 1), BACKEND_ABOVE_CAP),
-            (Stdio, None, Some(1), REDIS, live(1, 1), None),
+        for (transport, replicas, backend, storage, set_to, warning) in [
+            (Stdio, None, None, MEMORY, set_to(1, 1), None),
+            (Stdio, None, None, MEMORY, set_to(3, 1), ABOVE_CAP),
+            (Stdio, None, None, REDIS, set_to(1, 3), ABOVE_CAP),
+            (Stdio, Some(1), None, REDIS, set_to(3, 1), ABOVE_CAP),
+            (Stdio, None, Some(3), REDIS, set_to(1, 1), BACKEND_ABOVE_CAP),
+            (Stdio, None, Some(3), REDIS, set_to(3, 3), BACKEND_ABOVE_CAP),
+            (Stdio, Some(3), Some(3), REDIS, set_to(1, 1), BACKEND_ABOVE_CAP),
+            (Stdio, None, Some(1), REDIS, set_to(1, 1), None),
             // StdioReplicaCapped reports the declared count.
-            (Stdio, Some(3), None, REDIS, live(3, 1), None),
-            (Sse, None, None, REDIS, live(3, 3), None),
-            (Sse, None, None, MEMORY, live(3, 1), UNSHARED),
-            (Sse, None, None, MEMORY, live(1, 3), UNSHARED),
+            (Stdio, Some(3), None, REDIS, set_to(3, 1), None),
+            (Sse, None, None, REDIS, set_to(3, 3), None),
+            (Sse, None, None, MEMORY, set_to(3, 1), UNSHARED),
+            (Sse, None, None, MEMORY, set_to(1, 3), UNSHARED),
             // SessionStorageWarning reports spec.replicas only.
-            (Sse, Some(3), None, MEMORY, live(3, 1), None),
-            (Sse, None, Some(3), MEMORY, live(1, 3), UNSHARED),
-            (Sse, Some(1), None, MEMORY, live(3, 1), None),
+            (Sse, Some(3), None, MEMORY, set_to(3, 1), None),
+            (Sse, None, Some(3), MEMORY, set_to(1, 3), UNSHARED),
+            (Sse, Some(1), None, MEMORY, set_to(3, 1), None),
         ] {
-            let case = format!("{transport:?}, {replicas:?}/{backend:?} declared, {storage:?}, {live:?}");
-            assert_eq!(live_condition(&plan(&server(transport, replicas, backend, storage), live)), warning, "{case}");
+            let case = format!("{transport:?}, {replicas:?}/{backend:?} declared, {storage:?}, {set_to:?}");
+            assert_eq!(
+                own_condition_of(&plan(&server(transport, replicas, backend, storage), set_to)),
+                warning,
+                "{case}"
+            );
         }
     }
 
     #[test]
-    fn applies_the_default_storage_to_live_replicas_only() {
+    fn applies_the_default_storage_to_workload_replicas_only() {
         use SessionStorage::{Memory, Redis};
-        for (replicas, live, default_storage, warning, unshared) in [
-            (None, live(3, 1), Memory, UNSHARED, Some(3)),
-            (None, live(3, 1), Redis, None, None),
-            (Some(3), live(3, 1), Memory, None, Some(3)),
-            (Some(3), live(3, 1), Redis, None, None),
+        for (replicas, set_to, default_storage, warning, unshared) in [
+            (None, set_to(3, 1), Memory, UNSHARED, Some(3)),
+            (None, set_to(3, 1), Redis, None, None),
+            (Some(3), set_to(3, 1), Memory, None, Some(3)),
+            (Some(3), set_to(3, 1), Redis, None, None),
         ] {
             let case = format!("{replicas:?} declared, {default_storage:?} by default");
             let (mut server, scaling) = server(Transport::Sse, replicas, None, None);
-            let circumstances =
-                Circumstances { live, storage: Some(default_storage), counts: Counts::All, couple_zero: false };
-            let plan = super::plan(&server, &scaling, circumstances, false);
-            assert_eq!((live_condition(&plan), plan.unshared_replicas), (warning, unshared), "{case}");
+            let inputs = PlanInputs { set_to, storage: Some(default_storage), counts: Counts::All, couple_zero: false };
+            let plan = super::plan(&server, &scaling, inputs, false);
+            assert_eq!((own_condition_of(&plan), plan.unshared_replicas), (warning, unshared), "{case}");
             assert!(!plan.is_status_misleading, "{case}");
 
             server.conditions = [].into();
-            let plan = super::plan(&server, &scaling, circumstances, false);
+            let plan = super::plan(&server, &scaling, inputs, false);
             assert_eq!(plan.conditions[..2], spec_conditions(&scaling), "{case}");
             let reason = plan.conditions[1].reason;
             let is_warned = reason == ConditionReason::SessionStorageMissingForReplicas;
@@ -468,34 +448,34 @@ mod tests {
     }
 
     #[test]
-    fn clears_the_live_warning_after_the_stabilization_window_or_with_a_new_spec() {
+    fn clears_our_own_warning_after_the_stabilization_window_or_with_a_new_spec() {
         let mut server = server(Transport::Sse, None, None, MEMORY);
         let present = |status, reason, generation| StatusCondition {
-            type_: ConditionType::LiveReplicasWarning,
+            type_: ConditionType::WorkloadReplicasWarning,
             status,
             reason,
             observed_generation: Some(generation),
         };
         let warning = |generation| {
-            let reason = ConditionReason::LiveReplicasWithoutSessionStorage;
+            let reason = ConditionReason::WorkloadReplicasWithoutSessionStorage;
             present(Some(ConditionStatus::True), Some(reason), generation)
         };
         let fit =
-            |generation| present(Some(ConditionStatus::False), Some(ConditionReason::LiveReplicasFit), generation);
+            |generation| present(Some(ConditionStatus::False), Some(ConditionReason::WorkloadReplicasFit), generation);
         let up_to_date = server.0.conditions.clone();
-        let mut with = |own: StatusCondition, live: LiveReplicas, keep_live_warning: bool| {
+        let mut with = |own: StatusCondition, set_to: WorkloadReplicas, keep_warning: bool| {
             server.0.conditions = up_to_date.iter().copied().chain([own]).collect();
             let (server, scaling) = &server;
-            live_condition(&super::plan(server, scaling, circumstances(scaling, live), keep_live_warning))
+            own_condition_of(&super::plan(server, scaling, inputs(scaling, set_to), keep_warning))
         };
-        assert_eq!(with(warning(2), live(3, 1), true), None, "up to date");
-        assert_eq!(with(warning(2), live(1, 1), true), None, "an autoscaler may scale up again");
-        assert_eq!(with(warning(2), live(1, 1), false), FIT);
-        assert_eq!(with(warning(1), live(1, 1), true), FIT, "the spec changed since");
-        assert_eq!(with(fit(1), live(1, 1), false), None, "cleared for an older spec");
-        assert_eq!(with(present(None, None, 2), live(1, 1), false), FIT, "another writer changed it");
-        let contradictory = present(Some(ConditionStatus::True), Some(ConditionReason::LiveReplicasFit), 2);
-        assert_eq!(with(contradictory, live(1, 1), false), FIT, "another writer changed its status");
-        assert_eq!(with(fit(2), live(3, 1), false), UNSHARED);
+        assert_eq!(with(warning(2), set_to(3, 1), true), None, "up to date");
+        assert_eq!(with(warning(2), set_to(1, 1), true), None, "an autoscaler may scale up again");
+        assert_eq!(with(warning(2), set_to(1, 1), false), FIT);
+        assert_eq!(with(warning(1), set_to(1, 1), true), FIT, "the spec changed since");
+        assert_eq!(with(fit(1), set_to(1, 1), false), None, "cleared for an older spec");
+        assert_eq!(with(present(None, None, 2), set_to(1, 1), false), FIT, "another writer changed it");
+        let contradictory = present(Some(ConditionStatus::True), Some(ConditionReason::WorkloadReplicasFit), 2);
+        assert_eq!(with(contradictory, set_to(1, 1), false), FIT, "another writer changed its status");
+        assert_eq!(with(fit(2), set_to(3, 1), false), UNSHARED);
     }
 }

@@ -15,19 +15,19 @@ use tracing::{debug, info, warn};
 use crate::autoscaler::{Autoscalers, conflicts};
 use crate::backoff::{Target, WriteKind};
 use crate::coupling::Step;
+use crate::deadlines::OPERATOR_TIMEOUT;
 use crate::error::{ReconcileError, with_causes};
 use crate::events::{self, EventContent};
-use crate::live_replicas::{LiveReplicas, LiveReplicasCache};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::options::{Options, StorageSource};
-use crate::plan::{Circumstances, Plan, coupling_step, live_warning, plan};
+use crate::plan::{Plan, PlanInputs, coupling_step, current_warning, plan};
 use crate::run_config::SessionStorages;
-use crate::scale::{ScaleChange, read_change, read_scale, read_statefulset, write_change, write_kept_count};
+use crate::scale::{ScaleChange, read_change, read_scale, read_statefulset, write_change, write_preserved_count};
 use crate::server::{FreshServer, Server};
 use crate::status::write_conditions;
-use crate::waiting::OPERATOR_TIMEOUT;
 use crate::workload::PodsLeft;
+use crate::workload_replicas::{WorkloadReplicas, WorkloadReplicasCache};
 use crate::write_rate::WriteRate;
 
 /// Reconciles servers.
@@ -36,10 +36,10 @@ pub struct Reconciler {
     /// `MCPServer`, at the version that the API server prefers.
     pub(crate) resource: Arc<ApiResource>,
     pub(crate) options: Options,
-    pub(crate) live_replicas: LiveReplicasCache,
+    pub(crate) workload_replicas: WorkloadReplicasCache,
     /// The autoscalers of workloads. Nothing waits for them: who may not read them loses the events about them only.
     pub(crate) autoscalers: Autoscalers,
-    /// The storages that servers really use, where they are read from run configurations.
+    /// The storages that servers really use, if they are read from run configurations.
     pub(crate) session_storages: SessionStorages,
     pub(crate) metrics: Arc<Metrics>,
     /// The reporting instance of events.
@@ -74,7 +74,7 @@ impl Reconciler {
             client,
             resource: Arc::new(resource),
             options,
-            live_replicas: LiveReplicasCache::default(),
+            workload_replicas: WorkloadReplicasCache::default(),
             autoscalers: Autoscalers::default(),
             session_storages: SessionStorages::default(),
             metrics,
@@ -88,7 +88,7 @@ impl Reconciler {
     /// Reconciles a server that is in the cache as `cached`, and returns when to reconcile it again.
     ///
     /// # Errors
-    /// [`ReconcileError`] where a call to the API server failed. The other writes are still made.
+    /// [`ReconcileError`] if a call to the API server failed. The other writes are still made.
     pub(crate) async fn reconcile(&self, cached: &Server) -> Result<Action, ReconcileError> {
         let result = self.plan_and_write(cached).await;
         self.metrics.count_reconcile(&result);
@@ -113,10 +113,10 @@ impl Reconciler {
         if cached.is_being_deleted {
             return Ok(Action::await_change());
         }
-        match self.plan(cached) {
+        match self.observe_and_plan(cached) {
             Ok((scaling, plan)) => {
-                let has_news =
-                    self.lost_count(cached, &scaling).is_some() || self.new_conflicts(cached, &scaling).is_some();
+                let has_news = self.observe_count(cached, &scaling).is_some()
+                    || self.observe_conflicts(cached, &scaling).is_some();
                 if plan.is_empty() && !has_news {
                     return Ok(self.next_reconcile(cached));
                 }
@@ -134,7 +134,7 @@ impl Reconciler {
         }
         // The cache may be behind, so only a plan on the object as it is now is written.
         let Some(fresh) = self.read(cached).await? else { return Ok(Action::await_change()) };
-        let Ok((scaling, plan)) = self.plan(&fresh.server) else { return Ok(Action::await_change()) };
+        let Ok((scaling, plan)) = self.observe_and_plan(&fresh.server) else { return Ok(Action::await_change()) };
         if fresh.server.is_being_deleted {
             return Ok(Action::await_change());
         }
@@ -150,21 +150,22 @@ impl Reconciler {
         }
     }
 
-    /// The scaling fields of a server and its plan, or the invalid field of its spec.
-    fn plan(&self, server: &Server) -> Result<(Scaling, Plan), InvalidField> {
+    /// Records what the plan of a server depends on over time, and plans. Returns the scaling fields of the server and its plan,
+    /// or the invalid field of its spec.
+    fn observe_and_plan(&self, server: &Server) -> Result<(Scaling, Plan), InvalidField> {
         let scaling = server.scaling?;
-        self.observe_waiting(server);
-        let circumstances = self.circumstances(server, &scaling);
-        let has_cause = live_warning(&scaling, circumstances).is_some();
-        let keep_live_warning =
-            self.memory().stabilization.observe(server.uid, has_cause, has_live_warning(server), Instant::now());
-        Ok((scaling, plan(server, &scaling, circumstances, keep_live_warning)))
+        self.observe_deadlines(server);
+        let inputs = self.inputs(server, &scaling);
+        let has_cause = current_warning(&scaling, inputs).is_some();
+        let keep_warning =
+            self.memory().stabilization.observe(server.uid, has_cause, has_warning(server), Instant::now());
+        Ok((scaling, plan(server, &scaling, inputs, keep_warning)))
     }
 
     /// What the plan of a server depends on beside its spec and its status.
-    pub(crate) fn circumstances(&self, server: &Server, scaling: &Scaling) -> Circumstances {
-        Circumstances {
-            live: self.live_replicas(server),
+    pub(crate) fn inputs(&self, server: &Server, scaling: &Scaling) -> PlanInputs {
+        PlanInputs {
+            set_to: self.workload_replicas(server),
             storage: self.session_storages.storage(server, scaling, self.options.session_storage),
             counts: self.options.counts,
             couple_zero: self.options.couple_zero,
@@ -172,30 +173,30 @@ impl Reconciler {
     }
 
     /// Records what the reconciler has to wait for before it acts on a server.
-    fn observe_waiting(&self, server: &Server) {
-        let live = self.live_replicas.get(server.namespace(), server.name());
-        let ending = match live.proxies_left {
+    fn observe_deadlines(&self, server: &Server) {
+        let set_to = self.workload_replicas.get(server.namespace(), server.name());
+        let ending = match set_to.proxies_left {
             PodsLeft::Ending(timeout) => Some(timeout).filter(|_| self.options.couple_zero),
             PodsLeft::None | PodsLeft::Some => None,
         };
         let now = Instant::now();
         let mut memory = self.memory();
-        memory.pending_resets.observe(server.uid, live.deployment_before_reset.map(|_| OPERATOR_TIMEOUT), now);
+        memory.pending_resets.observe(server.uid, set_to.deployment_before_reset.map(|_| OPERATOR_TIMEOUT), now);
         memory.ending_proxies.observe(server.uid, ending, now);
     }
 
-    /// The live replicas of a server. A count that a reset took away is left to the operator at first, and proxies have some time
+    /// The replicas of the workloads of a server. A count that a reset took away is left to the operator at first, and proxies have some time
     /// to end.
-    fn live_replicas(&self, server: &Server) -> LiveReplicas {
-        let live = self.live_replicas.get(server.namespace(), server.name());
+    fn workload_replicas(&self, server: &Server) -> WorkloadReplicas {
+        let set_to = self.workload_replicas.get(server.namespace(), server.name());
         let now = Instant::now();
         let memory = self.memory();
         let is_overdue = memory.pending_resets.is_over(server.uid, now);
         let have_ended = memory.ending_proxies.is_over(server.uid, now);
-        LiveReplicas {
-            deployment_before_reset: live.deployment_before_reset.filter(|_| is_overdue),
-            proxies_left: if have_ended { PodsLeft::None } else { live.proxies_left },
-            ..live
+        WorkloadReplicas {
+            deployment_before_reset: set_to.deployment_before_reset.filter(|_| is_overdue),
+            proxies_left: if have_ended { PodsLeft::None } else { set_to.proxies_left },
+            ..set_to
         }
     }
 
@@ -213,7 +214,7 @@ impl Reconciler {
         }
     }
 
-    /// The server as it is now, `None` where it is gone.
+    /// The server as it is now, `None` if it is gone.
     async fn read(&self, cached: &Server) -> Result<Option<FreshServer>, ReconcileError> {
         let path = Server::url_path(&self.resource, Some(cached.namespace()));
         let request = Request::new(path).get(cached.name(), &GetParams::default());
@@ -250,13 +251,14 @@ impl Reconciler {
         outcome
     }
 
-    /// The count that a server's StatefulSet lost when it was recreated. Where it lost none, the present one is recorded.
-    fn lost_count(&self, server: &Server, scaling: &Scaling) -> Option<u32> {
-        let live = self.live_replicas(server);
+    /// Observes the count of a server's StatefulSet. Returns the count that it lost when it was recreated; if it lost none, the
+    /// present one is recorded.
+    fn observe_count(&self, server: &Server, scaling: &Scaling) -> Option<u32> {
+        let set_to = self.workload_replicas(server);
         let counts = &mut self.memory().statefulset_counts;
-        let lost = counts.lost(server.uid, scaling, live);
+        let lost = counts.lost(server.uid, scaling, set_to);
         if lost.is_none() {
-            counts.record(server.uid, scaling, live);
+            counts.record(server.uid, scaling, set_to);
         }
         lost
     }
@@ -264,14 +266,15 @@ impl Reconciler {
     /// Reports a StatefulSet that lost its count when it was recreated, once.
     async fn report_lost_count(&self, fresh: &FreshServer, scaling: &Scaling) {
         let server = &fresh.server;
-        let Some(replicas) = self.lost_count(server, scaling) else { return };
-        let live = self.live_replicas(server);
-        self.memory().statefulset_counts.record(server.uid, scaling, live);
+        let Some(replicas) = self.observe_count(server, scaling) else { return };
+        let set_to = self.workload_replicas(server);
+        self.memory().statefulset_counts.record(server.uid, scaling, set_to);
         self.warn(fresh, events::count_lost(replicas)).await;
     }
 
-    /// The conflicts of a server with autoscalers, unless they were reported.
-    fn new_conflicts(&self, server: &Server, scaling: &Scaling) -> Option<Vec<String>> {
+    /// Observes the conflicts of a server with autoscalers. Returns them unless they were reported; if there are none, it is
+    /// forgotten what was reported.
+    fn observe_conflicts(&self, server: &Server, scaling: &Scaling) -> Option<Vec<String>> {
         let of_workload = |workload| {
             let autoscaler = self.autoscalers.get(workload, server.namespace(), server.name());
             autoscaler.map_or_else(Vec::new, |autoscaler| conflicts(&autoscaler, workload, scaling))
@@ -288,7 +291,7 @@ impl Reconciler {
     /// Reports the conflicts of a server with autoscalers, each once.
     async fn report_conflicts(&self, fresh: &FreshServer, scaling: &Scaling) {
         let server = &fresh.server;
-        let Some(conflicts) = self.new_conflicts(server, scaling) else { return };
+        let Some(conflicts) = self.observe_conflicts(server, scaling) else { return };
         self.memory().reported_conflicts.insert(server.uid, conflicts.clone());
         for conflict in conflicts {
             self.warn(fresh, events::autoscaler_conflict(conflict)).await;
@@ -325,15 +328,15 @@ impl Reconciler {
         scaling: &Scaling,
         workload: Workload,
     ) -> Result<Vec<EventContent>, ReconcileError> {
-        let Some(change) =
-            read_change(&self.client, server, scaling, workload, self.circumstances(server, scaling)).await?
+        let Some((change, rule)) =
+            read_change(&self.client, server, scaling, workload, self.inputs(server, scaling)).await?
         else {
             return Ok(Vec::new());
         };
         if self.has_changed(server).await? {
             return Ok(Vec::new());
         }
-        let event = events::replicas_corrected(&change, scaling);
+        let event = events::replicas_corrected(&change, rule, scaling);
         if !self.scale(server, &change, &event).await? {
             return Ok(Vec::new());
         }
@@ -370,15 +373,14 @@ impl Reconciler {
         let Some(backend) = read_statefulset(&self.client, server).await? else { return Ok(Vec::new()) };
         let (Some(from), true) = (backend.replicas, backend.is_owned_by_server) else { return Ok(Vec::new()) };
         let resource_version = backend.meta.resource_version;
-        let circumstances =
-            self.circumstances(server, scaling).with_workloads(proxies.replicas, from, backend.replicas_before_zero);
-        let Some(step) = coupling_step(scaling, circumstances) else { return Ok(Vec::new()) };
+        let inputs = self.inputs(server, scaling).with_workloads(proxies.replicas, from, backend.replicas_before_zero);
+        let Some(step) = coupling_step(scaling, inputs) else { return Ok(Vec::new()) };
         if self.has_changed(server).await? {
             return Ok(Vec::new());
         }
         let to = match step {
-            Step::KeepCount(count) => return self.keep_count(server, Some(count), resource_version).await,
-            Step::ForgetCount => return self.keep_count(server, None, resource_version).await,
+            Step::PreserveCount(count) => return self.preserve_count(server, Some(count), resource_version).await,
+            Step::ForgetCount => return self.preserve_count(server, None, resource_version).await,
             Step::ScaleToZero => 0,
             Step::ScaleUp(count) => count,
         };
@@ -394,8 +396,8 @@ impl Reconciler {
         Ok(self.report_write(server, Target::StatefulSetToZero, event))
     }
 
-    /// Keeps the count of the StatefulSet in its annotation, or removes it. There is no event for that.
-    async fn keep_count(
+    /// Preserves the count of the StatefulSet in its annotation, or removes it. There is no event for that.
+    async fn preserve_count(
         &self,
         server: &Server,
         count: Option<u32>,
@@ -407,12 +409,12 @@ impl Reconciler {
             return Ok(Vec::new());
         }
         self.wait_for_token().await;
-        write_kept_count(&self.client, server, count, resource_version).await?;
+        write_preserved_count(&self.client, server, count, resource_version).await?;
         debug!(namespace, name, count, "wrote the annotation with the count before 0");
         Ok(Vec::new())
     }
 
-    /// Whether the spec of a server has changed. A Scale is read after the spec, and somebody may have scaled the workload by a
+    /// Returns whether the spec of a server has changed. A Scale is read after the spec, and somebody may have scaled the workload by a
     /// newer one.
     async fn has_changed(&self, server: &Server) -> Result<bool, ReconcileError> {
         let now = self.read(server).await?.map(|now| (now.server.uid, now.server.meta.generation));
@@ -455,11 +457,11 @@ impl Reconciler {
         self.write_rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether everything that servers are planned on is listed.
+    /// Returns whether everything that servers are planned on is listed.
     pub(crate) fn is_complete(&self) -> bool {
         let has_storages =
             self.options.session_storage != StorageSource::RunConfig || self.session_storages.is_complete();
-        has_storages && self.live_replicas.is_complete()
+        has_storages && self.workload_replicas.is_complete()
     }
 
     fn backoff_delay(&self, server: &Server, target: Target) -> Duration {
@@ -478,7 +480,7 @@ impl Reconciler {
 }
 
 impl Outcome {
-    /// Whether a write with this backoff delay is made now; else the delay is kept.
+    /// Returns whether a write with this backoff delay is made now; else the delay is kept.
     fn is_due(&mut self, delay: Duration) -> bool {
         if delay > Duration::ZERO {
             self.delay = Some(self.delay.map_or(delay, |shortest| shortest.min(delay)));
@@ -495,8 +497,8 @@ impl Outcome {
     }
 }
 
-fn has_live_warning(server: &Server) -> bool {
-    let condition = server.condition(ConditionType::LiveReplicasWarning);
+fn has_warning(server: &Server) -> bool {
+    let condition = server.condition(ConditionType::WorkloadReplicasWarning);
     condition.is_some_and(|condition| condition.status == Some(ConditionStatus::True))
 }
 

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{Scaling, Transport, Workload};
 
-use crate::live_replicas::LiveReplicas;
 use crate::uid::Uid;
+use crate::workload_replicas::WorkloadReplicas;
 
 /// A StatefulSet as it was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +24,18 @@ pub(crate) struct StatefulSetCounts {
 
 impl StatefulSetCounts {
     /// The count that the StatefulSet of a server had before it was recreated with 1 replica, if it has lost one. There is
-    /// none for `stdio`, nor where the server declares a count: those do not depend on what the StatefulSet had before.
-    pub(crate) fn lost(&self, server: Uid, scaling: &Scaling, live: LiveReplicas) -> Option<u32> {
+    /// none for `stdio`, nor if the server declares a count: those do not depend on what the StatefulSet had before.
+    pub(crate) fn lost(&self, server: Uid, scaling: &Scaling, set_to: WorkloadReplicas) -> Option<u32> {
         let seen = self.servers.get(&server).filter(|_| is_undeclared(scaling))?;
-        let is_lost = live.statefulset == Some(DEFAULT_REPLICAS) && live.statefulset_uid != seen.uid;
+        let is_lost = set_to.statefulset == Some(DEFAULT_REPLICAS) && set_to.statefulset_uid != seen.uid;
         is_lost.then_some(seen.replicas)
     }
 
     /// Records the present StatefulSet. While there is none, the one before is remembered.
-    pub(crate) fn record(&mut self, server: Uid, scaling: &Scaling, live: LiveReplicas) {
-        match live.statefulset {
+    pub(crate) fn record(&mut self, server: Uid, scaling: &Scaling, set_to: WorkloadReplicas) {
+        match set_to.statefulset {
             Some(replicas) if replicas != DEFAULT_REPLICAS && is_undeclared(scaling) => {
-                self.servers.insert(server, Seen { uid: live.statefulset_uid, replicas });
+                self.servers.insert(server, Seen { uid: set_to.statefulset_uid, replicas });
             }
             None if is_undeclared(scaling) => {}
             Some(_) | None => drop(self.servers.remove(&server)),
@@ -52,21 +52,25 @@ mod tests {
     use mcp_scaling_rules::{Scaling, Transport};
 
     use super::StatefulSetCounts;
-    use crate::live_replicas::LiveReplicas;
     use crate::uid::Uid;
+    use crate::workload_replicas::WorkloadReplicas;
 
     fn scaling(transport: Transport, backend_replicas: Option<u32>) -> Scaling {
         Scaling { transport, replicas: None, backend_replicas, session_storage: None }
     }
 
-    fn statefulset(uid: &str, replicas: u32) -> LiveReplicas {
-        LiveReplicas { statefulset: Some(replicas), statefulset_uid: Uid::of(Some(uid)), ..LiveReplicas::default() }
+    fn statefulset(uid: &str, replicas: u32) -> WorkloadReplicas {
+        WorkloadReplicas {
+            statefulset: Some(replicas),
+            statefulset_uid: Uid::of(Some(uid)),
+            ..WorkloadReplicas::default()
+        }
     }
 
-    const GONE: Option<LiveReplicas> = None;
+    const GONE: Option<WorkloadReplicas> = None;
 
     /// The lost count after these states of the StatefulSet, of which all but the last are recorded.
-    fn lost(scaling: Scaling, states: &[Option<LiveReplicas>]) -> Option<u32> {
+    fn lost(scaling: Scaling, states: &[Option<WorkloadReplicas>]) -> Option<u32> {
         let mut counts = StatefulSetCounts::default();
         let server = Uid::of(Some("server"));
         let (last, recorded) = states.split_last()?;

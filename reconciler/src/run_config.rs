@@ -17,9 +17,9 @@ use mcp_scaling_rules::{Field, Scaling, SessionStorage, labels};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::listed::{Listed, ServerName};
 use crate::options::StorageSource;
 use crate::server::Server;
+use crate::watch_cache::{ServerName, WatchCache};
 
 /// `kind`.
 pub(crate) const KIND: &str = "ConfigMap";
@@ -32,7 +32,7 @@ const FILE: &str = "runconfig.json";
 pub(crate) struct RunConfig {
     /// Of the metadata: name, namespace, resource version.
     meta: ObjectMeta,
-    /// The session storage, `None` where the run configuration is malformed or missing.
+    /// The session storage, `None` if the run configuration is malformed or missing.
     storage: Option<SessionStorage>,
 }
 
@@ -52,7 +52,7 @@ impl RunConfig {
 /// The session storages of all servers, updated by the events of a watch.
 #[derive(Debug, Default)]
 pub(crate) struct SessionStorages {
-    listed: Mutex<Listed<SessionStorage>>,
+    listed: Mutex<WatchCache<SessionStorage>>,
 }
 
 impl SessionStorages {
@@ -61,7 +61,7 @@ impl SessionStorages {
         self.listed().apply(event, |run_config| (run_config.server_name(), run_config.storage))
     }
 
-    /// The session storage of a server from this source, `None` where it is not known.
+    /// The session storage of a server from this source, `None` if it is not known.
     pub(crate) fn storage(&self, server: &Server, scaling: &Scaling, source: StorageSource) -> Option<SessionStorage> {
         match source {
             StorageSource::Spec { default } => Some(scaling.session_storage_or(default)),
@@ -69,12 +69,12 @@ impl SessionStorages {
         }
     }
 
-    /// Whether the ConfigMaps have been listed.
+    /// Returns whether the ConfigMaps have been listed.
     pub(crate) fn is_complete(&self) -> bool {
         self.listed().is_complete()
     }
 
-    fn listed(&self) -> MutexGuard<'_, Listed<SessionStorage>> {
+    fn listed(&self) -> MutexGuard<'_, WatchCache<SessionStorage>> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -128,7 +128,7 @@ impl<'de> Deserialize<'de> for RunConfig {
     }
 }
 
-/// The session storage that a run configuration describes; `None` where it is malformed.
+/// The session storage that a run configuration describes; `None` if it is malformed.
 fn session_storage(run_config: &str) -> Option<SessionStorage> {
     #[derive(Deserialize)]
     struct File {

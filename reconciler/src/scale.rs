@@ -1,13 +1,13 @@
-//! Writes the replicas of a workload through its scale subresource, and keeps a count in an annotation of its StatefulSet.
+//! Writes the replicas of a workload through its scale subresource, and preserves a count in an annotation of its StatefulSet.
 
 use kube::api::Patch;
 use kube::{Api, Client};
 use mcp_scaling_rules::field::replica_count;
-use mcp_scaling_rules::{Scaling, Workload, annotations};
+use mcp_scaling_rules::{Replicas, ReplicasRule, Scaling, Workload, annotations};
 
 use crate::client::patch_params;
 use crate::error::ReconcileError;
-use crate::plan::{Circumstances, correction};
+use crate::plan::{PlanInputs, correction};
 use crate::server::Server;
 use crate::workload::WorkloadObject;
 
@@ -24,43 +24,46 @@ pub(crate) struct ScaleChange {
     pub(crate) resource_version: Option<String>,
 }
 
-/// Reads a workload's Scale. `None` where the workload is gone or needs no correction any more. `circumstances` are
-/// those that the plan was made of.
+/// Reads a workload's Scale, and decides which change it needs and by which rule. `None` if the workload is gone or needs no
+/// correction any more. `inputs` are those that the plan was made of.
 ///
 /// # Errors
-/// [`ReconcileError::Call`] where the Scale cannot be read.
+/// [`ReconcileError::Call`] if the Scale cannot be read.
 pub(crate) async fn read_change(
     client: &Client,
     server: &Server,
     scaling: &Scaling,
     workload: Workload,
-    circumstances: Circumstances,
-) -> Result<Option<ScaleChange>, ReconcileError> {
-    let Some(LiveScale { replicas: from, resource_version }) = read_scale(client, server, workload).await? else {
+    inputs: PlanInputs,
+) -> Result<Option<(ScaleChange, ReplicasRule)>, ReconcileError> {
+    let Some(CurrentScale { replicas: from, resource_version }) = read_scale(client, server, workload).await? else {
         return Ok(None);
     };
-    let to = correction(workload, scaling, circumstances.with_live(workload, from));
-    Ok(to.map(|to| ScaleChange { workload, from, to, resource_version }))
+    let corrected = correction(workload, scaling, inputs.with_count(workload, from));
+    Ok(corrected.and_then(|Replicas { count: to, rule }| {
+        let change = ScaleChange { workload, from, to, resource_version };
+        rule.map(|rule| (change, rule))
+    }))
 }
 
 /// A workload's Scale as it was just read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LiveScale {
+pub(crate) struct CurrentScale {
     /// The replicas that the workload has.
     pub(crate) replicas: u32,
     /// `metadata.resourceVersion` of the Scale, which is that of the workload.
     pub(crate) resource_version: Option<String>,
 }
 
-/// Reads a workload's Scale. `None` where the workload is gone.
+/// Reads a workload's Scale. `None` if the workload is gone.
 ///
 /// # Errors
-/// [`ReconcileError::Call`] where the Scale cannot be read.
+/// [`ReconcileError::Call`] if the Scale cannot be read.
 pub(crate) async fn read_scale(
     client: &Client,
     server: &Server,
     workload: Workload,
-) -> Result<Option<LiveScale>, ReconcileError> {
+) -> Result<Option<CurrentScale>, ReconcileError> {
     let scale = match api(client, server, workload).get_scale(server.name()).await {
         Ok(scale) => scale,
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
@@ -69,13 +72,13 @@ pub(crate) async fn read_scale(
     // The API server leaves a count of 0 out of a Scale.
     let replicas = replica_count(scale.spec.and_then(|spec| spec.replicas).unwrap_or_default().into());
     let resource_version = scale.metadata.resource_version;
-    Ok(replicas.map(|replicas| LiveScale { replicas, resource_version }))
+    Ok(replicas.map(|replicas| CurrentScale { replicas, resource_version }))
 }
 
 /// Writes a change, unless the workload has changed since it was read.
 ///
 /// # Errors
-/// [`ReconcileError::Call`] where the Scale cannot be written; a conflict where the workload has changed.
+/// [`ReconcileError::Call`] if the Scale cannot be written; a conflict if the workload has changed.
 pub(crate) async fn write_change(client: &Client, server: &Server, change: &ScaleChange) -> Result<(), ReconcileError> {
     let patch = serde_json::json!({
         "metadata": {"resourceVersion": change.resource_version},
@@ -87,10 +90,10 @@ pub(crate) async fn write_change(client: &Client, server: &Server, change: &Scal
     Ok(())
 }
 
-/// Reads the StatefulSet of a server. `None` where there is none.
+/// Reads the StatefulSet of a server. `None` if there is none.
 ///
 /// # Errors
-/// [`ReconcileError::Call`] where it cannot be read.
+/// [`ReconcileError::Call`] if it cannot be read.
 pub(crate) async fn read_statefulset(
     client: &Client,
     server: &Server,
@@ -99,11 +102,11 @@ pub(crate) async fn read_statefulset(
     statefulset.map_err(|source| ReconcileError::Call { action: "read the StatefulSet", source })
 }
 
-/// Keeps a count in the annotation of a StatefulSet, or removes it, unless the StatefulSet has changed since it was read.
+/// Preserves a count in the annotation of a StatefulSet, or removes it, unless the StatefulSet has changed since it was read.
 ///
 /// # Errors
-/// [`ReconcileError::Call`] where the StatefulSet cannot be written; a conflict where it has changed.
-pub(crate) async fn write_kept_count(
+/// [`ReconcileError::Call`] if the StatefulSet cannot be written; a conflict if it has changed.
+pub(crate) async fn write_preserved_count(
     client: &Client,
     server: &Server,
     count: Option<u32>,

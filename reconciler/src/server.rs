@@ -25,7 +25,7 @@ pub struct Server {
     pub(crate) meta: ObjectMeta,
     /// The identity of the object.
     pub(crate) uid: Uid,
-    /// Whether `metadata.deletionTimestamp` is set.
+    /// Says whether `metadata.deletionTimestamp` is set.
     pub(crate) is_being_deleted: bool,
     /// The fields of the spec about scaling, or its first invalid field.
     pub scaling: Result<Scaling, InvalidField>,
@@ -47,7 +47,7 @@ pub struct StatusCondition {
 }
 
 impl StatusCondition {
-    /// Whether this is the desired condition for a spec of this generation. Message and transition time do not count, and a
+    /// Returns whether this is the desired condition for a spec of this generation. Message and transition time do not count, and a
     /// writer may leave out the observed generation.
     pub fn matches(&self, desired: &Condition, generation: Option<i64>) -> bool {
         self.type_ == desired.type_
@@ -73,7 +73,7 @@ impl Server {
         self.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
-    /// Whether the status has the desired condition. Any writer may have written it.
+    /// Returns whether the status has the desired condition. Any writer may have written it.
     pub fn has_condition(&self, desired: &Condition) -> bool {
         self.condition(desired.type_).is_some_and(|condition| condition.matches(desired, self.meta.generation))
     }
@@ -320,7 +320,7 @@ mod tests {
                 "not an object",
                 {"type": "StdioReplicaCapped", "status": "True", "reason": "StdioTransportCapAt1", "observedGeneration": 2},
                 {"type": "SessionStorageWarning", "status": "Maybe", "reason": "Because"},
-                {"type": "LiveReplicasWarning", "status": 7},
+                {"type": "WorkloadReplicasWarning", "status": 7},
             ]}}),
         );
         let kept: Vec<_> = server.conditions.iter().map(|it| (it.type_, it.status, it.reason)).collect();
@@ -333,7 +333,7 @@ mod tests {
                     Some(ConditionReason::StdioTransportCapAt1)
                 ),
                 (ConditionType::SessionStorageWarning, None, None),
-                (ConditionType::LiveReplicasWarning, None, None),
+                (ConditionType::WorkloadReplicasWarning, None, None),
             ]
         );
         assert!(server.is_being_deleted);

@@ -1,4 +1,4 @@
-//! The stabilization window of the `LiveReplicasWarning`: the condition stays for some time after its cause is gone, so that
+//! The stabilization window of the `WorkloadReplicasWarning`: the condition stays for some time after its cause is gone, so that
 //! an autoscaler that scales up and down does not have the status written each time. Pure: the caller passes the time.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::backoff;
 use crate::uid::Uid;
 
-/// How long a `LiveReplicasWarning` stays after its cause is gone.
+/// How long a `WorkloadReplicasWarning` stays after its cause is gone.
 pub const WINDOW: Duration = Duration::from_secs(600);
 
 /// How long the end of a cause is remembered. Writing the condition may be delayed by the backoff; until then a status that
@@ -31,7 +31,7 @@ pub struct StabilizationWindows {
 
 impl StabilizationWindows {
     /// Records whether there is a cause for the warning, and returns whether the warning is due: there is a cause, or the
-    /// window is still open. `is_warning_set` says that the status has the warning. Where its cause is not known, it was set
+    /// window is still open. `is_warning_set` says that the status has the warning. If its cause is not known, it was set
     /// before a restart, and the window begins now.
     pub fn observe(&mut self, server: Uid, has_cause: bool, is_warning_set: bool, now: Instant) -> bool {
         if has_cause {
@@ -47,7 +47,7 @@ impl StabilizationWindows {
         self.remaining(server, now) > Duration::ZERO
     }
 
-    /// How long the window stays open; zero where the cause is present.
+    /// How long the window stays open; zero if the cause is present.
     pub fn remaining(&self, server: Uid, now: Instant) -> Duration {
         match self.servers.get(&server) {
             Some(Cause::GoneSince(end)) => (*end + WINDOW).saturating_duration_since(now),

@@ -20,7 +20,7 @@ use crate::server::{FreshServer, ListedCondition, Server};
 pub struct Transition {
     /// The condition as it is now.
     pub to: Condition,
-    /// Its status before: `None` where it was missing or had a value that we never write.
+    /// Its status before: `None` if it was missing or had a value that we never write.
     pub from: Option<ConditionStatus>,
 }
 
@@ -28,7 +28,7 @@ pub struct Transition {
 /// resource version that was read.
 ///
 /// # Errors
-/// [`ReconcileError::Call`] where the API server refuses the patch; a conflict where the object has changed since it was read.
+/// [`ReconcileError::Call`] if the API server refuses the patch; a conflict if the object has changed since it was read.
 pub(crate) async fn write_conditions(
     client: &Client,
     resource: &Arc<ApiResource>,
@@ -64,10 +64,10 @@ pub(crate) async fn write_conditions(
 /// A list of conditions with the desired ones in it, and the transitions that this makes. `now` is the time in RFC 3339, for
 /// `lastTransitionTime` of conditions whose status changes.
 ///
-/// Where a list has a desired type twice, which an atomic list may, the first entry is kept: clients find that one.
+/// If a list has a desired type twice, which an atomic list may, the first entry is kept: clients find that one.
 ///
 /// # Errors
-/// Where a condition cannot be written as JSON, which does not happen.
+/// If a condition cannot be written as JSON, which does not happen.
 pub fn with_conditions(
     list: &[ListedCondition],
     desired: &[Condition],

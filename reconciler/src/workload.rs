@@ -21,13 +21,13 @@ pub struct WorkloadObject {
     pub(crate) meta: ObjectMeta,
     /// The identity of the object.
     pub(crate) uid: Uid,
-    /// Whether its owner is the `MCPServer` of the same name: ToolHive gives both workloads the server's name.
+    /// Says whether its owner is the `MCPServer` of the same name: ToolHive gives both workloads the server's name.
     pub(crate) is_owned_by_server: bool,
-    /// The count that a reset by ToolHive's operator took away, which the policy recorded and nobody has given back yet.
+    /// The count that a reset by ToolHive's operator took away, which the policy recorded and nobody has restored yet.
     pub replicas_before_reset: Option<u32>,
     /// The count that it had before the reconciler scaled it to 0 with its proxies, as our annotation says.
     pub replicas_before_zero: Option<u32>,
-    /// `spec.replicas`, 1 where it is absent (the API server's default), `None` where it is no count.
+    /// `spec.replicas`, 1 if it is absent (the API server's default), `None` if it is no count.
     pub replicas: Option<u32>,
     /// The pods that are left of a workload that is set to 0 replicas.
     pub pods_left: PodsLeft,
@@ -45,7 +45,7 @@ pub enum PodsLeft {
     Ending(Duration),
 }
 
-/// How long a pod has to end where its template does not say so: Kubernetes' default.
+/// How long a pod has to end if its template does not say so: Kubernetes' default.
 const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// How much longer than its grace period the end of a pod may take: the kubelet has to notice it, and to kill it at last.

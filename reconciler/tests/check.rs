@@ -176,9 +176,9 @@ async fn finds_each_kind_of_problem() {
         ]
     );
     let drifted = &findings[2];
-    assert_eq!((drifted.declared.as_str(), drifted.live.as_str()), ("1/2", "5/2"));
+    assert_eq!((drifted.declared.as_str(), drifted.set_to.as_str()), ("1/2", "5/2"));
     assert_eq!((drifted.transport.as_str(), drifted.storage.as_str()), ("sse", "redis"));
-    assert_eq!(findings[5].live, "4/-");
+    assert_eq!(findings[5].set_to, "4/-");
 }
 
 #[tokio::test]
@@ -504,16 +504,16 @@ fn aligns_the_columns_of_the_table() {
         name: name.to_owned(),
         transport: "stdio".to_owned(),
         declared: "3/-".to_owned(),
-        live: "1/1".to_owned(),
+        set_to: "1/1".to_owned(),
         storage: "memory".to_owned(),
         finding: finding.to_owned(),
         remedy: "correct it".to_owned(),
     };
     assert_eq!(
         table(&[finding("a", "wrong"), finding("longer", "ü")], 2),
-        "NAMESPACE   NAME     TRANSPORT   DECLARED   LIVE   STORAGE   FINDING   REMEDY\n\
-         default     a        stdio       3/-        1/1    memory    wrong     correct it\n\
-         default     longer   stdio       3/-        1/1    memory    ü         correct it"
+        "NAMESPACE   NAME     TRANSPORT   DECLARED   SET   STORAGE   FINDING   REMEDY\n\
+         default     a        stdio       3/-        1/1   memory    wrong     correct it\n\
+         default     longer   stdio       3/-        1/1   memory    ü         correct it"
     );
     assert_eq!(table(&[], 7), "No problems found in 7 MCPServers.");
 }

@@ -81,7 +81,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail where it has ended.
+        // Both fail if it has ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

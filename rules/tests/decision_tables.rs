@@ -198,10 +198,10 @@ fn names_the_conditions_as_toolhive_does() {
             ("SessionStorageWarning", "True", "SessionStorageMissingForReplicas"),
             ("SessionStorageWarning", "False", "SessionStorageConfigured"),
             ("SessionStorageWarning", "False", "SessionStorageWarningNotApplicable"),
-            ("LiveReplicasWarning", "True", "BackendReplicasAboveStdioCap"),
-            ("LiveReplicasWarning", "True", "LiveReplicasAboveStdioCap"),
-            ("LiveReplicasWarning", "True", "LiveReplicasWithoutSessionStorage"),
-            ("LiveReplicasWarning", "False", "LiveReplicasFit"),
+            ("WorkloadReplicasWarning", "True", "BackendReplicasAboveStdioCap"),
+            ("WorkloadReplicasWarning", "True", "WorkloadReplicasAboveStdioCap"),
+            ("WorkloadReplicasWarning", "True", "WorkloadReplicasWithoutSessionStorage"),
+            ("WorkloadReplicasWarning", "False", "WorkloadReplicasFit"),
         ]
     );
 }
@@ -641,15 +641,17 @@ fn finds_the_conflicts_of_an_autoscaler() {
 
 #[test]
 fn warns_of_what_toolhives_conditions_do_not_tell() {
-    use ConditionReason::{BackendReplicasAboveStdioCap, LiveReplicasAboveStdioCap, LiveReplicasWithoutSessionStorage};
+    use ConditionReason::{
+        BackendReplicasAboveStdioCap, WorkloadReplicasAboveStdioCap, WorkloadReplicasWithoutSessionStorage,
+    };
     for (transport, replicas, backend_replicas, [proxies, backends], is_unshared, expected) in [
         (Stdio, None, None, [Some(1), Some(1)], false, None),
         (Stdio, None, None, [None, None], false, None),
-        (Stdio, None, None, [Some(3), Some(1)], false, Some(LiveReplicasAboveStdioCap)),
-        (Stdio, None, None, [Some(1), Some(2)], false, Some(LiveReplicasAboveStdioCap)),
+        (Stdio, None, None, [Some(3), Some(1)], false, Some(WorkloadReplicasAboveStdioCap)),
+        (Stdio, None, None, [Some(1), Some(2)], false, Some(WorkloadReplicasAboveStdioCap)),
         (Stdio, Some(3), None, [Some(3), Some(1)], false, None),
         (Stdio, Some(3), Some(2), [Some(1), Some(1)], false, Some(BackendReplicasAboveStdioCap)),
-        (Sse, None, None, [Some(3), Some(1)], true, Some(LiveReplicasWithoutSessionStorage)),
+        (Sse, None, None, [Some(3), Some(1)], true, Some(WorkloadReplicasWithoutSessionStorage)),
         (Sse, None, None, [Some(3), Some(1)], false, None),
         (Sse, Some(3), None, [Some(3), Some(1)], true, None),
     ] {
@@ -667,8 +669,8 @@ fn warns_of_what_toolhives_conditions_do_not_tell() {
 
 #[test]
 fn ends_our_own_warning_after_its_window() {
-    let warning = ConditionReason::LiveReplicasAboveStdioCap;
-    let (warned, fit) = (warning.condition(), ConditionReason::LiveReplicasFit.condition());
+    let warning = ConditionReason::WorkloadReplicasAboveStdioCap;
+    let (warned, fit) = (warning.condition(), ConditionReason::WorkloadReplicasFit.condition());
     let as_present = |condition: Condition, is_of_this_spec| {
         Some(PresentCondition { status: Some(condition.status), reason: Some(condition.reason), is_of_this_spec })
     };

@@ -13,7 +13,7 @@ pub const OPERATOR: &str = accounts::OPERATOR;
 /// The user name of the controller behind every HorizontalPodAutoscaler.
 pub const AUTOSCALER: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
 /// The user name of KEDA's operator, which scales a target between 0 and 1.
-pub const KEDA: &str = "system:serviceaccount:keda:keda-operator";
+pub const KEDA: &str = accounts::KEDA_OPERATOR;
 /// The user name of the reconciler.
 pub const RECONCILER: &str = "system:serviceaccount:toolhive-system:mcpserver-scaling-reconciler";
 /// The user name of the policy server.

@@ -1,6 +1,5 @@
 //! Requests to the API server and its responses, warnings included.
 
-use crate::toolhive_crds::resource_of;
 use anyhow::{Context, Result, ensure};
 use http::Request;
 use http_body_util::BodyExt;
@@ -84,7 +83,9 @@ impl ApiClient {
             "horizontalpodautoscalers" => "autoscaling/v2".to_owned(),
             "events" => "events.k8s.io/v1".to_owned(),
             "leases" => "coordination.k8s.io/v1".to_owned(),
-            _ if ServerKind::ALL.map(resource_of).contains(&resource) => format!("{GROUP}/{}", self.toolhive_version),
+            _ if ServerKind::ALL.map(ServerKind::resource).contains(&resource) => {
+                format!("{GROUP}/{}", self.toolhive_version)
+            }
             _ => "apps/v1".to_owned(),
         };
         format!("/apis/{group_version}/namespaces/{namespace}/{resource}")
@@ -253,7 +254,7 @@ impl ApiClient {
     /// # Errors
     /// Where the `MCPServer` does not exist.
     pub async fn condition(&self, namespace: &str, name: &str, type_: &str) -> Result<(String, String)> {
-        let server = self.get(resource_of(ServerKind::McpServer), namespace, name).await?;
+        let server = self.get(ServerKind::McpServer.resource(), namespace, name).await?;
         let mut conditions = server["status"]["conditions"].as_array().into_iter().flatten();
         let condition = conditions.find(|condition| condition["type"] == type_).unwrap_or(&Value::Null);
         Ok((text(&condition["status"]), text(&condition["reason"])))

@@ -19,7 +19,7 @@ use crate::objects::custom_resource;
 use crate::process::Process;
 use crate::requests::{ApiClient, Response, text};
 use crate::toolhive::Operator;
-use crate::toolhive_crds::{self, ToolHiveCrds, resource_of};
+use crate::toolhive_crds::{self, ToolHiveCrds};
 use crate::wait::{wait_for_value, wait_until};
 use crate::webhook::Webhook;
 
@@ -151,7 +151,7 @@ impl TestCluster {
     /// # Errors
     /// Where the API server rejects it.
     pub async fn create_mcp_server(&self, namespace: &str, name: &str, spec: Value) -> Result<Response> {
-        self.admin.create(resource_of(ServerKind::McpServer), namespace, &self.mcp_server(name, spec)).await?.success()
+        self.admin.create(ServerKind::McpServer.resource(), namespace, &self.mcp_server(name, spec)).await?.success()
     }
 
     /// The version of ToolHive's API group that the API server prefers.
@@ -200,7 +200,7 @@ impl TestCluster {
             self.install_crd(definition).await?;
         }
         // The handler of a definition changes a moment after the definition.
-        let path = format!("{}?dryRun=All", self.admin.path(resource_of(ServerKind::McpServer), "toolhive-system"));
+        let path = format!("{}?dryRun=All", self.admin.path(ServerKind::McpServer.resource(), "toolhive-system"));
         let server = self.mcp_server("crd-probe", json!({}));
         wait_until("an MCPServer can be created", || async {
             Ok(self.admin.post_path(&path, &server).await?.code < 300)
@@ -214,11 +214,11 @@ impl TestCluster {
         self.stop_operator();
         self.crds.name = None;
         // Custom resources wait for an operator that removes its finalizer, and definitions for their custom resources.
-        let servers = format!("/apis/{GROUP}/{}/{}", self.crds.version, resource_of(ServerKind::McpServer));
+        let servers = format!("/apis/{GROUP}/{}/{}", self.crds.version, ServerKind::McpServer.resource());
         for server in self.admin.get_path(&servers).await?.body["items"].as_array().into_iter().flatten() {
             let (namespace, name) = (text(&server["metadata"]["namespace"]), text(&server["metadata"]["name"]));
             let finalizers = json!({"metadata": {"finalizers": null}});
-            self.admin.merge(resource_of(ServerKind::McpServer), &namespace, &name, &finalizers).await?.success()?;
+            self.admin.merge(ServerKind::McpServer.resource(), &namespace, &name, &finalizers).await?.success()?;
         }
         let paths: Vec<String> = self.crds.installed.iter().map(crd_path).collect();
         for definition in &self.crds.installed {

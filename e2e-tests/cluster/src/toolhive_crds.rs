@@ -80,15 +80,6 @@ impl ToolHiveCrds {
     }
 }
 
-/// The plural of a kind, which names it in paths.
-pub fn resource_of(kind: ServerKind) -> &'static str {
-    match kind {
-        ServerKind::McpServer => "mcpservers",
-        ServerKind::VirtualMcpServer => "virtualmcpservers",
-        ServerKind::McpRemoteProxy => "mcpremoteproxies",
-    }
-}
-
 /// The folder that `scripts/toolhive` prints with these arguments, of which the last is a tag.
 ///
 /// # Errors

@@ -15,7 +15,6 @@ use crate::objects::{autoscaler, deployment};
 use crate::process::{Process, free_port, tied_to_this_thread};
 use crate::requests::{Response, text};
 use crate::test_cluster::TestCluster;
-use crate::toolhive_crds::resource_of;
 use crate::wait::wait_until;
 
 /// The namespace of Kubewarden's chart.
@@ -211,7 +210,7 @@ impl TestCluster {
     async fn send_probes(&self) -> Result<[Response; 2]> {
         let (namespace, name) = ("toolhive-system", "webhook-probe");
         // The response does not matter: the server may exist already.
-        let servers = resource_of(ServerKind::McpServer);
+        let servers = ServerKind::McpServer.resource();
         self.admin.create(servers, namespace, &self.mcp_server(name, json!({}))).await?;
         let server = self.admin.get(servers, namespace, name).await?;
         // Where an operator runs, it has created the Deployment with the server's name.

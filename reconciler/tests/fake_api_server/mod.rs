@@ -55,7 +55,7 @@ struct State {
     fault: FaultInjector,
     list_type: ListType,
     served: Vec<&'static str>,
-    /// Whether watch events are sent twice, the first time with each pair in reverse order.
+    /// Says whether watch events are sent twice, the first time with each pair in reverse order.
     shuffles_events: bool,
 }
 
@@ -156,7 +156,7 @@ impl ApiServer {
         self.put(&key, after);
     }
 
-    /// Replaces the status as `Status().Update()` of controller-runtime does: false, where the object has changed since it
+    /// Replaces the status as `Status().Update()` of controller-runtime does: false if the object has changed since it
     /// was read.
     pub(crate) fn update_status(&self, resource: &str, read: &Value, status: Value) -> bool {
         let name = read["metadata"]["name"].as_str().expect("has a name");

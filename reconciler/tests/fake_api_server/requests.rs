@@ -224,7 +224,7 @@ impl ApiServer {
     }
 }
 
-/// Whether a list of conditions has a type twice.
+/// Returns whether a list of conditions has a type twice.
 fn has_duplicate_type(object: &Value) -> bool {
     let types = object["status"]["conditions"].as_array().into_iter().flatten().map(|it| it["type"].to_string());
     let mut types: Vec<String> = types.collect();
@@ -234,7 +234,7 @@ fn has_duplicate_type(object: &Value) -> bool {
     types.len() < all
 }
 
-/// Whether an object has the labels of the call's label selector.
+/// Returns whether an object has the labels of the call's label selector.
 pub(super) fn matches_selector(object: &Value, call: &Call) -> bool {
     let selector = call.query.get("labelSelector").map_or("", String::as_str);
     let mut labels = selector.split(',').filter_map(|pair| pair.split_once('='));

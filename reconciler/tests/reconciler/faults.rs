@@ -20,7 +20,10 @@ async fn writes_everything_once_without_a_fault() {
         assert_eq!(server.take_writes().len(), WRITES);
         sleep(WINDOW * 3).await;
         assert_eq!(server.take_writes().len(), 1, "the warning of the capped stdio server is cleared");
-        assert_eq!(status_and_reason(&server, "stdio", "LiveReplicasWarning"), pair("False", "LiveReplicasFit"));
+        assert_eq!(
+            status_and_reason(&server, "stdio", "WorkloadReplicasWarning"),
+            pair("False", "WorkloadReplicasFit")
+        );
         sleep(WINDOW * 3).await;
         assert_eq!(lines(&server.take_writes()), [""; 0], "nothing is left to write");
     }

@@ -26,24 +26,27 @@ async fn backs_off_from_a_writer_that_keeps_reverting() {
     let scales = writes.iter().filter(|write| write.ends_with("/scale")).count();
     assert!((40..80).contains(&scales), "{scales} in a day");
     assert_eq!(writes.len() - scales, 1, "the condition was written once");
-    assert_eq!(status_and_reason(&server, "a", "LiveReplicasWarning"), pair("True", "LiveReplicasAboveStdioCap"));
+    assert_eq!(
+        status_and_reason(&server, "a", "WorkloadReplicasWarning"),
+        pair("True", "WorkloadReplicasAboveStdioCap")
+    );
     let reasons: Vec<String> =
         notes(&server).iter().filter_map(|note| note.split(':').next().map(str::to_owned)).collect();
     assert_eq!(
         reasons,
-        ["Normal ReplicasCorrected", "Warning LiveReplicasAboveStdioCap", "Warning BackingOff"],
+        ["Normal ReplicasCorrected", "Warning WorkloadReplicasAboveStdioCap", "Warning BackingOff"],
         "reported once"
     );
-    assert!(running.metrics.render().contains("mcpserver_scaling_yields_total 1"));
+    assert!(running.metrics.render().contains("mcpserver_scaling_backoffs_total 1"));
     // Without the other writer the count is corrected, and the warning is cleared after its stabilization window.
     sleep(WINDOW * 6).await;
     assert_eq!(server.get("deployments", "a").expect("exists")["spec"]["replicas"], 1);
-    assert_eq!(status_and_reason(&server, "a", "LiveReplicasWarning"), pair("False", "LiveReplicasFit"));
+    assert_eq!(status_and_reason(&server, "a", "WorkloadReplicasWarning"), pair("False", "WorkloadReplicasFit"));
 }
 
 /// A ToolHive operator that writes its own conditions to the status when it reconciles, and the others as it read them.
 struct Operator {
-    /// Whether it writes the two conditions about scaling, as operators from v0.13 on do.
+    /// Says whether it writes the two conditions about scaling, as operators from v0.13 on do.
     writes_conditions: bool,
     /// The longest time from a change to its write.
     slowest_write: Duration,
@@ -194,7 +197,7 @@ async fn stops_writing_beside_an_old_operator() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gives_back_the_count_that_an_operator_reset_before_it_ended() {
+async fn restores_the_count_that_an_operator_reset_before_it_ended() {
     let server = ApiServer::new(ListType::Map);
     server.create(
         "mcpservers",
@@ -210,7 +213,7 @@ async fn gives_back_the_count_that_an_operator_reset_before_it_ended() {
     sleep(SECOND * 8).await;
     assert_eq!(replicas(), 3);
     let note = "Normal ReplicasCorrected: replicas of the Deployment set from 1 to 3: ToolHive's operator reset the count and has \
-                not given it back";
+                not restored it";
     assert!(notes(&server).contains(&note.to_owned()), "{:?}", notes(&server));
 }
 
@@ -298,7 +301,7 @@ async fn treats_a_server_that_is_recreated_as_a_new_one() {
         sleep(15 * SECOND).await;
         server.change("deployments", "a", |object| object["spec"]["replicas"] = 3.into());
     }
-    assert!(running.metrics.render().contains("mcpserver_scaling_yields_total 1"));
+    assert!(running.metrics.render().contains("mcpserver_scaling_backoffs_total 1"));
     server.delete("deployments", "a");
     server.delete("mcpservers", "a");
     server.create("mcpservers", mcpserver("a", json!({})));

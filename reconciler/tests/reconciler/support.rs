@@ -198,8 +198,8 @@ pub(crate) fn assert_reconciled(server: &ApiServer, case: &str) {
     assert_eq!(of("shared"), [not_capped.clone(), pair("False", "SessionStorageConfigured")], "{case}");
     assert_eq!(of("auto"), [not_capped, not_applicable], "{case}");
     assert_eq!(
-        status_and_reason(server, "auto", "LiveReplicasWarning"),
-        pair("True", "LiveReplicasWithoutSessionStorage"),
+        status_and_reason(server, "auto", "WorkloadReplicasWarning"),
+        pair("True", "WorkloadReplicasWithoutSessionStorage"),
         "{case}"
     );
     let count = |resource: &str, name: &str| server.get(resource, name).expect("exists")["spec"]["replicas"].clone();

@@ -84,7 +84,7 @@ async fn makes_no_call_for_a_server_that_is_up_to_date() {
 
 #[tokio::test(start_paused = true)]
 async fn corrects_replicas_through_the_scale_subresource() {
-    for (spec, kind, live, corrected) in [
+    for (spec, kind, set_to, corrected) in [
         (json!({}), "Deployment", 3, Some(1)),
         (json!({}), "StatefulSet", 3, Some(1)),
         (json!({}), "Deployment", 1, None),
@@ -100,13 +100,13 @@ async fn corrects_replicas_through_the_scale_subresource() {
         (json!({"replicas": 4}), "Deployment", 4, Some(1)),
         (json!({"replicas": "x"}), "Deployment", 4, None),
     ] {
-        let case = format!("{spec}, {live} of a {kind}");
+        let case = format!("{spec}, {set_to} of a {kind}");
         let server = ApiServer::new(ListType::Map);
         server.create("mcpservers", mcpserver("a", spec));
         let (resource, workload) = if kind == "Deployment" {
-            ("deployments", deployment("a", live))
+            ("deployments", deployment("a", set_to))
         } else {
-            ("statefulsets", statefulset("a", live))
+            ("statefulsets", statefulset("a", set_to))
         };
         server.create(resource, workload);
         let version = server.get(resource, "a").expect("exists")["metadata"]["resourceVersion"].clone();
@@ -215,7 +215,7 @@ async fn warns_once_of_an_autoscaler_without_redis() {
     server.create("deployments", deployment("a", 1));
     let _running = start(&server).await;
     sleep(A_WHILE).await;
-    assert_eq!(condition(&server, "a", "LiveReplicasWarning"), None, "there never was a cause");
+    assert_eq!(condition(&server, "a", "WorkloadReplicasWarning"), None, "there never was a cause");
     server.take_calls();
 
     let scale = |count: u32| server.change("deployments", "a", |object| object["spec"]["replicas"] = count.into());
@@ -223,8 +223,8 @@ async fn warns_once_of_an_autoscaler_without_redis() {
         scale(count);
         sleep(WINDOW / 4).await;
         assert_eq!(
-            status_and_reason(&server, "a", "LiveReplicasWarning"),
-            pair("True", "LiveReplicasWithoutSessionStorage")
+            status_and_reason(&server, "a", "WorkloadReplicasWarning"),
+            pair("True", "WorkloadReplicasWithoutSessionStorage")
         );
         assert_eq!(
             status_and_reason(&server, "a", "SessionStorageWarning"),
@@ -234,7 +234,7 @@ async fn warns_once_of_an_autoscaler_without_redis() {
     assert_eq!(server.take_writes().len(), 1, "one transition, one write");
     assert_eq!(notes(&server).len(), 1, "{:?}", notes(&server));
     sleep(WINDOW).await;
-    assert_eq!(status_and_reason(&server, "a", "LiveReplicasWarning"), pair("False", "LiveReplicasFit"));
+    assert_eq!(status_and_reason(&server, "a", "WorkloadReplicasWarning"), pair("False", "WorkloadReplicasFit"));
     assert_eq!((server.take_writes().len(), notes(&server).len()), (1, 2));
 }
 
@@ -348,20 +348,20 @@ async fn tells_the_metrics_within_a_second_of_the_write() {
     let warned = |condition: &str, count: u32| {
         running.metrics.render().contains(&format!("servers_warned{{condition=\"{condition}\"}} {count}\n"))
     };
-    assert!(warned("LiveReplicasWarning", 0));
+    assert!(warned("WorkloadReplicasWarning", 0));
     server.change("deployments", "a", |object| object["spec"]["replicas"] = 3.into());
     while server.take_writes().is_empty() {
         sleep(SECOND / 20).await;
     }
     sleep(SECOND).await;
-    assert!(warned("LiveReplicasWarning", 1));
+    assert!(warned("WorkloadReplicasWarning", 1));
     assert!(running.metrics.render().contains("mcpserver_scaling_status_writes_total 2\n"));
     server.change("mcpservers", "a", |object| object["spec"]["replicas"] = 3.into());
     while server.take_writes().is_empty() {
         sleep(SECOND / 20).await;
     }
     sleep(SECOND).await;
-    assert!(warned("SessionStorageWarning", 1) && warned("LiveReplicasWarning", 0));
+    assert!(warned("SessionStorageWarning", 1) && warned("WorkloadReplicasWarning", 0));
     server.delete("mcpservers", "a");
     sleep(SECOND).await;
     assert!(running.metrics.render().contains("mcpserver_scaling_servers 0\n"));
@@ -437,10 +437,10 @@ async fn ignores_the_default_storage_in_the_conditions_of_toolhive() {
     assert_eq!(of("declared", "SessionStorageWarning"), pair("True", "SessionStorageMissingForReplicas"));
     assert_eq!(of("scaled", "SessionStorageWarning"), pair("False", "SessionStorageWarningNotApplicable"));
     for name in ["declared", "scaled"] {
-        assert_eq!(condition(&server, name, "LiveReplicasWarning"), None, "{name}: its replicas share sessions");
+        assert_eq!(condition(&server, name, "WorkloadReplicasWarning"), None, "{name}: its replicas share sessions");
     }
     let metrics = running.metrics.render();
-    for (condition, count) in [("SessionStorageWarning", 1), ("LiveReplicasWarning", 0)] {
+    for (condition, count) in [("SessionStorageWarning", 1), ("WorkloadReplicasWarning", 0)] {
         let line = format!("mcpserver_scaling_servers_warned{{condition=\"{condition}\"}} {count}\n");
         assert!(metrics.contains(&line), "{metrics}");
     }
@@ -458,8 +458,8 @@ async fn sets_only_the_counts_that_it_is_told_to() {
         assert_eq!(set.to_vec(), expected.map(Value::from).to_vec(), "{counts:?}");
         let capped = status_and_reason(&server, "declared", "StdioReplicaCapped");
         assert_eq!(capped, pair("True", "StdioTransportCapAt1"), "{counts:?}: conditions are written in any case");
-        let live = status_and_reason(&server, "stdio", "LiveReplicasWarning");
-        assert_eq!(live, pair("True", "LiveReplicasAboveStdioCap"), "{counts:?}");
+        let set_to = status_and_reason(&server, "stdio", "WorkloadReplicasWarning");
+        assert_eq!(set_to, pair("True", "WorkloadReplicasAboveStdioCap"), "{counts:?}");
     }
 }
 
@@ -471,11 +471,11 @@ async fn warns_of_a_stdio_server_that_declares_several_backends() {
     let _running = start(&server).await;
     sleep(A_WHILE).await;
     assert_eq!(server.get("statefulsets", "a").expect("exists")["spec"]["replicas"], 1);
-    let own = || status_and_reason(&server, "a", "LiveReplicasWarning");
+    let own = || status_and_reason(&server, "a", "WorkloadReplicasWarning");
     assert_eq!(own(), pair("True", "BackendReplicasAboveStdioCap"));
     let of_toolhive = status_and_reason(&server, "a", "StdioReplicaCapped");
     assert_eq!(of_toolhive, pair("False", "StdioReplicaCapNotActive"), "ToolHive's condition is about spec.replicas");
-    let note = "Warning BackendReplicasAboveStdioCap: LiveReplicasWarning: transport stdio supports 1 replica; spec.backendReplicas \
+    let note = "Warning BackendReplicasAboveStdioCap: WorkloadReplicasWarning: transport stdio supports 1 replica; spec.backendReplicas \
                 requests more";
     assert!(notes(&server).contains(&note.to_owned()), "{:?}", notes(&server));
 
@@ -483,7 +483,7 @@ async fn warns_of_a_stdio_server_that_declares_several_backends() {
     assert_eq!(own(), pair("True", "BackendReplicasAboveStdioCap"), "while the spec is like this");
     server.change("mcpservers", "a", |object| object["spec"]["backendReplicas"] = 1.into());
     sleep(A_WHILE).await;
-    assert_eq!(own(), pair("False", "LiveReplicasFit"));
+    assert_eq!(own(), pair("False", "WorkloadReplicasFit"));
 }
 
 /// The ConfigMap that ToolHive's operator writes for the proxy runner of a server.
@@ -505,11 +505,11 @@ async fn warns_by_the_storage_that_is_really_used() {
     server.create("configmaps", run_config("memory", &json!({"backend_replicas": 1})));
     let _running = start_with(&server, Options { session_storage: StorageSource::RunConfig, ..OPTIONS }).await;
     sleep(A_WHILE).await;
-    let warning = |name| status_and_reason(&server, name, "LiveReplicasWarning");
-    let warned = pair("True", "LiveReplicasWithoutSessionStorage");
+    let warning = |name| status_and_reason(&server, name, "WorkloadReplicasWarning");
+    let warned = pair("True", "WorkloadReplicasWithoutSessionStorage");
     assert_eq!(warning("memory"), warned);
     for name in ["default-redis", "no-config-map"] {
-        assert_eq!(condition(&server, name, "LiveReplicasWarning"), None, "{name}");
+        assert_eq!(condition(&server, name, "WorkloadReplicasWarning"), None, "{name}");
     }
     // One server gets a Redis, and the other loses it.
     let change = |name: &str, scaling_config: Value| {
@@ -519,7 +519,7 @@ async fn warns_by_the_storage_that_is_really_used() {
     change("memory-runconfig", json!({"session_redis": {}}));
     change("default-redis-runconfig", json!({}));
     sleep(WINDOW * 2).await;
-    assert_eq!(warning("memory"), pair("False", "LiveReplicasFit"));
+    assert_eq!(warning("memory"), pair("False", "WorkloadReplicasFit"));
     assert_eq!(warning("default-redis"), warned);
 }
 

@@ -20,7 +20,7 @@ named! {
         SessionStorageWarning,
         /// Says whether the workloads are set to more replicas than the server supports, or `spec.backendReplicas` requests
         /// them, which ToolHive's conditions do not tell: they are decided from `spec.replicas`. Ours: no operator writes it.
-        LiveReplicasWarning,
+        WorkloadReplicasWarning,
     }
 }
 
@@ -50,11 +50,11 @@ named! {
         /// `spec.backendReplicas` is above one with transport `stdio`.
         BackendReplicasAboveStdioCap,
         /// A workload of a `stdio` server was set to more than one replica, which the spec does not ask for.
-        LiveReplicasAboveStdioCap,
+        WorkloadReplicasAboveStdioCap,
         /// A workload is set to more than one replica without Redis, which `SessionStorageWarning` does not tell.
-        LiveReplicasWithoutSessionStorage,
+        WorkloadReplicasWithoutSessionStorage,
         /// The counts of the workloads fit the server again.
-        LiveReplicasFit,
+        WorkloadReplicasFit,
     }
 }
 
@@ -75,7 +75,7 @@ impl ConditionReason {
     /// The condition that has this reason.
     pub fn condition(self) -> Condition {
         use ConditionStatus::{False, True};
-        use ConditionType::{LiveReplicasWarning, SessionStorageWarning, StdioReplicaCapped};
+        use ConditionType::{SessionStorageWarning, StdioReplicaCapped, WorkloadReplicasWarning};
         let (type_, status, message) = match self {
             Self::StdioTransportCapAt1 => {
                 (StdioReplicaCapped, True, "transport stdio supports 1 replica; spec.replicas requests more")
@@ -88,20 +88,24 @@ impl ConditionReason {
             ),
             Self::SessionStorageConfigured => (SessionStorageWarning, False, "replicas share their sessions in Redis"),
             Self::SessionStorageWarningNotApplicable => (SessionStorageWarning, False, "spec.replicas is not above 1"),
-            Self::BackendReplicasAboveStdioCap => {
-                (LiveReplicasWarning, True, "transport stdio supports 1 replica; spec.backendReplicas requests more")
+            Self::BackendReplicasAboveStdioCap => (
+                WorkloadReplicasWarning,
+                True,
+                "transport stdio supports 1 replica; spec.backendReplicas requests more",
+            ),
+            Self::WorkloadReplicasAboveStdioCap => {
+                (WorkloadReplicasWarning, True, "a workload was set to more than 1 replica; transport stdio supports 1")
             }
-            Self::LiveReplicasAboveStdioCap => {
-                (LiveReplicasWarning, True, "a workload was set to more than 1 replica; transport stdio supports 1")
-            }
-            Self::LiveReplicasWithoutSessionStorage => (
-                LiveReplicasWarning,
+            Self::WorkloadReplicasWithoutSessionStorage => (
+                WorkloadReplicasWarning,
                 True,
                 "a workload is set to more than 1 replica and sessions are not stored in Redis: replicas do not share sessions",
             ),
-            Self::LiveReplicasFit => {
-                (LiveReplicasWarning, False, "the counts of the workloads fit the transport and the session storage")
-            }
+            Self::WorkloadReplicasFit => (
+                WorkloadReplicasWarning,
+                False,
+                "the counts of the workloads fit the transport and the session storage",
+            ),
         };
         Condition { type_, status, reason: self, message }
     }
@@ -143,9 +147,9 @@ pub fn workload_warning(
     if exceeds(scaling.backend_replicas) {
         Some(ConditionReason::BackendReplicasAboveStdioCap)
     } else if Workload::ALL.into_iter().any(is_scaled_above_cap) {
-        Some(ConditionReason::LiveReplicasAboveStdioCap)
+        Some(ConditionReason::WorkloadReplicasAboveStdioCap)
     } else if has_unshared_replicas && !is_storage_reported() {
-        Some(ConditionReason::LiveReplicasWithoutSessionStorage)
+        Some(ConditionReason::WorkloadReplicasWithoutSessionStorage)
     } else {
         None
     }
@@ -158,7 +162,7 @@ pub struct PresentCondition {
     pub status: Option<ConditionStatus>,
     /// `reason`, `None` for a value that we never write.
     pub reason: Option<ConditionReason>,
-    /// Whether its writer saw the spec as it is now.
+    /// Says whether its writer saw the spec as it is now.
     pub is_of_this_spec: bool,
 }
 
@@ -172,7 +176,7 @@ pub fn own_condition(
     if let Some(reason) = warning {
         return Some(reason.condition());
     }
-    let fit = ConditionReason::LiveReplicasFit.condition();
+    let fit = ConditionReason::WorkloadReplicasFit.condition();
     // A condition that another writer changed is replaced like a warning that no longer applies.
     let present = present?;
     let is_fit = present.status == Some(fit.status) && present.reason == Some(fit.reason);

@@ -9,7 +9,7 @@ use crate::workload::Workload;
 pub struct Conflicts {
     /// The count that the spec declares for the workload: the two keep overwriting each other.
     pub declared: Option<u32>,
-    /// Whether the autoscaler may request more replicas than `stdio` supports.
+    /// Says whether the autoscaler may request more replicas than `stdio` supports.
     pub exceeds_stdio_cap: bool,
 }
 

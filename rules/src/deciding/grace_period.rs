@@ -1,6 +1,6 @@
 //! The floor for a pod's termination grace period, so that open streams can end before the pod does.
 
-/// The grace period, in seconds, to set on a pod template that asks for `requested`, or `None` where it can stay.
+/// The grace period, in seconds, to set on a pod template that asks for `requested`, or `None` if it can stay.
 ///
 /// An absent period or one shorter than `floor` becomes the floor; a longer one stays. A floor of 0 changes nothing.
 /// Kubernetes treats a negative period as a very short one, so it is raised too.

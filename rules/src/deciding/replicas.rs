@@ -21,7 +21,7 @@ named! {
 pub struct Replicas {
     /// The count.
     pub count: u32,
-    /// The rule that chose another count than the requested one, before the stdio cap where that lowers it further. `None` if
+    /// The rule that chose another count than the requested one, before the stdio cap if that lowers it further. `None` if
     /// the workload gets what is requested.
     pub rule: Option<ReplicasRule>,
 }

@@ -67,7 +67,7 @@ pub struct ResetDecision {
     pub preserved: Option<u32>,
     /// What the annotation should say, if anything.
     pub annotation: Option<RolledOut>,
-    /// Whether a reset is let through.
+    /// Says whether a reset is let through.
     pub lets_reset_through: bool,
 }
 

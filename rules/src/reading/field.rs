@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{
-    Deserialize, Deserializer, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
+    Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -142,16 +143,56 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldVisitor<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let field = Self::read(MapAccessDeserializer::new(&mut map));
-        // What `T` left unread. After an error of the syntax this fails with it.
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(field)
+        let mut is_read = false;
+        match T::deserialize(MapAccessDeserializer::new(Noted { access: &mut map, is_read: &mut is_read })) {
+            Ok(value) => Ok(Field::Value(value)),
+            Err(error) if is_read => Err(error),
+            Err(_) => {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Field::Malformed)
+            }
+        }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let field = Self::read(List(&mut seq));
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(field)
+        let mut is_read = false;
+        match T::deserialize(List(Noted { access: &mut seq, is_read: &mut is_read })) {
+            Ok(value) => Ok(Field::Value(value)),
+            Err(error) if is_read => Err(error),
+            Err(_) => {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Field::Malformed)
+            }
+        }
+    }
+}
+
+/// Access to an object or a list that notes whether any of it was read. An error before that says that `T` takes neither; one
+/// after it is about what was read, and reading cannot go on.
+struct Noted<'r, A> {
+    access: A,
+    is_read: &'r mut bool,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Noted<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        *self.is_read = true;
+        self.access.next_key_seed(seed)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.access.next_value_seed(seed)
+    }
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Noted<'_, A> {
+    type Error = A::Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        *self.is_read = true;
+        self.access.next_element_seed(seed)
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Owner<'a> {
     pub name: Cow<'a, str>,
     /// The API version that the owner reference names, which may no longer be served. `None` if labels told the owner.
     pub api_version: Option<Cow<'a, str>>,
-    /// Whether the name alone speaks for ToolHive, so that the workload may belong to something else. Such an owner has to
+    /// Says whether the name alone speaks for ToolHive, so that the workload may belong to something else. Such an owner has to
     /// be looked up before anything is said of it.
     pub is_by_name_only: bool,
 }

@@ -85,7 +85,7 @@ impl Scaling {
         })
     }
 
-    /// Where the server keeps its sessions; `default` applies where the spec does not say.
+    /// Where the server keeps its sessions; `default` applies if the spec does not say.
     pub fn session_storage_or(&self, default: SessionStorage) -> SessionStorage {
         self.session_storage.unwrap_or(default)
     }

@@ -115,7 +115,7 @@ async fn show_resets(cluster: &mut TestCluster) -> Result<()> {
     })
     .await?;
     kubectl(cluster, namespace, &counts).await?;
-    let without_redis = ConditionReason::LiveReplicasWithoutSessionStorage;
+    let without_redis = ConditionReason::WorkloadReplicasWithoutSessionStorage;
     wait_for_condition(&cluster.admin, namespace, "search", without_redis).await?;
     say("   A condition of the reconciler's tells that the 4 proxies do not share their sessions:");
     kubectl(cluster, namespace, &["get", "mcpserver", "search", CONDITIONS]).await

@@ -8,7 +8,7 @@ use cluster_tests::accounts::{AUTOSCALER, OPERATOR};
 use cluster_tests::manifests::read_manifest;
 use cluster_tests::objects::{autoscaler, custom_resource, deployment, redis_patch, statefulset};
 use cluster_tests::test_cluster::Setup;
-use cluster_tests::toolhive_crds::{NEWEST, resource_of};
+use cluster_tests::toolhive_crds::NEWEST;
 use cluster_tests::wait::{wait_for_value, wait_until};
 use cluster_tests::webhook::WEBHOOK_NAME;
 use mcp_scaling_rules::kind::{API_VERSIONS, ServerKind};
@@ -317,7 +317,7 @@ async fn applies_declared_count_to_other_kinds(cluster: &mut TestCluster) -> Res
     for (kind, spec) in [(ServerKind::VirtualMcpServer, virtual_server), (ServerKind::McpRemoteProxy, proxy)] {
         let name = kind.name().to_lowercase();
         let resource = custom_resource(kind, cluster.toolhive_version(), &name, spec);
-        let created = cluster.admin.create(resource_of(kind), &namespace, &resource).await?.success()?;
+        let created = cluster.admin.create(kind.resource(), &namespace, &resource).await?.success()?;
         expect_warning(&created.warnings, "2 replicas without Redis lose sessions")?;
         operator.create("deployments", &namespace, &deployment(&created.body, 5)).await?.success()?;
         expect_replicas(&cluster.admin, "deployments", &namespace, &name, 2).await?;

@@ -76,12 +76,12 @@ async fn corrects_what_admission_missed(cluster: &mut TestCluster) -> Result<()>
     wait_for_replicas(admin, "deployments", &namespace, "github", 1).await?;
     wait_for_replicas(admin, "statefulsets", &namespace, "github", 1).await?;
     wait_for_condition(admin, &namespace, "github", ConditionReason::StdioReplicaCapNotActive).await?;
-    wait_for_condition(admin, &namespace, "github", ConditionReason::LiveReplicasAboveStdioCap).await?;
+    wait_for_condition(admin, &namespace, "github", ConditionReason::WorkloadReplicasAboveStdioCap).await?;
     wait_for_condition(admin, &namespace, "declared", ConditionReason::StdioTransportCapAt1).await?;
     wait_for_condition(admin, &namespace, "declared", ConditionReason::SessionStorageMissingForReplicas).await?;
     wait_until("events report the correction and its cause", || async {
         let reasons = event_reasons(admin, &namespace, "github").await?;
-        let expected = ["ReplicasCorrected", ConditionReason::LiveReplicasAboveStdioCap.name()];
+        let expected = ["ReplicasCorrected", ConditionReason::WorkloadReplicasAboveStdioCap.name()];
         Ok(expected.iter().all(|expected| reasons.iter().any(|reason| reason == expected)))
     })
     .await?;
@@ -100,12 +100,12 @@ async fn reports_autoscaler_without_redis(cluster: &mut TestCluster) -> Result<(
     let server = cluster.create_mcp_server(&namespace, "github", spec).await?.body;
     cluster.admin.create("deployments", &namespace, &deployment(&server, 1)).await?.success()?;
     cluster.client_of(AUTOSCALER).await?.scale("deployments", &namespace, "github", 4).await?.success()?;
-    let without_redis = ConditionReason::LiveReplicasWithoutSessionStorage;
+    let without_redis = ConditionReason::WorkloadReplicasWithoutSessionStorage;
     wait_for_condition(&cluster.admin, &namespace, "github", without_redis).await?;
     // No field declares a count: the autoscaler decides it.
     expect_replicas(&cluster.admin, "deployments", &namespace, "github", 4).await?;
     cluster.admin.merge("mcpservers", &namespace, "github", &redis_patch()).await?.success()?;
-    wait_for_condition(&cluster.admin, &namespace, "github", ConditionReason::LiveReplicasFit).await
+    wait_for_condition(&cluster.admin, &namespace, "github", ConditionReason::WorkloadReplicasFit).await
 }
 
 async fn reports_autoscaler_that_conflicts_with_the_spec(cluster: &mut TestCluster) -> Result<()> {

@@ -41,7 +41,7 @@ async fn holds_stdio_server_at_one_replica_under_autoscaler(cluster: &mut TestCl
     wait_for_condition(&cluster.admin, &namespace, "github", ConditionReason::StdioReplicaCapNotActive).await?;
     expect_replicas(&cluster.admin, "deployments", &namespace, "github", 1).await?;
     // The policy capped every write, so the reconciler never saw more than one replica.
-    let type_ = ConditionType::LiveReplicasWarning.name();
+    let type_ = ConditionType::WorkloadReplicasWarning.name();
     let seen = cluster.admin.condition(&namespace, "github", type_).await?;
     expect_equal(&format!("condition {type_}"), seen, (String::new(), String::new()))
 }
@@ -56,7 +56,7 @@ async fn keeps_atomic_condition_list(cluster: &mut TestCluster) -> Result<()> {
     cluster.admin.merge("mcpservers", &namespace, "github/status", &status).await?.success()?;
     let operator = cluster.client_of(OPERATOR).await?;
     operator.create("deployments", &namespace, &deployment(&server, 3)).await?.success()?;
-    let without_redis = ConditionReason::LiveReplicasWithoutSessionStorage;
+    let without_redis = ConditionReason::WorkloadReplicasWithoutSessionStorage;
     wait_for_condition(&cluster.admin, &namespace, "github", without_redis).await?;
     let status = cluster.admin.get("mcpservers", &namespace, "github").await?["status"].take();
     let conditions = status["conditions"].as_array().context("status.conditions")?;
@@ -87,7 +87,7 @@ async fn caps_and_preserves_before_v013(cluster: &mut TestCluster) -> Result<()>
     let operator = cluster.client_of(OPERATOR).await?;
     operator.update("deployments", &namespace, "sse", |it| it["spec"]["replicas"] = 1.into()).await?.success()?;
     expect_replicas(&cluster.admin, "deployments", &namespace, "sse", 3).await?;
-    let without_redis = ConditionReason::LiveReplicasWithoutSessionStorage;
+    let without_redis = ConditionReason::WorkloadReplicasWithoutSessionStorage;
     wait_for_condition(&cluster.admin, &namespace, "sse", without_redis).await
 }
 

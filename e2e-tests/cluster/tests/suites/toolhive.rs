@@ -536,7 +536,7 @@ async fn leaves_the_restart_of_proxies_alone_and_reports_the_lost_count(
     cluster.run_proxy_runner(release, &namespace, "github").await?;
     cluster.admin.scale("deployments", &namespace, "github", 3).await?.success()?;
     cluster.admin.scale("statefulsets", &namespace, "github", 2).await?.success()?;
-    let without_redis = ConditionReason::LiveReplicasWithoutSessionStorage;
+    let without_redis = ConditionReason::WorkloadReplicasWithoutSessionStorage;
     wait_for_condition(&cluster.admin, &namespace, "github", without_redis).await?;
     // Without nodes nothing makes the pods of the proxy ready; the operator restarts no proxy that is not.
     wait_for_value("spec.replicas of the proxy's pods", &3, || async {

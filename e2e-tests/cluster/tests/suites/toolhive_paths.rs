@@ -96,7 +96,7 @@ pub(crate) async fn ends_the_same_on_every_path(
 
 /// The cases that a release has, each on each of these paths.
 fn servers_of(release: &ToolHiveRelease, paths: &[Path]) -> Result<Vec<(Case, Path)>> {
-    use ConditionType::{LiveReplicasWarning, SessionStorageWarning, StdioReplicaCapped};
+    use ConditionType::{SessionStorageWarning, StdioReplicaCapped, WorkloadReplicasWarning};
     let has_counts = parse_version(release.tag()).context("the tag")? >= FIRST_WITH_COUNTS;
     let redis = json!({"provider": "redis", "address": "redis:6379"});
     let case = |name, spec, counts, is_chosen, warnings| Case { name, spec, counts, is_chosen, warnings };
@@ -108,7 +108,7 @@ fn servers_of(release: &ToolHiveRelease, paths: &[Path]) -> Result<Vec<(Case, Pa
         servers.push((case("stdio", stdio.clone(), (1, 1), false, &[]), *path));
         servers.push((case("single", json!({"transport": "sse"}), (1, 1), false, &[]), *path));
         let spec = json!({"transport": "streamable-http"});
-        servers.push((case("scaled", spec, (3, 2), true, &[LiveReplicasWarning]), *path));
+        servers.push((case("scaled", spec, (3, 2), true, &[WorkloadReplicasWarning]), *path));
         if has_counts {
             let both = &[StdioReplicaCapped, SessionStorageWarning];
             servers.push((case("stdio-declared", stdio_declared.clone(), (1, 1), false, both), *path));
@@ -252,7 +252,7 @@ async fn outcome(cluster: &TestCluster, namespace: &str, case: &Case, path: Path
     let warnings = conditions.filter(|condition| condition["status"] == "True").filter_map(|condition| {
         ConditionType::from_name(&text(&condition["type"]))
             // This one stays for ten minutes after its cause, so that it tells of the path as well.
-            .filter(|type_| *type_ != ConditionType::LiveReplicasWarning || case.warnings.contains(type_))
+            .filter(|type_| *type_ != ConditionType::WorkloadReplicasWarning || case.warnings.contains(type_))
             .map(|type_| type_.name().to_owned())
     });
     let grace_period = |spec: &Value| spec["template"]["spec"]["terminationGracePeriodSeconds"].clone();

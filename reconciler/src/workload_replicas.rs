@@ -5,13 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::runtime::watcher::Event;
 use mcp_scaling_rules::Workload;
 
-use crate::listed::{Listed, ServerName};
 use crate::uid::Uid;
+use crate::watch_cache::{ServerName, WatchCache};
 use crate::workload::{PodsLeft, WorkloadObject};
 
-/// The replicas that the workloads of one server are set to, `None` where there is no such workload.
+/// The replicas that the workloads of one server are set to, `None` if there is no such workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LiveReplicas {
+pub struct WorkloadReplicas {
     /// Of the Deployment: the proxy runner.
     pub deployment: Option<u32>,
     /// Of the StatefulSet: the backend.
@@ -26,7 +26,7 @@ pub struct LiveReplicas {
     pub statefulset_before_zero: Option<u32>,
 }
 
-impl LiveReplicas {
+impl WorkloadReplicas {
     /// The count of one workload.
     pub fn of(self, workload: Workload) -> Option<u32> {
         match workload {
@@ -48,11 +48,11 @@ impl LiveReplicas {
     }
 }
 
-/// The live replicas of all servers, updated by the events of two watches.
+/// The replicas of the workloads of all servers, updated by the events of two watches.
 #[derive(Debug, Default)]
-pub(crate) struct LiveReplicasCache {
-    deployments: Mutex<Listed<SeenWorkload>>,
-    statefulsets: Mutex<Listed<SeenWorkload>>,
+pub(crate) struct WorkloadReplicasCache {
+    deployments: Mutex<WatchCache<SeenWorkload>>,
+    statefulsets: Mutex<WatchCache<SeenWorkload>>,
 }
 
 /// The part of a workload that is kept.
@@ -65,16 +65,16 @@ struct SeenWorkload {
     pods_left: PodsLeft,
 }
 
-impl LiveReplicasCache {
+impl WorkloadReplicasCache {
     /// Applies an event of a watch and returns the servers whose count changed or whose workload is another object.
     pub(crate) fn apply(&self, workload: Workload, event: Event<WorkloadObject>) -> Vec<ServerName> {
         self.listed(workload).apply(event, |object| (server_name(object), seen(object)))
     }
 
-    /// The live replicas of one server.
-    pub(crate) fn get(&self, namespace: &str, name: &str) -> LiveReplicas {
+    /// The replicas of the workloads of one server.
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> WorkloadReplicas {
         let [deployment, statefulset] = Workload::ALL.map(|workload| self.listed(workload).get(namespace, name));
-        LiveReplicas {
+        WorkloadReplicas {
             deployment: deployment.map(|seen| seen.replicas),
             statefulset: statefulset.map(|seen| seen.replicas),
             statefulset_uid: statefulset.map(|seen| seen.uid).unwrap_or_default(),
@@ -84,12 +84,12 @@ impl LiveReplicasCache {
         }
     }
 
-    /// Whether Deployments and StatefulSets have both been listed.
+    /// Returns whether Deployments and StatefulSets have both been listed.
     pub(crate) fn is_complete(&self) -> bool {
         Workload::ALL.into_iter().all(|workload| self.listed(workload).is_complete())
     }
 
-    fn listed(&self, workload: Workload) -> MutexGuard<'_, Listed<SeenWorkload>> {
+    fn listed(&self, workload: Workload) -> MutexGuard<'_, WatchCache<SeenWorkload>> {
         let listed = match workload {
             Workload::Deployment => &self.deployments,
             Workload::StatefulSet => &self.statefulsets,
@@ -121,7 +121,7 @@ mod tests {
     use mcp_scaling_rules::Workload;
     use serde_json::json;
 
-    use super::{LiveReplicas, LiveReplicasCache};
+    use super::{WorkloadReplicas, WorkloadReplicasCache};
     use crate::uid::Uid;
     use crate::workload::{PodsLeft, WorkloadObject};
 
@@ -132,27 +132,27 @@ mod tests {
     }
 
     /// The names of the servers whose Deployment an event changed.
-    fn changed(cache: &LiveReplicasCache, event: Event<WorkloadObject>) -> Vec<String> {
+    fn changed(cache: &WorkloadReplicasCache, event: Event<WorkloadObject>) -> Vec<String> {
         cache.apply(Workload::Deployment, event).into_iter().map(|(_, name)| name.into()).collect()
     }
 
     #[test]
     fn returns_only_servers_whose_count_changed() {
-        let cache = LiveReplicasCache::default();
+        let cache = WorkloadReplicasCache::default();
         assert_eq!(changed(&cache, Event::Apply(workload("a", 1))), ["a"]);
         assert!(changed(&cache, Event::Apply(workload("a", 1))).is_empty(), "a status update, or a duplicate");
         assert_eq!(changed(&cache, Event::Apply(workload("a", 2))), ["a"]);
-        assert_eq!(cache.get("default", "a"), LiveReplicas { deployment: Some(2), ..LiveReplicas::default() });
+        assert_eq!(cache.get("default", "a"), WorkloadReplicas { deployment: Some(2), ..WorkloadReplicas::default() });
         let recreated = WorkloadObject { uid: Uid::of(Some("another")), ..workload("a", 2) };
         assert_eq!(changed(&cache, Event::Apply(recreated)), ["a"], "another object with the same count");
         assert_eq!(changed(&cache, Event::Delete(workload("a", 2))), ["a"]);
         assert!(changed(&cache, Event::Delete(workload("a", 2))).is_empty());
-        assert_eq!(cache.get("default", "a"), LiveReplicas::default());
+        assert_eq!(cache.get("default", "a"), WorkloadReplicas::default());
     }
 
     #[test]
     fn takes_the_pods_of_proxies_that_were_just_scaled_to_zero_as_left() {
-        let seen = |replicas| LiveReplicas { deployment: Some(replicas), ..LiveReplicas::default() };
+        let seen = |replicas| WorkloadReplicas { deployment: Some(replicas), ..WorkloadReplicas::default() };
         for (seen, read, proxies_left) in
             [(seen(1), 0, PodsLeft::Some), (seen(0), 0, PodsLeft::None), (seen(0), 1, PodsLeft::None)]
         {
@@ -163,17 +163,17 @@ mod tests {
 
     #[test]
     fn leaves_out_workloads_of_other_owners() {
-        let cache = LiveReplicasCache::default();
+        let cache = WorkloadReplicasCache::default();
         let foreign = WorkloadObject { is_owned_by_server: false, ..workload("a", 3) };
         assert!(changed(&cache, Event::Apply(foreign.clone())).is_empty());
         changed(&cache, Event::Apply(workload("a", 3)));
         assert_eq!(changed(&cache, Event::Apply(foreign)), ["a"], "its owner changed");
-        assert_eq!(cache.get("default", "a"), LiveReplicas::default());
+        assert_eq!(cache.get("default", "a"), WorkloadReplicas::default());
     }
 
     #[test]
     fn is_complete_once_both_kinds_are_listed() {
-        let cache = LiveReplicasCache::default();
+        let cache = WorkloadReplicasCache::default();
         cache.apply(Workload::Deployment, Event::InitDone);
         assert!(!cache.is_complete(), "StatefulSets are not listed yet");
         cache.apply(Workload::StatefulSet, Event::InitDone);

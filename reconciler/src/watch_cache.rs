@@ -10,7 +10,7 @@ pub(crate) type ServerName = (Box<str>, Box<str>);
 
 /// Something of one kind for each server, updated by the events of a watch.
 #[derive(Debug)]
-pub(crate) struct Listed<T> {
+pub(crate) struct WatchCache<T> {
     values: HashMap<Box<str>, Value<T>>,
     /// Number of the current listing.
     listing: u32,
@@ -24,13 +24,13 @@ struct Value<T> {
     listing: u32,
 }
 
-impl<T> Default for Listed<T> {
+impl<T> Default for WatchCache<T> {
     fn default() -> Self {
         Self { values: HashMap::new(), listing: 0, is_complete: false }
     }
 }
 
-impl<T: Copy + PartialEq> Listed<T> {
+impl<T: Copy + PartialEq> WatchCache<T> {
     /// Applies an event, and returns the servers whose value changed. `read` tells the server that an object belongs to, and the
     /// value, if the object counts.
     pub(crate) fn apply<K>(
@@ -60,7 +60,7 @@ impl<T: Copy + PartialEq> Listed<T> {
         self.values.get(&key(namespace, name)).map(|value| value.value)
     }
 
-    /// Whether the objects have been listed.
+    /// Returns whether the objects have been listed.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_complete
     }
@@ -94,7 +94,7 @@ fn key(namespace: &str, name: &str) -> Box<str> {
 mod tests {
     use kube::runtime::watcher::Event;
 
-    use super::{Listed, ServerName};
+    use super::{ServerName, WatchCache};
 
     /// An object is a name and a value.
     type Object = (&'static str, Option<u32>);
@@ -104,13 +104,13 @@ mod tests {
     }
 
     /// The names of the servers whose value an event changed.
-    fn changed(listed: &mut Listed<u32>, event: Event<Object>) -> Vec<String> {
+    fn changed(listed: &mut WatchCache<u32>, event: Event<Object>) -> Vec<String> {
         listed.apply(event, read).into_iter().map(|(_, name)| name.into()).collect()
     }
 
     #[test]
     fn returns_only_servers_whose_value_changed() {
-        let mut listed = Listed::default();
+        let mut listed = WatchCache::default();
         assert_eq!(changed(&mut listed, Event::Apply(("a", Some(1)))), ["a"]);
         assert!(changed(&mut listed, Event::Apply(("a", Some(1)))).is_empty(), "a status update, or a duplicate");
         assert_eq!(changed(&mut listed, Event::Apply(("a", Some(2)))), ["a"]);
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn drops_what_a_new_listing_does_not_have() {
-        let mut listed = Listed::default();
+        let mut listed = WatchCache::default();
         for name in ["a", "b", "c"] {
             changed(&mut listed, Event::Apply((name, Some(1))));
         }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn does_not_grow_with_servers_that_are_created_and_deleted() {
-        let mut listed = Listed::default();
+        let mut listed = WatchCache::default();
         for index in 0..100_000 {
             let server = || ("default".into(), format!("server-{index}").into());
             listed.apply(Event::Apply(()), |()| (server(), Some(3_u32)));
