@@ -185,8 +185,8 @@ impl Reconciler {
         memory.ending_proxies.observe(server.uid, ending, now);
     }
 
-    /// The replicas of the workloads of a server. A count that a reset took away is left to the operator at first, and proxies have some time
-    /// to end.
+    /// The replicas of the workloads of a server. A count that a reset took away is left to the operator at first, and proxies
+    /// have some time to end.
     fn workload_replicas(&self, server: &Server) -> WorkloadReplicas {
         let set_to = self.workload_replicas.get(server.namespace(), server.name());
         let now = Instant::now();
