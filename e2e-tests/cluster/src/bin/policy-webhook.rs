@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::fs;
 use std::future::ready;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
