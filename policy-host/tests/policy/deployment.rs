@@ -7,7 +7,7 @@ use policy_host::host::{GetResourceRequest, callback_failure, not_found, not_ser
 use serde_json::{Value, json};
 
 use crate::harness::{
-    AUTOSCALER, Case, GRACE_PERIOD, OPERATOR, PERSON, admitted, create, deployment, mcpserver, policy, update, with,
+    AUTOSCALER, Case, GRACE_PERIOD, OPERATOR, PERSON, admitted, create, deployment, mcpserver, update, with,
 };
 
 fn stdio() -> Value {
