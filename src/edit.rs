@@ -23,7 +23,7 @@ pub(crate) fn apply(object: &mut Value, path: Path, value: Option<Value>) -> Opt
     }
     match value {
         Some(value) => members.insert((*name).to_owned(), value),
-        None => members.shift_remove(*name),
+        None => members.remove(*name),
     };
     Some(())
 }

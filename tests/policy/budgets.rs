@@ -26,14 +26,14 @@ const MEMORY: u64 = 2 << 20;
 /// A request in `test_data/requests`, the most fuel that its evaluation may take more than one by the empty guest, and the
 /// number of lookups that it makes.
 const FUEL: [(&str, u64, u64); 9] = [
-    ("deployment-foreign", 1_570_000, 0),
-    ("deployment-needs-nothing", 1_450_000, 1),
-    ("deployment-stdio-three-replicas", 4_850_000, 1),
-    ("mcpserver-stdio-three-replicas", 460_000, 0),
-    ("scale-deployment-stdio", 730_000, 1),
-    ("scale-foreign-statefulset", 310_000, 0),
-    ("statefulset-foreign", 730_000, 0),
-    ("statefulset-reset-by-proxy-runner", 2_450_000, 1),
+    ("deployment-foreign", 1_490_000, 0),
+    ("deployment-needs-nothing", 1_400_000, 1),
+    ("deployment-stdio-three-replicas", 4_500_000, 1),
+    ("mcpserver-stdio-three-replicas", 450_000, 0),
+    ("scale-deployment-stdio", 710_000, 1),
+    ("scale-foreign-statefulset", 290_000, 0),
+    ("statefulset-foreign", 690_000, 0),
+    ("statefulset-reset-by-proxy-runner", 2_270_000, 1),
     ("autoscaler-stdio", 500_000, 1),
 ];
 
