@@ -2,7 +2,7 @@
 //! policy, its cost is what no policy with this response can avoid: the host has to build the payload, to parse the response
 //! and to compare the changed object with the object of the request.
 //!
-//! `policy_host::baseline` writes the response into the compiled module, because a response in the payload or from a host
+//! `wasmtime_host::baseline` writes the response into the compiled module, because a response in the payload or from a host
 //! call would itself cost time.
 
 use std::hint::black_box;
