@@ -52,8 +52,8 @@ $(TARGET_DIR)/%-guest.wasm: policy-host/%-guest/src/lib.rs policy-host/%-guest/C
 
 # All tests that do not need a cluster.
 test: policy.wasm $(EMPTY_GUEST)
-	@scripts/announce "Compiling the tests: about three minutes, once." cargo test --locked --no-run
-	@echo "Running the tests: about a minute."
+	@scripts/announce "Compiling the tests: about two minutes, once." cargo test --locked --no-run
+	@echo "Running the tests: about two minutes."
 	@cargo test --locked --quiet
 	@scripts/wasm test mcp-scaling-rules
 
@@ -69,8 +69,9 @@ e2e-tests: policy.wasm evaluate
 		else echo "WARNING: kwctl is not installed; the tests use the evaluate command in its place" >&2; fi
 	EVALUATE=$(abspath $(EVALUATE)) bats e2e-tests/e2e.bats
 
-# Tests on a real API server, and the test that the interpreter and wasmtime agree. TESTS=word runs only the tests with this word in their names. POLICY_SERVER=file runs the annotated
-# module in this policy-server; kwctl annotates it, unless ANNOTATED_POLICY names an annotated one.
+# Tests on a real API server, and the test that the interpreter and wasmtime agree. TESTS=word runs only the tests with this word in
+# their names. POLICY_SERVER=file runs the annotated module in this policy-server; kwctl annotates it, unless ANNOTATED_POLICY names
+# an annotated one.
 TESTS ?=
 POLICY_SERVER ?=
 ANNOTATED_POLICY ?= annotated-policy.wasm
