@@ -9,6 +9,9 @@ use tokio::time::sleep;
 use crate::fake_api_server::{ApiServer, ListType};
 use crate::support::*;
 
+/// Random histories in each test.
+const SEEDS: u64 = 12;
+
 #[tokio::test(start_paused = true)]
 async fn backs_off_from_a_writer_that_keeps_reverting() {
     let server = ApiServer::new(ListType::Map);
@@ -169,7 +172,7 @@ async fn beside(operator: Operator, list_type: ListType, seed: u64) -> (usize, b
 
 #[tokio::test(start_paused = true)]
 async fn writes_nothing_beside_a_current_operator() {
-    for seed in 0..50 {
+    for seed in 0..SEEDS {
         let random = fastrand::Rng::with_seed(seed);
         let operator = Operator { writes_conditions: true, slowest_write: SECOND / 2, random };
         assert_eq!(beside(operator, ListType::Map, seed).await, (0, true), "seed {seed}");
@@ -178,7 +181,7 @@ async fn writes_nothing_beside_a_current_operator() {
 
 #[tokio::test(start_paused = true)]
 async fn stops_writing_beside_a_slow_operator() {
-    for seed in 0..50 {
+    for seed in 0..SEEDS {
         let operator =
             Operator { writes_conditions: true, slowest_write: 5 * SECOND, random: fastrand::Rng::with_seed(seed) };
         let (writes, is_quiet) = beside(operator, ListType::Map, seed).await;
@@ -188,7 +191,7 @@ async fn stops_writing_beside_a_slow_operator() {
 
 #[tokio::test(start_paused = true)]
 async fn stops_writing_beside_an_old_operator() {
-    for seed in 0..50 {
+    for seed in 0..SEEDS {
         let operator =
             Operator { writes_conditions: false, slowest_write: 3 * SECOND, random: fastrand::Rng::with_seed(seed) };
         let (writes, is_quiet) = beside(operator, ListType::Atomic, seed).await;
