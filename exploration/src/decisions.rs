@@ -1,4 +1,4 @@
-//! The real decisions: the policy's `validate`, and the pure functions of the reconciler. Each answer is computed once.
+//! The real decisions: the policy's `validate`, and the pure functions of the reconciler.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -23,7 +23,6 @@ use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::mutant::Mutant;
 use crate::objects::{
     Condition, Conditions, Count, Deployment, OnlyAlpha, Server, Spec, StatefulSet, User, admission_request, scale,
 };
@@ -61,15 +60,6 @@ pub enum Write {
         /// The spec that is requested.
         new: Spec,
     },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct AdmissionKey {
-    user: User,
-    write: Write,
-    spec: Spec,
-    generation: u8,
-    lookup_fails: bool,
 }
 
 /// What the reconciler knows of the workloads.
@@ -175,21 +165,15 @@ pub enum PendingReset {
 /// The number of writes from which on the reconciler waits.
 pub const WRITES_WITHOUT_DELAY: u8 = 3;
 
-/// The real decisions, with memoized answers.
+/// The real decisions.
 pub struct Decisions {
     api: OnlyAlpha,
     default_storage: SessionStorage,
     couple_zero: bool,
-    pub(crate) mutant: Option<Mutant>,
     /// The texts of the policy's annotation that occurred. The first stands for none.
     pub annotations: Vec<String>,
-    admitted: FxHashMap<AdmissionKey, Option<Write>>,
     deployments: FxHashMap<(u8, bool), (Option<Count>, bool)>,
     preserved: FxHashMap<Option<Count>, Option<Count>>,
-    plans: FxHashMap<(Server, CachedWorkloads, bool), Plan>,
-    warned: FxHashMap<(Spec, CachedWorkloads), bool>,
-    corrections: FxHashMap<(Workload, Spec, CachedWorkloads), Option<Count>>,
-    couplings: FxHashMap<(Spec, CachedWorkloads, ReadWorkloads), Option<Coupling>>,
     written: FxHashMap<(Server, Desired), Conditions>,
 }
 
@@ -197,44 +181,21 @@ static UID: LazyLock<Uid> = LazyLock::new(|| Uid::of(Some("uid")));
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Decisions {
-    /// The decisions in a cluster, with `mutant` in their place if there is one. `couple_zero` is the reconciler's option.
-    pub fn new(api: OnlyAlpha, default_storage: SessionStorage, couple_zero: bool, mutant: Option<Mutant>) -> Self {
+    /// The decisions in a cluster. `couple_zero` is the reconciler's option.
+    pub fn new(api: OnlyAlpha, default_storage: SessionStorage, couple_zero: bool) -> Self {
         Self {
             api,
             default_storage,
             couple_zero,
-            mutant,
             annotations: vec![String::new()],
-            admitted: FxHashMap::default(),
             deployments: FxHashMap::default(),
             preserved: FxHashMap::default(),
-            plans: FxHashMap::default(),
-            warned: FxHashMap::default(),
-            corrections: FxHashMap::default(),
-            couplings: FxHashMap::default(),
             written: FxHashMap::default(),
         }
     }
 
     pub(crate) fn default_storage(&self) -> SessionStorage {
         self.default_storage
-    }
-
-    /// The policy's answer: the write as it is carried out, or `None` if it is refused. `server` is what a lookup finds.
-    ///
-    /// # Panics
-    /// If the policy returns an error, or changes anything but the count and its own annotation.
-    pub fn admit(&mut self, user: User, write: Write, server: &Server, lookup_fails: bool) -> Option<Write> {
-        let key = AdmissionKey { user, write, spec: server.spec, generation: server.generation, lookup_fails };
-        if let Some(answer) = self.admitted.get(&key) {
-            return *answer;
-        }
-        let answer = match self.mutant {
-            Some(mutant) => mutant.admit(self, user, write, server, lookup_fails),
-            None => self.ask_policy(user, write, server, lookup_fails, &|request| request),
-        };
-        self.admitted.insert(key, answer);
-        answer
     }
 
     /// Asks the real policy. `change` may change the request on its way.
@@ -401,19 +362,7 @@ impl Decisions {
     }
 
     /// The reconciler's plan for a server. `keep` says that the stabilization window is open.
-    pub fn plan(&mut self, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
-        if let Some(plan) = self.plans.get(&(*server, cached, keep)) {
-            return *plan;
-        }
-        let plan = match self.mutant {
-            Some(mutant) => mutant.plan(self, server, cached, keep),
-            None => self.real_plan(server, cached, keep),
-        };
-        self.plans.insert((*server, cached, keep), plan);
-        plan
-    }
-
-    pub(crate) fn real_plan(&self, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
+    pub(crate) fn plan(&self, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
         let slim = self.slim(server);
         let scaling = slim.scaling.expect("the spec is valid");
         let plan = plan::plan(&slim, &scaling, self.inputs(&slim, cached), keep);
@@ -428,32 +377,14 @@ impl Decisions {
     }
 
     /// Returns whether the reconciler finds a cause for its own warning.
-    pub fn has_cause(&mut self, spec: Spec, cached: CachedWorkloads) -> bool {
-        if let Some(known) = self.warned.get(&(spec, cached)) {
-            return *known;
-        }
-        let seen = self.mutant.map_or(spec, |mutant| mutant.spec_of_the_reconciler(spec));
-        let slim = self.slim(&Server { spec: seen, generation: 1, conditions: [None; 3] });
+    pub(crate) fn has_cause(&self, spec: Spec, cached: CachedWorkloads) -> bool {
+        let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
-        let has_cause = plan::current_warning(&scaling, self.inputs(&slim, cached)).is_some();
-        self.warned.insert((spec, cached), has_cause);
-        has_cause
+        plan::current_warning(&scaling, self.inputs(&slim, cached)).is_some()
     }
 
     /// The count that the reconciler sets a workload to, which has the count in `cached`.
-    pub fn correction(&mut self, workload: Workload, spec: Spec, cached: CachedWorkloads) -> Option<Count> {
-        if let Some(known) = self.corrections.get(&(workload, spec, cached)) {
-            return *known;
-        }
-        let correction = match self.mutant {
-            Some(mutant) => mutant.correction(self, workload, spec, cached),
-            None => self.real_correction(workload, spec, cached),
-        };
-        self.corrections.insert((workload, spec, cached), correction);
-        correction
-    }
-
-    pub(crate) fn real_correction(&self, workload: Workload, spec: Spec, cached: CachedWorkloads) -> Option<Count> {
+    pub(crate) fn correction(&self, workload: Workload, spec: Spec, cached: CachedWorkloads) -> Option<Count> {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
         let corrected = plan::correction(workload, &scaling, self.inputs(&slim, cached));
@@ -462,19 +393,7 @@ impl Decisions {
 
     /// The write that couples the backend to its proxies, decided from what the reconciler has `read`. The rest is as in its
     /// cache, which has `cached`.
-    pub fn coupling(&mut self, spec: Spec, cached: CachedWorkloads, read: ReadWorkloads) -> Option<Coupling> {
-        if let Some(known) = self.couplings.get(&(spec, cached, read)) {
-            return *known;
-        }
-        let coupling = match self.mutant {
-            Some(mutant) => mutant.coupling(self, spec, cached, read),
-            None => self.real_coupling(spec, cached, read),
-        };
-        self.couplings.insert((spec, cached, read), coupling);
-        coupling
-    }
-
-    pub(crate) fn real_coupling(&self, spec: Spec, cached: CachedWorkloads, read: ReadWorkloads) -> Option<Coupling> {
+    pub(crate) fn coupling(&self, spec: Spec, cached: CachedWorkloads, read: ReadWorkloads) -> Option<Coupling> {
         let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
         let scaling = slim.scaling.expect("the spec is valid");
         let inputs = self.inputs(&slim, cached);
@@ -510,10 +429,7 @@ impl Decisions {
     }
 
     /// Returns whether a write to a target is made now, and not after a delay.
-    pub fn is_due(&self, writes: Writes, generation: u8) -> bool {
-        if self.mutant == Some(Mutant::NeverBacksOff) {
-            return true;
-        }
+    pub(crate) fn is_due(&self, writes: Writes, generation: u8) -> bool {
         let (backoff, now) = backoff(writes);
         backoff.delay(*UID, Target::Conditions, Some(generation.into()), now) == Duration::ZERO
     }

@@ -7,8 +7,9 @@
 //! | module | holds |
 //! |---|---|
 //! | [`objects`] | the objects of one server, and their JSON texts |
-//! | [`decisions`] | the policy's and the reconciler's real decisions, memoized |
+//! | [`decisions`] | the policy's and the reconciler's real decisions |
 //! | [`mutant`] | seeded faults in the decisions |
+//! | [`answers`] | the decisions with or without a fault, each computed once |
 //! | [`model`] | the states, and the steps between them |
 //! | [`promise`] | what must be true in the end |
 //! | [`search`] | the exploration of all states |
@@ -16,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod decisions;
 pub mod model;
 pub mod mutant;

@@ -20,12 +20,14 @@
 
 use mcp_scaling_rules::{ConditionReason, ConditionStatus, SessionStorage, Transport, Workload};
 
+use crate::answers::Answers;
 use crate::decisions::{
-    CachedWorkloads, Cause, Coupling, Decisions, Desired, PendingReset, ReadWorkloads, WRITES_WITHOUT_DELAY, Write,
-    Writes,
+    CachedWorkloads, Cause, Coupling, Desired, PendingReset, ReadWorkloads, WRITES_WITHOUT_DELAY, Write, Writes,
 };
 use crate::mutant::Mutant;
-use crate::objects::{Condition, Conditions, Count, Deployment, OnlyAlpha, Server, Spec, StatefulSet, Template, User};
+use crate::objects::{
+    Condition, Conditions, Count, Deployment, OnlyAlpha, Server, Spec, StatefulSet, Template, User, capped,
+};
 
 /// What an operator does, and the proxy runner of the same release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -379,17 +381,12 @@ impl Transition {
     }
 }
 
-/// A scenario, and the decisions in it.
+/// A scenario, and the answers in it.
 pub struct Model {
     /// The scenario.
     pub scenario: Scenario,
-    /// The decisions.
-    pub decisions: Decisions,
-}
-
-/// The count that a declared count comes to, as ToolHive's operators and runners decide it.
-pub fn capped(transport: Transport, count: Count) -> Count {
-    if transport == Transport::Stdio { count.min(1) } else { count }
+    /// The answers of policy and reconciler in it.
+    pub answers: Answers,
 }
 
 /// The set of counts with only this one.
@@ -529,7 +526,7 @@ impl Model {
         // ToolHive serves v1beta1 since v0.23. Before v0.13 there are no counts to declare.
         let api = OnlyAlpha(scenario.era != Era::Declares);
         let Scenario { default_storage, couple_zero, mutant, .. } = scenario;
-        Self { scenario, decisions: Decisions::new(api, default_storage, couple_zero, mutant) }
+        Self { scenario, answers: Answers::new(api, default_storage, couple_zero, mutant) }
     }
 
     fn can_declare(&self) -> bool {
@@ -644,7 +641,7 @@ impl Model {
             is_queued: true,
             timer: Timer::None,
             has_events: [false; 3],
-            cached: self.decisions.cached(state.deployment, state.statefulset),
+            cached: self.answers.real.cached(state.deployment, state.statefulset),
             work: None,
             writes: [Writes::default(); 4],
             cause: Cause::Unknown,
@@ -655,7 +652,7 @@ impl Model {
     /// Carries out a write, after the policy's answer. Returns whether it was accepted.
     fn write(&mut self, state: &mut State, user: User, write: Write, how: How) -> bool {
         let answer = if self.scenario.policy {
-            self.decisions.admit(user, write, &state.server, how == How::LookupFails)
+            self.answers.admit(user, write, &state.server, how == How::LookupFails)
         } else {
             Some(write)
         };
@@ -808,7 +805,7 @@ impl Model {
                 if is_uncapped && stored == Some(count) {
                     *choices |= only(count);
                 }
-                let cached = self.decisions.cached(to.deployment, None);
+                let cached = self.answers.real.cached(to.deployment, None);
                 if let Some(before_reset) =
                     cached.before_reset.filter(|_| workload == Workload::Deployment && wanted == 1)
                 {
@@ -903,7 +900,7 @@ impl Model {
             self.write(&mut to, user, Write::Deployment { old, new }, how);
             to.accept_unchecked(Workload::Deployment, how);
             // The count that is owed since an earlier reset comes back then.
-            let owed = self.decisions.cached(to.deployment, None).before_reset;
+            let owed = self.answers.real.cached(to.deployment, None).before_reset;
             if let Some(count) = owed.filter(|_| how == How::LookupFails) {
                 to.deployment_choices |= only(count);
             }
@@ -957,7 +954,7 @@ impl Model {
         if reconciler.has_events[SERVER] {
             push(Step::ReconcilerSeesServer, seen(SERVER));
         }
-        let cached = self.decisions.cached(state.deployment, state.statefulset);
+        let cached = self.answers.real.cached(state.deployment, state.statefulset);
         let CachedWorkloads { deployment, statefulset, before_reset, has_ending_proxies, preserved } = cached;
         let of_deployment = CachedWorkloads { deployment, before_reset, has_ending_proxies, ..reconciler.cached };
         let of_statefulset = CachedWorkloads { statefulset, preserved, ..reconciler.cached };
@@ -1009,7 +1006,7 @@ impl Model {
     /// The workloads for a plan: a reset counts only once the operator's time is over.
     fn inputs(&self, reconciler: &mut Reconciler) -> CachedWorkloads {
         let is_pending = reconciler.cached.before_reset.is_some();
-        let (pending, is_overdue) = self.decisions.observe_reset(reconciler.pending, is_pending);
+        let (pending, is_overdue) = self.answers.real.observe_reset(reconciler.pending, is_pending);
         reconciler.pending = pending;
         CachedWorkloads { before_reset: reconciler.cached.before_reset.filter(|_| is_overdue), ..reconciler.cached }
     }
@@ -1019,11 +1016,11 @@ impl Model {
         reconciler.timer = Timer::None;
         let server = state.server;
         let cached = self.inputs(&mut reconciler);
-        let has_cause = self.decisions.has_cause(server.spec, cached);
+        let has_cause = self.answers.has_cause(server.spec, cached);
         let is_warning_set = server.conditions[2].is_some_and(|condition| condition.status == ConditionStatus::True);
-        let (cause, keep) = self.decisions.observe_cause(reconciler.cause, has_cause, is_warning_set);
+        let (cause, keep) = self.answers.real.observe_cause(reconciler.cause, has_cause, is_warning_set);
         reconciler.cause = cause;
-        let plan = self.decisions.plan(&server, cached, keep);
+        let plan = self.answers.plan(&server, cached, keep);
         if plan.is_empty() {
             reconciler.timer = reconciler.next_timer();
         } else {
@@ -1084,7 +1081,7 @@ impl Model {
     ) {
         let step = match coupling {
             CouplingWork::Planned(write) => {
-                let is_due = self.decisions.is_due(reconciler.writes[TO_ZERO], work.generation);
+                let is_due = self.answers.is_due(reconciler.writes[TO_ZERO], work.generation);
                 if write == Coupling::ScaleToZero && !is_due {
                     work.coupling = None;
                     work.is_delayed = true;
@@ -1101,7 +1098,7 @@ impl Model {
                 let cached = reconciler.cached;
                 work.coupling = backend.and_then(|StatefulSet { replicas, preserved, .. }| {
                     let read = ReadWorkloads { proxies, backend: replicas, preserved };
-                    let write = self.decisions.coupling(work.spec, cached, read)?;
+                    let write = self.answers.coupling(work.spec, cached, read)?;
                     Some(CouplingWork::Decided { write, is_current: true })
                 });
                 Step::ReconcilerReadsBackend
@@ -1152,7 +1149,7 @@ impl Model {
             if is_written && matches!(how, How::Plain | How::LookupFails) {
                 let writes = &mut reconciler.writes[TO_ZERO];
                 match coupling {
-                    Coupling::ScaleToZero => *writes = self.decisions.record_write(*writes, work.generation),
+                    Coupling::ScaleToZero => *writes = self.answers.real.record_write(*writes, work.generation),
                     Coupling::ScaleUp(_) => *writes = Writes::default(),
                     Coupling::PreserveCount(_) | Coupling::ForgetCount => {}
                 }
@@ -1186,7 +1183,7 @@ impl Model {
             Workload::Deployment => work.deployment = false,
             Workload::StatefulSet => work.statefulset = false,
         }
-        if self.decisions.is_due(reconciler.writes[workload as usize], work.generation) {
+        if self.answers.is_due(reconciler.writes[workload as usize], work.generation) {
             let mut cached = self.inputs(&mut reconciler);
             if reconciler.has_events[Workload::Deployment as usize] {
                 cached.before_reset = None;
@@ -1201,7 +1198,7 @@ impl Model {
             let is_spec_current = work.generation == state.server.generation
                 || self.scenario.mutant == Some(Mutant::DoesNotReadTheSpecAgain);
             let read = read.filter(|_| is_spec_current);
-            let to = read.and_then(|_| self.decisions.correction(workload, work.spec, cached));
+            let to = read.and_then(|_| self.answers.correction(workload, work.spec, cached));
             work.scale = to.map(|to| ReadScale { workload, to, is_current: true });
         } else {
             work.is_delayed = true;
@@ -1230,7 +1227,7 @@ impl Model {
             let mut work = Work { scale: None, ..work };
             if is_written && matches!(how, How::Plain | How::LookupFails) {
                 let writes = &mut reconciler.writes[scale.workload as usize];
-                *writes = self.decisions.record_write(*writes, work.generation);
+                *writes = self.answers.real.record_write(*writes, work.generation);
             } else {
                 work.has_failed = true;
             }
@@ -1253,7 +1250,7 @@ impl Model {
         steps: &mut Vec<Transition>,
     ) {
         let writes = reconciler.writes[CONDITIONS];
-        if !self.decisions.is_due(writes, work.generation) {
+        if !self.answers.is_due(writes, work.generation) {
             let work = Work { conditions: None, is_delayed: true, ..work };
             let to = State { reconciler: Some(Reconciler { work: Some(work), ..reconciler }), ..*state };
             steps.push(Transition { step: Step::ReconcilerConditionsWait, how: How::Plain, to });
@@ -1271,12 +1268,12 @@ impl Model {
             }
             let mut to = State { faults: state.faults - u8::from(how != How::Plain), ..*state };
             if how != How::CallFails {
-                to.set_conditions(self.decisions.write_conditions(&state.server, desired));
+                to.set_conditions(self.answers.real.write_conditions(&state.server, desired));
             }
             let mut reconciler = to.reconciler.unwrap_or(reconciler);
             let mut work = Work { conditions: None, ..work };
             if how == How::Plain {
-                reconciler.writes[CONDITIONS] = self.decisions.record_write(writes, work.generation);
+                reconciler.writes[CONDITIONS] = self.answers.real.record_write(writes, work.generation);
             } else {
                 work.has_failed = true;
             }

@@ -5,8 +5,7 @@ use mcp_scaling_rules::{ConditionReason, RolledOut, SessionStorage, Transport, W
 use serde_json::{Value, json};
 
 use crate::decisions::{CachedWorkloads, Coupling, Decisions, Plan, ReadWorkloads, Write};
-use crate::model::capped;
-use crate::objects::{Condition, Count, Deployment, Server, Spec, User};
+use crate::objects::{Condition, Count, Deployment, Server, Spec, User, capped};
 
 /// A fault in a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -219,7 +218,7 @@ impl Mutant {
                     .map(|condition| Condition { generation: condition.generation, ..right });
             }
             Self::BackendReplicasInToolhivesCondition if seen.spec.replicas.is_none_or(|count| count <= 1) => {
-                let plan = decisions.real_plan(&seen, cached, keep);
+                let plan = decisions.plan(&seen, cached, keep);
                 let is_capped =
                     seen.spec.backend_replicas.is_some_and(|count| count != capped(seen.spec.transport, count));
                 let wanted = ConditionReason::StdioTransportCapAt1;
@@ -235,7 +234,7 @@ impl Mutant {
             }
             _ => {}
         }
-        let mut plan = decisions.real_plan(&seen, cached, keep);
+        let mut plan = decisions.plan(&seen, cached, keep);
         match self {
             Self::TwoReplicasShareSessions if server.spec.replicas == Some(2) => {
                 if let Some([_, Some(reason), _]) = &mut plan.conditions {
@@ -290,7 +289,7 @@ impl Mutant {
             Self::DeclaredBackendsNotRestored => spec.backend_replicas = None,
             _ => {}
         }
-        let coupling = decisions.real_coupling(spec, cached, read)?;
+        let coupling = decisions.coupling(spec, cached, read)?;
         match (self, coupling) {
             (Self::PreservedCountNotForgotten, Coupling::ForgetCount) => None,
             (Self::CountPreservedAfterScaling, Coupling::PreserveCount(_)) => Some(Coupling::ScaleToZero),
@@ -329,7 +328,7 @@ impl Mutant {
             Self::CountBeforeResetNotRestored => cached.before_reset = None,
             _ => {}
         }
-        decisions.real_correction(workload, spec, cached)
+        decisions.correction(workload, spec, cached)
     }
 }
 

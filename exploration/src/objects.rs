@@ -324,3 +324,8 @@ pub fn admission_request(
     }
     request
 }
+
+/// The count that a declared count comes to, as ToolHive's operators and runners decide it.
+pub fn capped(transport: Transport, count: Count) -> Count {
+    if transport == Transport::Stdio { count.min(1) } else { count }
+}

@@ -3,8 +3,8 @@
 use mcp_scaling_rules::{ConditionReason, ConditionStatus, SessionStorage, Transport, Workload};
 
 use crate::decisions::Coupling;
-use crate::model::{CouplingWork, Era, Scenario, State, Step, Transition, capped};
-use crate::objects::Count;
+use crate::model::{CouplingWork, Era, Scenario, State, Step, Transition};
+use crate::objects::{Count, capped};
 
 /// What a state breaks of the promise, as sentences; empty if it keeps it.
 pub fn broken(scenario: &Scenario, state: &State) -> Vec<String> {

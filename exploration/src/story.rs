@@ -142,7 +142,7 @@ fn spec(spec: &Spec) -> String {
 }
 
 fn deployment(model: &Model, it: &Deployment) -> String {
-    let annotation = match model.decisions.annotations[usize::from(it.rolled_out)].as_str() {
+    let annotation = match model.answers.real.annotations[usize::from(it.rolled_out)].as_str() {
         "" => String::new(),
         text => format!(", annotation \"{text}\""),
     };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::host::{self, GetResourceRequest, Host, ListResourcesRequest};
 
@@ -95,7 +95,7 @@ impl Host for Cluster {
         };
         let mut object = object.clone();
         if let Some(masks) = &request.field_masks {
-            keep_masked(&mut object, masks.iter().map(String::as_str));
+            host::keep_masked(&mut object, masks.iter().map(String::as_str));
         }
         Ok(object.to_string().into_bytes())
     }
@@ -111,33 +111,6 @@ impl Host for Cluster {
                 && object["metadata"]["namespace"].as_str().unwrap_or("default") == namespace
         };
         Ok(host::list(request, self.objects.iter().filter(is_listed).cloned()))
-    }
-}
-
-/// Removes the fields of an object that no mask names, as Kubewarden's host does: type and metadata always stay.
-pub fn keep_masked<'m>(object: &mut Value, masks: impl Iterator<Item = &'m str>) {
-    let mut kept = Map::new();
-    for name in ["apiVersion", "kind", "metadata"] {
-        kept.insert(name.to_owned(), object[name].take());
-    }
-    let mut kept = Value::Object(kept);
-    for mask in masks {
-        keep(object, &mut kept, &mask.split('.').collect::<Vec<_>>());
-    }
-    *object = kept;
-}
-
-fn keep(from: &Value, to: &mut Value, path: &[&str]) {
-    let Some((name, rest)) = path.split_first() else {
-        *to = from.clone();
-        return;
-    };
-    if let Some(value) = from.get(name) {
-        // The parent objects stay even if the field itself is missing.
-        if to.get(name).is_none() {
-            to[*name] = if value.is_object() { Value::Object(Map::new()) } else { value.clone() };
-        }
-        keep(value, &mut to[*name], rest);
     }
 }
 

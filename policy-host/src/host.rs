@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
-
-use crate::cluster::keep_masked;
+use serde_json::{Map, Value, json};
 
 /// A request of the module for one object, as kubewarden-policy-sdk writes it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
@@ -99,6 +97,33 @@ pub fn list(request: &ListResourcesRequest, objects: impl IntoIterator<Item = Va
     let ListResourcesRequest { api_version, kind, .. } = request;
     let list = json!({"apiVersion": api_version, "kind": format!("{kind}List"), "metadata": {}, "items": items});
     list.to_string().into_bytes()
+}
+
+/// Removes the fields of an object that no mask names, as Kubewarden's host does: type and metadata always stay.
+pub fn keep_masked<'m>(object: &mut Value, masks: impl Iterator<Item = &'m str>) {
+    let mut kept = Map::new();
+    for name in ["apiVersion", "kind", "metadata"] {
+        kept.insert(name.to_owned(), object[name].take());
+    }
+    let mut kept = Value::Object(kept);
+    for mask in masks {
+        keep(object, &mut kept, &mask.split('.').collect::<Vec<_>>());
+    }
+    *object = kept;
+}
+
+fn keep(from: &Value, to: &mut Value, path: &[&str]) {
+    let Some((name, rest)) = path.split_first() else {
+        *to = from.clone();
+        return;
+    };
+    if let Some(value) = from.get(name) {
+        // The parent objects stay even if the field itself is missing.
+        if to.get(name).is_none() {
+            to[*name] = if value.is_object() { Value::Object(Map::new()) } else { value.clone() };
+        }
+        keep(value, &mut to[*name], rest);
+    }
 }
 
 /// The error text of Kubewarden's host for a kind that `contextAwareResources` does not name.

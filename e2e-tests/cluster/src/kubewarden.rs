@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::components::Controller;
 use crate::inputs::path_from_script;
 use crate::kubeconfig::encode;
 use crate::manifests::{read_manifest, read_objects};
@@ -38,14 +39,6 @@ pub struct Kubewarden {
     /// The configurations of the webhooks with which the controller validates policies.
     webhooks: Vec<Value>,
     folder: PathBuf,
-}
-
-/// The controller that runs.
-#[derive(Debug)]
-pub(crate) struct Controller {
-    process: Process,
-    /// The webhooks with which it validates policies, as they are in the cluster.
-    webhooks: Vec<Value>,
 }
 
 /// What a report of the audit scanner says about an object.

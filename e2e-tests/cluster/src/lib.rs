@@ -4,7 +4,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`inputs`] | the programs and files that are tested, from environment variables |
-//! | [`test_cluster`] | [`TestCluster`]: how it starts, its namespaces and ToolHive's CRDs |
+//! | [`test_cluster`] | [`TestCluster`]: its parts, its namespaces and custom resources |
+//! | [`setup`] | how it starts, and what a test can rely on when it begins |
 //! | [`webhook`] | the policies' webhook: installed, killed, removed |
 //! | [`kubewarden`] | Kubewarden's own controller and audit scanner |
 //! | [`reconcilers`] | the reconciler's processes |
@@ -29,6 +30,7 @@
 
 pub mod accounts;
 pub mod certificates;
+mod components;
 pub mod control_plane;
 pub mod crds;
 pub mod ignored;
@@ -45,6 +47,7 @@ pub mod process;
 pub mod reconcilers;
 pub mod requests;
 pub mod run_folder;
+pub mod setup;
 pub mod test_cluster;
 pub mod toolhive;
 pub mod toolhive_crds;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::components::Operator;
 use crate::process::{Process, tied_to_this_thread};
 use crate::requests::text;
 use crate::test_cluster::TestCluster;
@@ -30,14 +31,6 @@ pub struct ToolHiveRelease {
     /// Its definitions, which know its tag.
     pub(crate) definitions: ToolHiveCrds,
     folder: PathBuf,
-}
-
-/// The operator that runs.
-#[derive(Debug)]
-pub(crate) struct Operator {
-    process: Process,
-    /// The name of its log.
-    pub(crate) log: String,
 }
 
 impl ToolHiveRelease {
@@ -136,11 +129,6 @@ impl TestCluster {
             "spec": {"serviceAccountName": account, "containers": [{"name": "manager", "image": "example/operator"}]},
         });
         Ok(self.admin.post_path(&pods, &pod).await?.success()?.body)
-    }
-
-    /// Kills the operator, if one runs.
-    pub fn stop_operator(&mut self) {
-        self.operator = None;
     }
 
     /// Creates an `MCPServer` as a person does, and waits until the operator has created its Deployment and the controllers

@@ -4,11 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use mcp_scaling_rules::kind::ServerKind;
-use serde_json::Value;
+use mcp_scaling_rules::kind::{GROUP, ServerKind};
+use serde_json::{Value, json};
 
 use crate::inputs::path_from_script;
 use crate::manifests::read_objects;
+use crate::requests::text;
+use crate::test_cluster::TestCluster;
+use crate::wait::{wait_for_value, wait_until};
 
 /// The newest release of which the definitions are pinned. It serves `v1beta1` and `v1alpha1`, and the list of conditions
 /// has one entry for each type.
@@ -86,4 +89,116 @@ impl ToolHiveCrds {
 /// As [`path_from_script`].
 pub(crate) fn release_folder(arguments: &[&str]) -> Result<PathBuf> {
     path_from_script("toolhive", arguments)
+}
+
+impl TestCluster {
+    /// Makes sure that the definitions of the release with this tag are installed, and no others of ToolHive, as
+    /// [`TestCluster::require_crds`] does.
+    ///
+    /// # Errors
+    /// [`crate::Ignored`] where they cannot be had on this machine; another error where the API server does not remove or
+    /// serve definitions.
+    pub async fn require_crds_of(&mut self, tag: &str) -> Result<()> {
+        if self.crds.name.as_deref() == Some(tag) {
+            return Ok(());
+        }
+        self.require_crds(&ToolHiveCrds::find(tag)?).await
+    }
+
+    /// Makes sure that these definitions are installed, and no others of ToolHive. Where that changes something, no
+    /// operator runs afterwards, and every custom resource is removed.
+    ///
+    /// # Errors
+    /// Where the API server does not remove or serve them.
+    pub async fn require_crds(&mut self, crds: &ToolHiveCrds) -> Result<()> {
+        if self.crds.name.as_deref() == Some(crds.name()) {
+            return Ok(());
+        }
+        self.remove_definitions().await?;
+        self.install_crds(crds).await
+    }
+
+    /// Installs ToolHive's definitions, over those of another release, as an upgrade of ToolHive does.
+    ///
+    /// # Errors
+    /// Where the API server does not serve them.
+    pub async fn install_crds(&mut self, crds: &ToolHiveCrds) -> Result<()> {
+        let (version, definitions) = (crds.version(), crds.definitions());
+        self.admin.set_toolhive_version(version);
+        self.crds.name = None;
+        self.crds.version = version;
+        self.crds.installed.retain(|old| definitions.iter().all(|new| crd_path(new) != crd_path(old)));
+        self.crds.installed.extend_from_slice(definitions);
+        for definition in definitions {
+            self.install_crd(definition).await?;
+        }
+        // The handler of a definition changes a moment after the definition.
+        let path = format!("{}?dryRun=All", self.admin.path(ServerKind::McpServer.resource(), "toolhive-system"));
+        let server = self.mcp_server("crd-probe", json!({}));
+        wait_until("an MCPServer can be created", || async {
+            Ok(self.admin.post_path(&path, &server).await?.code < 300)
+        })
+        .await?;
+        self.crds.name = Some(crds.name().to_owned());
+        Ok(())
+    }
+
+    async fn remove_definitions(&mut self) -> Result<()> {
+        self.stop_operator();
+        self.crds.name = None;
+        // Custom resources wait for an operator that removes its finalizer, and definitions for their custom resources.
+        let servers = format!("/apis/{GROUP}/{}/{}", self.crds.version, ServerKind::McpServer.resource());
+        for server in self.admin.get_path(&servers).await?.body["items"].as_array().into_iter().flatten() {
+            let (namespace, name) = (text(&server["metadata"]["namespace"]), text(&server["metadata"]["name"]));
+            let finalizers = json!({"metadata": {"finalizers": null}});
+            self.admin.merge(ServerKind::McpServer.resource(), &namespace, &name, &finalizers).await?.success()?;
+        }
+        let paths: Vec<String> = self.crds.installed.iter().map(crd_path).collect();
+        for definition in &self.crds.installed {
+            self.wait_until_served(definition).await?;
+        }
+        for path in &paths {
+            let response = self.admin.delete_path(path).await?;
+            // An earlier try that failed may have removed it.
+            if response.code != 404 {
+                response.success()?;
+            }
+        }
+        for path in &paths {
+            // Its conditions tell why it is still there.
+            let conditions = || async {
+                let response = self.admin.get_path(path).await?;
+                Ok((response.code != 404).then(|| response.body["status"]["conditions"].to_string()))
+            };
+            wait_for_value(&format!("conditions of {path}"), &None, conditions).await?;
+        }
+        self.crds.installed.clear();
+        Ok(())
+    }
+
+    /// Installs a definition and waits until the API server serves the first version of it that is to be served.
+    ///
+    /// # Errors
+    /// Where it does not serve it.
+    pub async fn install_crd(&self, definition: &Value) -> Result<()> {
+        self.apply(definition).await?;
+        self.wait_until_served(definition).await
+    }
+
+    /// Waits until the API server serves the first version of a definition that is to be served.
+    async fn wait_until_served(&self, definition: &Value) -> Result<()> {
+        let spec = &definition["spec"];
+        let mut versions = spec["versions"].as_array().into_iter().flatten();
+        let version = versions.find(|version| version["served"] == true).context("no version is served")?;
+        let version = text(&version["name"]);
+        let path = format!("/apis/{}/{version}/{}", text(&spec["group"]), text(&spec["names"]["plural"]));
+        let code = || async { Ok(self.admin.get_path(&path).await?.code) };
+        wait_for_value(&format!("response code of GET {path}"), &200, code).await
+    }
+}
+
+/// The path of a definition.
+pub fn crd_path(definition: &Value) -> String {
+    let name = text(&definition["metadata"]["name"]);
+    format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
 }

@@ -26,21 +26,6 @@ pub const WEBHOOK_NAME: &str = "clusterwide-mcpserver-scaling.kubewarden.admissi
 /// The policies that most tests install: the one that corrects counts, and the one that warns about autoscalers.
 const POLICIES: [&str; 2] = ["mcpserver-scaling", "mcpserver-scaling-autoscalers"];
 
-/// The webhook of a test cluster.
-#[derive(Default)]
-pub(crate) struct Webhook {
-    process: Option<Process>,
-    /// The settings and the match conditions of the policies, where the API server has the webhook's configuration.
-    configured: Option<Value>,
-}
-
-impl Webhook {
-    /// Whether the process was started and not stopped.
-    pub(crate) fn is_running(&self) -> bool {
-        self.process.is_some()
-    }
-}
-
 /// Reads the manifest of a policy in `deploy/kubewarden/`, by its name.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use cluster_tests::inputs::workspace_root;
 use cluster_tests::interrupt::run_until_interrupted;
 use cluster_tests::objects::runs_image;
 use cluster_tests::requests::text;
-use cluster_tests::test_cluster::Setup;
+use cluster_tests::setup::Setup;
 use cluster_tests::toolhive::split_tags;
 use cluster_tests::{Ignored, Inputs, TestCluster, ToolHiveRelease};
 use mcp_scaling_rules::ConditionType;

@@ -29,7 +29,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, discovery};
 use policy_host::admission::{AdmissionRequest, AdmissionResponse, Status};
-use policy_host::cluster::keep_masked;
+use policy_host::host::keep_masked;
 use policy_host::host::{self, GetResourceRequest, Host, ListResourcesRequest};
 use policy_host::policy::Policy;
 use serde::Deserialize;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use cluster_tests::TestCluster;
 use cluster_tests::objects::deployment;
-use cluster_tests::test_cluster::Setup;
+use cluster_tests::setup::Setup;
 use cluster_tests::wait::wait_for_value;
 use serde_json::json;
 

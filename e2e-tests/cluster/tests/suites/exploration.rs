@@ -1,13 +1,13 @@
 //! The model of the crate `exploration` and the real API server agree: random walks of the model are replayed with real
 //! requests, and after each step the objects are the same.
 
-use ::exploration::model::{Era, Model, Scenario, Scope, State, Step, Transition, capped};
-use ::exploration::objects::{NAME, OnlyAlpha};
+use ::exploration::model::{Era, Model, Scenario, Scope, State, Step, Transition};
+use ::exploration::objects::{NAME, OnlyAlpha, capped};
 use anyhow::{Context, Result, ensure};
 use cluster_tests::TestCluster;
 use cluster_tests::accounts::{AUTOSCALER, OPERATOR};
 use cluster_tests::requests::ApiClient;
-use cluster_tests::test_cluster::Setup;
+use cluster_tests::setup::Setup;
 use cluster_tests::toolhive_crds::{NEWEST, WITHOUT_COUNTS};
 use mcp_scaling_rules::{SessionStorage, annotations, labels};
 use serde_json::{Value, json};
@@ -212,7 +212,7 @@ fn modelled(state: &State, model: &Model) -> Value {
 
 /// The text of the policy's annotation, without the part for the operator's pod: the operator of this suite has no pod.
 fn rolled_out(model: &Model, index: u8) -> Value {
-    let annotation = model.decisions.annotations.get(usize::from(index)).filter(|text| !text.is_empty());
+    let annotation = model.answers.real.annotations.get(usize::from(index)).filter(|text| !text.is_empty());
     annotation.map_or(Value::Null, |text| {
         let parts: Vec<&str> = text.split(' ').filter(|part| !part.starts_with("operator=")).collect();
         parts.join(" ").into()

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use cluster_tests::interrupt::Interrupt;
-use cluster_tests::test_cluster::Setup;
+use cluster_tests::setup::Setup;
 use cluster_tests::{Ignored, Inputs, TestCluster};
 use futures::future::LocalBoxFuture;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use cluster_tests::TestCluster;
 use cluster_tests::accounts::OPERATOR;
 use cluster_tests::objects::{deployment, statefulset};
-use cluster_tests::test_cluster::Setup;
+use cluster_tests::setup::Setup;
 use cluster_tests::toolhive_crds::NEWEST;
 use cluster_tests::wait::wait_for_condition;
 use futures::stream::{self, StreamExt, TryStreamExt};

@@ -20,6 +20,7 @@ mod reconciler;
 mod releases;
 mod toolhive;
 mod toolhive_paths;
+mod toolhive_releases;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,7 @@ use cluster_tests::TestCluster;
 use cluster_tests::crds::platform_definitions;
 use cluster_tests::inputs::workspace_root;
 use cluster_tests::manifests::read_manifest;
-use cluster_tests::test_cluster::Setup;
+use cluster_tests::setup::Setup;
 use serde_json::{Value, json};
 
 use crate::assertions::expect_equal;

@@ -9,7 +9,7 @@ use cluster_tests::accounts::{POLICY_SERVER, RECONCILER};
 use cluster_tests::manifests::read_manifest;
 use cluster_tests::objects::{condition, deployment, statefulset};
 use cluster_tests::requests::{Response, text};
-use cluster_tests::test_cluster::Setup;
+use cluster_tests::setup::Setup;
 use cluster_tests::toolhive_crds::NEWEST;
 use cluster_tests::wait::wait_until;
 use serde_json::{Value, json};

@@ -7,7 +7,7 @@ use cluster_tests::TestCluster;
 use cluster_tests::accounts::{AUTOSCALER, OPERATOR};
 use cluster_tests::manifests::read_manifest;
 use cluster_tests::objects::{autoscaler, custom_resource, deployment, redis_patch, statefulset};
-use cluster_tests::test_cluster::Setup;
+use cluster_tests::setup::Setup;
 use cluster_tests::toolhive_crds::NEWEST;
 use cluster_tests::wait::{wait_for_value, wait_until};
 use cluster_tests::webhook::WEBHOOK_NAME;

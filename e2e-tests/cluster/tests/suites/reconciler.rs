@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use cluster_tests::accounts::{AUTOSCALER, OPERATOR, RECONCILER};
 use cluster_tests::objects::{autoscaler, condition, deployment, redis_patch, statefulset};
 use cluster_tests::requests::text;
-use cluster_tests::test_cluster::Setup;
+use cluster_tests::setup::Setup;
 use cluster_tests::toolhive_crds::NEWEST;
 use cluster_tests::wait::{wait_for_condition, wait_for_replicas, wait_for_value, wait_until};
 use cluster_tests::{ApiClient, TestCluster};

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use cluster_tests::accounts::{KEDA, OPERATOR, RECONCILER};
 use cluster_tests::objects::{autoscaler, runs_image};
 use cluster_tests::requests::text;
-use cluster_tests::test_cluster::Setup;
+use cluster_tests::setup::Setup;
 use cluster_tests::toolhive::split_tags;
 use cluster_tests::wait::{wait_for_condition, wait_for_replicas, wait_for_value, wait_until};
 use cluster_tests::webhook::{WEBHOOK_NAME, read_policy};
@@ -24,6 +24,10 @@ use serde_json::{Value, json};
 use crate::assertions::{expect_equal, expect_replicas, expect_warning};
 use crate::harness::Test;
 use crate::toolhive_paths::ends_the_same_on_every_path;
+use crate::toolhive_releases::{
+    FIRST_WITH_ADOPTION, FIRST_WITH_COUNTS, FIRST_WITH_STABLE_TEMPLATES, FIRST_WITHOUT_RESETS, Version,
+    create_namespace, parse_version,
+};
 
 const SETUP: Setup = Setup { webhook: true, reconciler: false, crds: None };
 
@@ -35,19 +39,6 @@ const ROLLOUT_TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long the backend may take to be scaled up with its proxies: less than a proxy takes to start and to give up waiting for it.
 const WAKING_TIME_LIMIT: Duration = Duration::from_secs(15);
-
-/// Major, minor and patch version.
-pub(crate) type Version = (u32, u32, u32);
-
-/// The first release whose operator leaves the count of transports other than stdio alone.
-const FIRST_WITHOUT_RESETS: Version = (0, 10, 1);
-/// The first release with `spec.replicas` and `spec.backendReplicas`.
-pub(crate) const FIRST_WITH_COUNTS: Version = (0, 13, 0);
-/// The first release whose proxy runner writes the same pod template at each start; the ones before order the environment
-/// variables of the container at random.
-const FIRST_WITH_STABLE_TEMPLATES: Version = (0, 27, 0);
-/// The first release whose operator adopts StatefulSets.
-const FIRST_WITH_ADOPTION: Version = (0, 45, 0);
 
 type RunWithRelease = for<'t> fn(&'t mut TestCluster, &'t ToolHiveRelease) -> LocalBoxFuture<'t, Result<()>>;
 
@@ -155,16 +146,6 @@ async fn run_with(cluster: &mut TestCluster, release: Arc<Requested>, run: RunWi
     let release = release.find()?;
     cluster.require_release(release).await?;
     run(cluster, release).await
-}
-
-pub(crate) fn parse_version(tag: &str) -> Option<Version> {
-    let mut numbers = tag.strip_prefix('v')?.splitn(3, '.').map(|number| number.parse().ok());
-    Some((numbers.next()??, numbers.next()??, numbers.next()??))
-}
-
-/// Creates a namespace of this release's own.
-pub(crate) async fn create_namespace(cluster: &TestCluster, release: &ToolHiveRelease, name: &str) -> Result<String> {
-    cluster.create_namespace(&format!("{name}-{}", release.tag().replace('.', "-"))).await
 }
 
 /// Waits until the Deployment of a server runs this image with this count.

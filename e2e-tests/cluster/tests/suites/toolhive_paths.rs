@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use mcp_scaling_rules::ConditionType;
 use serde_json::{Value, json};
 
-use crate::toolhive::{FIRST_WITH_COUNTS, create_namespace, parse_version};
+use crate::toolhive_releases::{FIRST_WITH_COUNTS, create_namespace, parse_version};
 
 /// The image of every server at the end.
 const IMAGE: &str = "example/mcp:2";
