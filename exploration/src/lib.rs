@@ -1,7 +1,7 @@
 //! Explores what policy and reconciler do together with everybody else who writes to a server: operators and proxy runners of
 //! three eras, autoscalers, people, and an API server with admission and optimistic concurrency. The decisions are the real
-//! code; the others are small state machines. The promise is that of a controller: once people and autoscalers stop, the counts
-//! are eventually and for ever those of their owners, the conditions are true, changes are rolled out, and nothing is left to
+//! code; the other actors are small state machines. The invariants are those of a controller: once people and autoscalers stop,
+//! the counts are eventually and for ever those of their owners, the conditions are true, changes are rolled out, and nothing is left to
 //! write. If the reconciler couples the backend to its proxies, it is at 0 as long as they are.
 //!
 //! | module | holds |
@@ -11,17 +11,17 @@
 //! | [`mutant`] | seeded faults in the decisions |
 //! | [`answers`] | the decisions with or without a fault, each computed once |
 //! | [`model`] | the states, and the steps between them |
-//! | [`promise`] | what must be true in the end |
+//! | [`invariants`] | what must be true in the end |
 //! | [`search`] | the exploration of all states |
-//! | [`story`] | a counterexample as text |
+//! | [`trace`] | a counterexample as text |
 
 #![forbid(unsafe_code)]
 
 pub mod answers;
 pub mod decisions;
+pub mod invariants;
 pub mod model;
 pub mod mutant;
 pub mod objects;
-pub mod promise;
 pub mod search;
-pub mod story;
+pub mod trace;

@@ -3,7 +3,7 @@
 //! A step that need not happen (people, faults) leads to more states, but nobody may rely on it. So the ends are the bottom
 //! components of the graph without these steps: sets of states that reach each other and nothing else. Whatever the order of
 //! the other steps is, as long as none of them is put off for ever, the system ends in one of these sets and visits each of
-//! its states again and again. There the promise must hold in every state, and no write of the reconciler may be left.
+//! its states again and again. There the invariants must hold in every state, and no write of the reconciler may be left.
 
 use std::fmt::Write as _;
 use std::hash::BuildHasherDefault;
@@ -11,9 +11,9 @@ use std::hash::BuildHasherDefault;
 use indexmap::IndexSet;
 use rustc_hash::FxHasher;
 
+use crate::invariants;
 use crate::model::{Model, State, Transition};
-use crate::promise;
-use crate::story;
+use crate::trace;
 
 /// The result of an exploration in which nothing was found.
 #[derive(Clone, Copy, Debug)]
@@ -28,13 +28,13 @@ pub struct Explored {
     pub most_writes: usize,
 }
 
-/// A state that breaks the promise, and how it is reached.
+/// A state that breaks an invariant, and how it is reached.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
     /// What is wrong.
     pub fault: String,
     /// The shortest way there, as text.
-    pub story: String,
+    pub trace: String,
 }
 
 const IS_WRITE: u32 = 1 << 31;
@@ -61,10 +61,10 @@ struct Graph {
 pub fn explore(model: &mut Model) -> Result<Explored, Box<Counterexample>> {
     let graph = Graph::of(model);
     if let Some((index, transition, fault)) = graph.forbidden {
-        let (mut story, state) = graph.way(model, index);
-        story.push_str(&story::step(model, &state, &transition));
-        let _ = writeln!(story, "  Wrong: {fault}.");
-        return Err(Box::new(Counterexample { fault: fault.to_owned(), story }));
+        let (mut trace, state) = graph.way(model, index);
+        trace.push_str(&trace::step(model, &state, &transition));
+        let _ = writeln!(trace, "  Wrong: {fault}.");
+        return Err(Box::new(Counterexample { fault: fault.to_owned(), trace }));
     }
     let (component_of, components) = components(&graph, |_| true);
     graph.check_ends(model, &component_of, components)?;
@@ -88,7 +88,7 @@ impl Graph {
         let mut index = 0;
         while let Some(state) = graph.states.get_index(index).copied().filter(|_| graph.forbidden.is_none()) {
             for transition in model.transitions(&state) {
-                if let Some(fault) = promise::forbidden(&state, &transition).filter(|_| graph.forbidden.is_none()) {
+                if let Some(fault) = invariants::forbidden(&state, &transition).filter(|_| graph.forbidden.is_none()) {
                     graph.forbidden = Some((index, transition, fault));
                 }
                 let target = graph.insert(transition.to, index as u32);
@@ -129,7 +129,7 @@ impl Graph {
         is_bottom
     }
 
-    /// Returns whether every end keeps the promise.
+    /// Returns whether every end keeps the invariants.
     fn check_ends(
         &self,
         model: &mut Model,
@@ -142,7 +142,7 @@ impl Graph {
             if !is_bottom[component_of[index] as usize] {
                 continue;
             }
-            let broken = promise::broken(&model.scenario, state);
+            let broken = invariants::broken(&model.scenario, state);
             if !broken.is_empty() {
                 return Err(self.counterexample(model, index, component_of, &broken.join("; ")));
             }
@@ -193,10 +193,10 @@ impl Graph {
         }
         path.reverse();
         let states: Vec<State> = path.iter().map(|index| self.states[*index]).collect();
-        let mut text = story::begin(model, &states[0]);
+        let mut text = trace::begin(model, &states[0]);
         for pair in states.windows(2) {
             let transition = find(model, &pair[0], &pair[1]);
-            text.push_str(&story::step(model, &pair[0], &transition));
+            text.push_str(&trace::step(model, &pair[0], &transition));
         }
         (text, states[states.len() - 1])
     }
@@ -230,7 +230,7 @@ impl Graph {
                     && target.is_some_and(|target| component_of[target] == own)
                     && (!seen.contains(&transition.to) || transition.to == last && seen.len() > 1)
             }) {
-                text.push_str(&story::step(model, &state, &transition));
+                text.push_str(&trace::step(model, &state, &transition));
                 state = transition.to;
                 if seen.contains(&state) || seen.len() > 40 {
                     break;
@@ -239,7 +239,7 @@ impl Graph {
             }
         }
         let _ = writeln!(text, "  Wrong: {fault}.");
-        Box::new(Counterexample { fault: fault.to_owned(), story: text })
+        Box::new(Counterexample { fault: fault.to_owned(), trace: text })
     }
 }
 

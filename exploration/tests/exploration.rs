@@ -52,67 +52,67 @@ fn try_explore(scenario: Scenario) -> Result<(), Box<Counterexample>> {
 }
 
 #[track_caller]
-fn assert_keeps_the_promise(scenario: Scenario) {
+fn assert_keeps_the_invariants(scenario: Scenario) {
     if let Err(counterexample) = try_explore(scenario) {
-        panic!("{scenario:?}\n{}", counterexample.story);
+        panic!("{scenario:?}\n{}", counterexample.trace);
     }
 }
 
 /// Explores a scenario beside the operators of all eras, with each of the workloads in turn.
 #[track_caller]
-fn assert_keeps_the_promise_in_every_era(scenario: Scenario) {
+fn assert_keeps_the_invariants_in_every_era(scenario: Scenario) {
     for era in [Era::Resets, Era::CapsStdio, Era::Declares] {
         for scope in WORKLOADS {
-            assert_keeps_the_promise(Scenario { scope, ..of(era, scenario) });
+            assert_keeps_the_invariants(Scenario { scope, ..of(era, scenario) });
         }
     }
 }
 
 #[test]
-fn keeps_the_promise_with_policy_and_reconciler() {
-    assert_keeps_the_promise_in_every_era(BOTH);
-    assert_keeps_the_promise(Scenario { people: 2, ..of(Era::CapsStdio, BOTH) });
+fn keeps_the_invariants_with_policy_and_reconciler() {
+    assert_keeps_the_invariants_in_every_era(BOTH);
+    assert_keeps_the_invariants(Scenario { people: 2, ..of(Era::CapsStdio, BOTH) });
 }
 
 #[test]
-fn keeps_the_promise_with_the_policy_alone() {
-    assert_keeps_the_promise_in_every_era(POLICY);
+fn keeps_the_invariants_with_the_policy_alone() {
+    assert_keeps_the_invariants_in_every_era(POLICY);
 }
 
 #[test]
-fn keeps_the_promise_with_the_reconciler_alone() {
-    assert_keeps_the_promise_in_every_era(RECONCILER);
+fn keeps_the_invariants_with_the_reconciler_alone() {
+    assert_keeps_the_invariants_in_every_era(RECONCILER);
 }
 
 #[test]
-fn keeps_the_promise_after_crashes_lost_answers_and_failed_lookups() {
-    assert_keeps_the_promise_in_every_era(Scenario { people: 0, faults: 1, ..BOTH });
-    assert_keeps_the_promise_in_every_era(Scenario { people: 1, faults: 1, ..POLICY });
+fn keeps_the_invariants_after_crashes_lost_answers_and_failed_lookups() {
+    assert_keeps_the_invariants_in_every_era(Scenario { people: 0, faults: 1, ..BOTH });
+    assert_keeps_the_invariants_in_every_era(Scenario { people: 1, faults: 1, ..POLICY });
 }
 
 #[test]
-fn keeps_the_promise_with_the_backend_coupled_to_its_proxies() {
+fn keeps_the_invariants_with_the_backend_coupled_to_its_proxies() {
     for policy in [true, false] {
-        assert_keeps_the_promise(of(Era::CapsStdio, Scenario { policy, ..COUPLED }));
-        assert_keeps_the_promise(Scenario { policy, people: 0, faults: 1, ..COUPLED });
-        assert_keeps_the_promise(of(Era::Resets, Scenario { policy, people: 0, ..COUPLED }));
+        assert_keeps_the_invariants(of(Era::CapsStdio, Scenario { policy, ..COUPLED }));
+        assert_keeps_the_invariants(Scenario { policy, people: 0, faults: 1, ..COUPLED });
+        assert_keeps_the_invariants(of(Era::Resets, Scenario { policy, people: 0, ..COUPLED }));
     }
     // With one count there are fewer states. The reconciler scales backends to 0 all the same.
-    assert_keeps_the_promise(of(Era::CapsStdio, Scenario { people: 1, faults: 1, counts: &[3], ..COUPLED }));
-    assert_keeps_the_promise(Scenario { counts: &[3], ..COUPLED });
-    assert_keeps_the_promise(Scenario { autoscaler: Some(3), people: 0, ..COUPLED });
+    assert_keeps_the_invariants(of(Era::CapsStdio, Scenario { people: 1, faults: 1, counts: &[3], ..COUPLED }));
+    assert_keeps_the_invariants(Scenario { counts: &[3], ..COUPLED });
+    assert_keeps_the_invariants(Scenario { autoscaler: Some(3), people: 0, ..COUPLED });
 }
 
 #[test]
-fn keeps_the_promise_where_redis_is_the_default() {
+fn keeps_the_invariants_where_redis_is_the_default() {
     let default_storage = SessionStorage::Redis;
-    assert_keeps_the_promise_in_every_era(Scenario { default_storage, ..QUIET });
+    assert_keeps_the_invariants_in_every_era(Scenario { default_storage, ..QUIET });
 }
 
 #[test]
 fn writes_seldom_beside_an_autoscaler_that_insists() {
     for scenario in [BOTH, RECONCILER] {
-        assert_keeps_the_promise_in_every_era(Scenario { autoscaler: Some(3), people: 0, ..scenario });
+        assert_keeps_the_invariants_in_every_era(Scenario { autoscaler: Some(3), people: 0, ..scenario });
     }
 }
 
@@ -123,49 +123,49 @@ fn writes_seldom_beside_an_autoscaler_that_insists() {
 fn finds_the_change_that_an_operator_before_v0_10_1_misses_with_an_old_cache() {
     let scenario = Scenario { stale_operator: true, ..of(Era::Resets, POLICY) };
     let counterexample = try_explore(scenario).expect_err("it is known");
-    assert!(counterexample.fault.contains("is to be rolled out"), "{}", counterexample.story);
+    assert!(counterexample.fault.contains("is to be rolled out"), "{}", counterexample.trace);
 }
 
 #[test]
 #[ignore = "takes minutes and gigabytes; `make exploration` runs it"]
-fn keeps_the_promise_within_a_larger_bound() {
+fn keeps_the_invariants_within_a_larger_bound() {
     let counts = &[0, 1, 2, 3];
     for era in [Era::Resets, Era::CapsStdio] {
         for scope in WORKLOADS {
-            assert_keeps_the_promise(Scenario { scope, people: 2, ..of(era, BOTH) });
-            assert_keeps_the_promise(Scenario { scope, people: 1, faults: 1, ..of(era, BOTH) });
-            assert_keeps_the_promise(Scenario { scope, people: 2, faults: 1, counts, ..of(era, POLICY) });
+            assert_keeps_the_invariants(Scenario { scope, people: 2, ..of(era, BOTH) });
+            assert_keeps_the_invariants(Scenario { scope, people: 1, faults: 1, ..of(era, BOTH) });
+            assert_keeps_the_invariants(Scenario { scope, people: 2, faults: 1, counts, ..of(era, POLICY) });
         }
-        assert_keeps_the_promise(Scenario { scope: Scope::Both, counts, ..of(era, BOTH) });
+        assert_keeps_the_invariants(Scenario { scope: Scope::Both, counts, ..of(era, BOTH) });
     }
     for scope in WORKLOADS {
-        assert_keeps_the_promise(Scenario { scope, counts, ..BOTH });
-        assert_keeps_the_promise(Scenario { scope, people: 2, counts: &[1, 3], ..BOTH });
-        assert_keeps_the_promise(Scenario { scope, people: 1, faults: 1, counts: &[0, 1, 3], ..BOTH });
-        assert_keeps_the_promise(Scenario { scope, people: 2, counts, faults: 1, ..POLICY });
+        assert_keeps_the_invariants(Scenario { scope, counts, ..BOTH });
+        assert_keeps_the_invariants(Scenario { scope, people: 2, counts: &[1, 3], ..BOTH });
+        assert_keeps_the_invariants(Scenario { scope, people: 1, faults: 1, counts: &[0, 1, 3], ..BOTH });
+        assert_keeps_the_invariants(Scenario { scope, people: 2, counts, faults: 1, ..POLICY });
         let default_storage = SessionStorage::Redis;
-        assert_keeps_the_promise(Scenario { scope, people: 1, default_storage, ..BOTH });
+        assert_keeps_the_invariants(Scenario { scope, people: 1, default_storage, ..BOTH });
     }
-    assert_keeps_the_promise(Scenario { scope: Scope::Both, counts: &[1, 3], people: 1, ..BOTH });
+    assert_keeps_the_invariants(Scenario { scope: Scope::Both, counts: &[1, 3], people: 1, ..BOTH });
 }
 
 #[test]
 #[ignore = "takes minutes and gigabytes; `make exploration` runs it"]
-fn keeps_the_promise_within_a_larger_bound_with_the_backend_coupled_to_its_proxies() {
+fn keeps_the_invariants_within_a_larger_bound_with_the_backend_coupled_to_its_proxies() {
     for policy in [true, false] {
         for era in [Era::Resets, Era::CapsStdio, Era::Declares] {
-            assert_keeps_the_promise(of(era, Scenario { policy, ..COUPLED }));
-            assert_keeps_the_promise(of(era, Scenario { policy, people: 0, faults: 1, ..COUPLED }));
+            assert_keeps_the_invariants(of(era, Scenario { policy, ..COUPLED }));
+            assert_keeps_the_invariants(of(era, Scenario { policy, people: 0, faults: 1, ..COUPLED }));
         }
-        assert_keeps_the_promise(of(Era::CapsStdio, Scenario { policy, people: 2, ..COUPLED }));
-        assert_keeps_the_promise(of(Era::CapsStdio, Scenario { policy, people: 1, faults: 1, ..COUPLED }));
+        assert_keeps_the_invariants(of(Era::CapsStdio, Scenario { policy, people: 2, ..COUPLED }));
+        assert_keeps_the_invariants(of(Era::CapsStdio, Scenario { policy, people: 1, faults: 1, ..COUPLED }));
     }
-    assert_keeps_the_promise(of(Era::CapsStdio, Scenario { people: 3, counts: &[3], ..COUPLED }));
-    assert_keeps_the_promise(of(Era::CapsStdio, Scenario { people: 2, faults: 1, counts: &[3], ..COUPLED }));
-    assert_keeps_the_promise(Scenario { people: 1, faults: 1, counts: &[3], ..COUPLED });
-    assert_keeps_the_promise(Scenario { people: 2, counts: &[3], ..COUPLED });
-    assert_keeps_the_promise(of(Era::CapsStdio, Scenario { scope: Scope::Both, counts: &[0, 2], ..COUPLED }));
-    assert_keeps_the_promise(Scenario { scope: Scope::Both, counts: &[0, 2], people: 0, faults: 1, ..COUPLED });
+    assert_keeps_the_invariants(of(Era::CapsStdio, Scenario { people: 3, counts: &[3], ..COUPLED }));
+    assert_keeps_the_invariants(of(Era::CapsStdio, Scenario { people: 2, faults: 1, counts: &[3], ..COUPLED }));
+    assert_keeps_the_invariants(Scenario { people: 1, faults: 1, counts: &[3], ..COUPLED });
+    assert_keeps_the_invariants(Scenario { people: 2, counts: &[3], ..COUPLED });
+    assert_keeps_the_invariants(of(Era::CapsStdio, Scenario { scope: Scope::Both, counts: &[0, 2], ..COUPLED }));
+    assert_keeps_the_invariants(Scenario { scope: Scope::Both, counts: &[0, 2], people: 0, faults: 1, ..COUPLED });
 }
 
 /// Where each seeded fault shows, and what is wrong then.
@@ -249,9 +249,9 @@ fn finds_every_seeded_fault() {
                 assert!(
                     counterexample.fault.contains(expected),
                     "{mutant:?}, but not {expected}\n{}",
-                    counterexample.story
+                    counterexample.trace
                 );
-                eprintln!("{mutant:?}:\n{}", counterexample.story);
+                eprintln!("{mutant:?}:\n{}", counterexample.trace);
             }
         }
     }

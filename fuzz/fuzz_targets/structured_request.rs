@@ -43,7 +43,7 @@ struct Spec {
     transport: Option<u8>,
     /// `spec.transport` where `transport` is absent.
     other_transport: Any,
-    /// Whether the storage is Redis; no storage where it is absent.
+    /// Says whether the storage is Redis; no storage where it is absent.
     is_redis: Option<bool>,
     grace_period: Any,
     /// The maximum of an autoscaler.
@@ -60,7 +60,7 @@ struct Input {
     has_controller: bool,
     /// The annotation that the policy writes for operators that reset counts.
     rolled_out: Any,
-    /// Whether the old object has the metadata of the new one.
+    /// Says whether the old object has the metadata of the new one.
     old_has_owner: bool,
     spec: Spec,
     old_spec: Option<Spec>,

@@ -95,7 +95,7 @@ impl AdmissionRequest {
 /// The response of a module to `validate`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PolicyResponse {
-    /// Whether the request is accepted.
+    /// Says whether the request is accepted.
     pub accepted: bool,
     /// The reason of a rejection.
     pub message: Option<String>,
@@ -142,7 +142,7 @@ impl PolicyResponse {
 pub struct AdmissionResponse {
     /// The identifier of the request.
     pub uid: String,
-    /// Whether the request is allowed.
+    /// Says whether the request is allowed.
     pub allowed: bool,
     /// `JSONPatch` if there is a patch.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,7 +17,7 @@ pub struct GetResourceRequest {
     pub name: String,
     /// The namespace of the object; `None` for an object of the cluster.
     pub namespace: Option<String>,
-    /// Whether the host has to ask the API server. Otherwise it may return an object that is up to 5 s old.
+    /// Says whether the host has to ask the API server. Otherwise it may return an object that is up to 5 s old.
     pub disable_cache: bool,
     /// The fields that the module needs, as paths with dots; `None` for the whole object.
     pub field_masks: Option<BTreeSet<String>>,

@@ -15,7 +15,7 @@ use crate::interpreter::Translated;
 /// The response of a module to `validate_settings`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SettingsValidationResponse {
-    /// Whether the module accepts the settings.
+    /// Says whether the module accepts the settings.
     pub valid: bool,
     /// The reason why it does not.
     pub message: Option<String>,

@@ -18,7 +18,7 @@ fn valid_values(setting: &Setting) -> Vec<Value> {
     [vec![(setting.default)()], others].concat()
 }
 
-/// The message of a refusal; `None` where the settings are valid.
+/// The message of a refusal; `None` if the settings are valid.
 fn refusal(settings: &Value) -> Option<String> {
     let response = policy().validate_settings(settings).expect("the module answers");
     assert_eq!(response.valid, response.message.is_none());

@@ -23,7 +23,7 @@ impl TestCluster {
     /// A client that impersonates this service account.
     ///
     /// # Errors
-    /// Where no client can be created.
+    /// If no client can be created.
     pub async fn client_of(&self, user: &str) -> Result<ApiClient> {
         let groups = ["system:authenticated", "system:serviceaccounts"];
         let client = impersonating_client(&self.control_plane.administrator()?, user, &groups).await?;
@@ -33,7 +33,7 @@ impl TestCluster {
     /// Gives a user every permission. `binding` is the name of the new ClusterRoleBinding.
     ///
     /// # Errors
-    /// Where the API server rejects it.
+    /// If the API server rejects it.
     pub async fn grant_cluster_admin(&self, binding: &str, user: &str) -> Result<()> {
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": binding},
@@ -46,7 +46,7 @@ impl TestCluster {
     /// A kubeconfig with a token of a service account.
     ///
     /// # Errors
-    /// Where the service account does not exist.
+    /// If the service account does not exist.
     pub(crate) async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<Value> {
         self.kubeconfig_with_token(namespace, name, &Value::Null).await
     }
@@ -55,7 +55,7 @@ impl TestCluster {
     /// from such a token.
     ///
     /// # Errors
-    /// Where the pod or its service account does not exist.
+    /// If the pod or its service account does not exist.
     pub(crate) async fn pod_kubeconfig(&self, pod: &Value) -> Result<Value> {
         let metadata = &pod["metadata"];
         let reference = json!({"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]});

@@ -22,7 +22,7 @@ impl Authority {
     /// Creates an authority with a new key.
     ///
     /// # Errors
-    /// Where no key can be generated.
+    /// If no key can be generated.
     pub(crate) fn create() -> Result<Self> {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -35,7 +35,7 @@ impl Authority {
     /// A certificate for a server on the loopback interface, or for a client that is this user in this group.
     ///
     /// # Errors
-    /// Where no key can be generated.
+    /// If no key can be generated.
     pub(crate) fn sign(&self, user: &str, group: &str) -> Result<Certificate> {
         let mut parameters = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
         parameters.distinguished_name.push(DnType::CommonName, user);

@@ -24,12 +24,12 @@ pub(crate) struct Controller {
 #[derive(Default)]
 pub(crate) struct Webhook {
     pub(crate) process: Option<Process>,
-    /// The settings and the match conditions of the policies, where the API server has the webhook's configuration.
+    /// The settings and the match conditions of the policies, if the API server has the webhook's configuration.
     pub(crate) configured: Option<Value>,
 }
 
 impl Webhook {
-    /// Whether the process was started and not stopped.
+    /// Says whether the process was started and not stopped.
     pub(crate) fn is_running(&self) -> bool {
         self.process.is_some()
     }
@@ -37,7 +37,7 @@ impl Webhook {
 
 /// ToolHive's definitions in the API server.
 pub(crate) struct Definitions {
-    /// The name of [`ToolHiveCrds`]. `None` where it failed to install or to remove them all.
+    /// The name of [`ToolHiveCrds`]. `None` if it failed to install or to remove them all.
     pub(crate) name: Option<String>,
     /// The version of the API group that the API server prefers.
     pub(crate) version: &'static str,

@@ -1,4 +1,4 @@
-//! kube-apiserver, etcd and, where a test needs it, kube-controller-manager, on the loopback interface.
+//! kube-apiserver, etcd and, if a test needs it, kube-controller-manager, on the loopback interface.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -43,7 +43,7 @@ impl ControlPlane {
     /// Starts etcd and the API server, from a folder that holds `kube-apiserver` and `etcd`.
     ///
     /// # Errors
-    /// Where one of them does not start; the last lines of its log are in the error.
+    /// If one of them does not start; the last lines of its log are in the error.
     pub(crate) async fn start(assets: PathBuf) -> Result<Self> {
         let folder = RunFolder::create()?;
         let authority = Authority::create()?;
@@ -92,10 +92,10 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Starts the API server where it does not run, on the same port and with the same data as before.
+    /// Starts the API server if it does not run, on the same port and with the same data as before.
     ///
     /// # Errors
-    /// Where it does not become ready; the last lines of its log are in the error.
+    /// If it does not become ready; the last lines of its log are in the error.
     pub(crate) async fn start_api_server(&mut self) -> Result<()> {
         if self.api_server.is_some() {
             return Ok(());
@@ -131,11 +131,11 @@ impl ControlPlane {
         self.api_server = None;
     }
 
-    /// Starts kube-controller-manager with its default controllers, each under its own service account, where it does
+    /// Starts kube-controller-manager with its default controllers, each under its own service account, if it does
     /// not run.
     ///
     /// # Errors
-    /// [`Ignored`] where the control plane has no kube-controller-manager; another error where it does not become
+    /// [`Ignored`] if the control plane has no kube-controller-manager; another error if it does not become
     /// ready.
     pub(crate) async fn start_controller_manager(&mut self) -> Result<()> {
         if self.controller_manager.is_some() {
@@ -179,7 +179,7 @@ impl ControlPlane {
     /// The kubeconfig of an administrator.
     ///
     /// # Errors
-    /// Where no certificate can be signed.
+    /// If no certificate can be signed.
     pub(crate) fn administrator(&self) -> Result<Value> {
         let (user, group) = ADMINISTRATOR;
         let certificate = self.authority.sign(user, group)?;

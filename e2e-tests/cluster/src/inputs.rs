@@ -53,7 +53,7 @@ impl Inputs {
     /// Reads the environment variables. `policy_webhook` is this crate's binary of that name, which cargo builds.
     ///
     /// # Errors
-    /// Where a file is missing; the error names its environment variable.
+    /// If a file is missing; the error names its environment variable.
     pub fn from_environment(policy_webhook: &Path) -> Result<Self> {
         let target = from_root(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
         ensure!(
@@ -92,7 +92,7 @@ pub fn workspace_root() -> &'static Path {
 /// The path of Helm.
 ///
 /// # Errors
-/// [`Ignored`] where Helm is not installed; another error where `HELM` names a file that does not exist.
+/// [`Ignored`] if Helm is not installed; another error if `HELM` names a file that does not exist.
 pub fn helm() -> Result<PathBuf> {
     if let Some(helm) = env::var_os(HELM) {
         return existing_file(HELM, from_root(helm), "scripts/helm");
@@ -108,7 +108,7 @@ pub fn helm() -> Result<PathBuf> {
 /// The path that a script in `scripts/` prints with these arguments: of a program, or of a folder with several.
 ///
 /// # Errors
-/// [`Ignored`] where it cannot be had on this machine; another error where the script fails.
+/// [`Ignored`] if it cannot be had on this machine; another error if the script fails.
 pub(crate) fn path_from_script(script: &str, arguments: &[&str]) -> Result<PathBuf> {
     let path = workspace_root().join("scripts").join(script);
     let mut command = Command::new(&path);
@@ -132,7 +132,7 @@ pub(crate) fn path_from_script(script: &str, arguments: &[&str]) -> Result<PathB
     Ok(String::from_utf8(output.stdout)?.trim_end().into())
 }
 
-/// Whether a program exists and succeeds with these arguments.
+/// Says whether a program exists and succeeds with these arguments.
 pub(crate) fn runs(program: &Path, arguments: &[&str]) -> bool {
     let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())

@@ -16,7 +16,7 @@ impl Interrupt {
     /// Begins to receive the signals; needs a runtime of tokio.
     ///
     /// # Errors
-    /// Where the operating system does not allow it.
+    /// If the operating system does not allow it.
     pub fn new() -> Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }

@@ -35,7 +35,7 @@ pub(crate) fn user_with_token(token: &str) -> Value {
 /// A client that uses a kubeconfig.
 ///
 /// # Errors
-/// Where the kubeconfig is invalid.
+/// If the kubeconfig is invalid.
 pub async fn client(kubeconfig: &Value) -> Result<Client> {
     Ok(Client::try_from(config(kubeconfig).await?)?)
 }

@@ -21,7 +21,7 @@ impl TestCluster {
     /// Runs kubectl as an administrator.
     ///
     /// # Errors
-    /// [`Ignored`] where kubectl is not installed.
+    /// [`Ignored`] if kubectl is not installed.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<Output> {
         if !runs(Path::new("kubectl"), &["version", "--client"]) {
             bail!(Ignored("kubectl is not on the PATH".to_owned()));
@@ -38,7 +38,7 @@ impl TestCluster {
     /// Scales a workload with `kubectl scale`, and returns the warnings that the person sees.
     ///
     /// # Errors
-    /// Where kubectl fails, and as [`TestCluster::kubectl`].
+    /// If kubectl fails, and as [`TestCluster::kubectl`].
     pub async fn kubectl_scale(
         &self,
         resource: &str,

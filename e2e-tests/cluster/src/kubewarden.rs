@@ -57,10 +57,10 @@ pub struct AuditResult {
 }
 
 impl Kubewarden {
-    /// The release that `e2e-tests/kubewarden` pins. `scripts/kubewarden` builds it where it was not built before.
+    /// The release that `e2e-tests/kubewarden` pins. `scripts/kubewarden` builds it if it was not built before.
     ///
     /// # Errors
-    /// [`crate::Ignored`] where it cannot be had on this machine.
+    /// [`crate::Ignored`] if it cannot be had on this machine.
     pub fn find() -> Result<Self> {
         let folder = path_from_script("kubewarden", &[])?;
         let mut definitions = Vec::new();
@@ -77,7 +77,7 @@ impl TestCluster {
     /// Makes sure that Kubewarden is installed, and that its controller and the controllers of Kubernetes run.
     ///
     /// # Errors
-    /// [`crate::Ignored`] where the control plane has no kube-controller-manager; another error where something does not
+    /// [`crate::Ignored`] if the control plane has no kube-controller-manager; another error if something does not
     /// start.
     pub async fn require_kubewarden(&mut self, kubewarden: &Kubewarden) -> Result<()> {
         if let Some(controller) = &mut self.kubewarden
@@ -109,7 +109,7 @@ impl TestCluster {
     /// stay.
     ///
     /// # Errors
-    /// Where the API server does not remove them.
+    /// If the API server does not remove them.
     pub(crate) async fn remove_kubewarden(&mut self) -> Result<()> {
         let Some(controller) = self.kubewarden.take() else { return Ok(()) };
         let Controller { process, webhooks } = controller;
@@ -138,7 +138,7 @@ impl TestCluster {
     /// here that could run them, so that this status is written here; everything else is the work of the real controllers.
     ///
     /// # Errors
-    /// Where a policy is refused or does not become active.
+    /// If a policy is refused or does not become active.
     pub async fn activate_policies(&self, policies: &[Value]) -> Result<Vec<Value>> {
         for policy in policies {
             let path = format!(
@@ -176,7 +176,7 @@ impl TestCluster {
     /// Kubewarden's chart, with the rights of that chart and of `deploy/audit-scanner-rbac.yaml`.
     ///
     /// # Errors
-    /// Where the scanner fails.
+    /// If the scanner fails.
     pub async fn audit(&mut self, kubewarden: &Kubewarden, namespace: &str) -> Result<Vec<AuditResult>> {
         let path = format!("/api/v1/namespaces/{KUBEWARDEN_NAMESPACE}/configmaps/{POLICY_SERVER}");
         let configuration = self.admin.get_path(&path).await?.success()?.body;
@@ -206,7 +206,7 @@ impl TestCluster {
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
         let log = fs::read_to_string(folder.path(SCANNER_LOG))?;
-        // It goes on where it may not list a resource.
+        // It goes on if it may not list a resource.
         let failure = log.lines().find(|line| line.contains("Failed to list resources"));
         ensure!(failure.is_none(), "the audit scanner may not list something: {failure:?}");
         ensure!(status.success(), "the audit scanner ended with {status}; {}", folder.log_tail(SCANNER_LOG));

@@ -13,7 +13,7 @@ use crate::test_cluster::TestCluster;
 /// Reads the objects of a YAML file, by its path from the root of the workspace.
 ///
 /// # Errors
-/// Where the file cannot be read or is not YAML.
+/// If the file cannot be read or is not YAML.
 pub fn read_manifest(path: &str) -> Result<Vec<Value>> {
     read_objects(&workspace_root().join(path))
 }
@@ -31,7 +31,7 @@ impl TestCluster {
     /// Applies an object on the server's side, and takes over its fields.
     ///
     /// # Errors
-    /// Where the API server rejects it.
+    /// If the API server rejects it.
     pub async fn apply(&self, object: &Value) -> Result<()> {
         self.apply_with(object, "").await
     }
@@ -39,7 +39,7 @@ impl TestCluster {
     /// Applies an object as a dry run, in which an unknown field is an error.
     ///
     /// # Errors
-    /// Where the API server rejects it.
+    /// If the API server rejects it.
     pub async fn apply_as_dry_run(&self, object: &Value) -> Result<()> {
         self.apply_with(object, "&dryRun=All&fieldValidation=Strict").await
     }

@@ -23,8 +23,8 @@ impl TestCluster {
     /// the work of the scheduler, which the control plane does not have.
     ///
     /// # Errors
-    /// [`Ignored`] where KWOK cannot be had on this machine, or where the API server is older than Kubernetes 1.36; another
-    /// error where KWOK does not start.
+    /// [`Ignored`] if KWOK cannot be had on this machine, or if the API server is older than Kubernetes 1.36; another
+    /// error if KWOK does not start.
     pub async fn require_node(&mut self) -> Result<()> {
         if let Some(kwok) = &mut self.kwok
             && kwok.exit_status()?.is_none()
@@ -67,7 +67,7 @@ impl TestCluster {
     /// Removes the node, if the cluster has one. The controllers of Kubernetes then delete its pods.
     ///
     /// # Errors
-    /// Where the API server does not remove it.
+    /// If the API server does not remove it.
     pub(crate) async fn remove_node(&mut self) -> Result<()> {
         if self.kwok.take().is_none() {
             return Ok(());

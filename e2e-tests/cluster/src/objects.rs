@@ -40,7 +40,7 @@ pub fn deployment(owner: &Value, replicas: u32) -> Value {
     })
 }
 
-/// Whether the proxy runner of a Deployment starts this image, which is one of its arguments.
+/// Says whether the proxy runner of a Deployment starts this image, which is one of its arguments.
 pub fn runs_image(deployment: &Value, image: &str) -> bool {
     let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
     arguments.as_array().is_some_and(|arguments| arguments.iter().any(|argument| *argument == image))

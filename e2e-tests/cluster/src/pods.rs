@@ -11,7 +11,7 @@ use crate::test_cluster::TestCluster;
 use crate::toolhive::ToolHiveRelease;
 use crate::wait::{wait_for_value, wait_until};
 
-/// The UIDs of a server's pods. A pod that is replaced has another UID, even where the new one has the same name.
+/// The UIDs of a server's pods. A pod that is replaced has another UID, even if the new one has the same name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerPods {
     /// The pods of its Deployment.
@@ -24,7 +24,7 @@ impl TestCluster {
     /// The pods of an `MCPServer`, without those that are being deleted.
     ///
     /// # Errors
-    /// Where the API server does not list them.
+    /// If the API server does not list them.
     pub async fn server_pods(&self, namespace: &str, name: &str) -> Result<ServerPods> {
         let selector = format!("{}={name}", labels::TOOLHIVE_NAME);
         let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}");
@@ -48,17 +48,17 @@ impl TestCluster {
     /// simulated node do not do.
     ///
     /// # Errors
-    /// Where a rollout does not complete, and as [`TestCluster::run_proxy_runner`].
+    /// If a rollout does not complete, and as [`TestCluster::run_proxy_runner`].
     pub async fn complete_rollouts(&self, release: &ToolHiveRelease, namespace: &str, name: &str) -> Result<()> {
         let is_current = || self.has_current_proxies(namespace, name);
         wait_until(&format!("the operator has written the Deployment {namespace}/{name}"), is_current).await?;
-        // At once, as by the first new pod: where ready proxies have no StatefulSet, the operator restarts them.
+        // At once, as by the first new pod: if ready proxies have no StatefulSet, the operator restarts them.
         self.run_proxy_runner(release, namespace, name).await?;
         self.wait_for_rollout_of("deployments", namespace, name).await?;
         self.wait_for_rollout_of("statefulsets", namespace, name).await
     }
 
-    /// Whether the Deployment of a server has the run configuration of the server's generation, and its declared count.
+    /// Says whether the Deployment of a server has the run configuration of the server's generation, and its declared count.
     async fn has_current_proxies(&self, namespace: &str, name: &str) -> Result<bool> {
         let server = self.admin.get("mcpservers", namespace, name).await?;
         let deployment = self.admin.get("deployments", namespace, name).await?;

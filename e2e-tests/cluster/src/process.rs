@@ -18,7 +18,7 @@ impl Process {
     /// Starts a program with its output in a log file.
     ///
     /// # Errors
-    /// Where the program cannot be started.
+    /// If the program cannot be started.
     pub(crate) fn start(mut command: Command, log: File) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
@@ -33,14 +33,14 @@ impl Process {
     /// How the process ended; `None` while it runs.
     ///
     /// # Errors
-    /// Where the operating system cannot tell.
+    /// If the operating system cannot tell.
     pub(crate) fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.0.try_wait()?)
     }
 
     /// Kills the process, if it runs.
     pub(crate) fn kill(&mut self) {
-        // Both fail where the process has already ended.
+        // Both fail if the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -48,7 +48,7 @@ impl Process {
     /// Sends SIGTERM and waits until the process has ended.
     ///
     /// # Errors
-    /// Where the process does not end within the timeout; it is killed then.
+    /// If the process does not end within the timeout; it is killed then.
     pub(crate) async fn terminate(mut self, timeout: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.exit_status()? {
             return Ok(status);
@@ -71,7 +71,7 @@ impl Drop for Process {
     }
 }
 
-/// A command whose process the kernel kills when the thread that starts it ends, even where that thread is killed. This
+/// A command whose process the kernel kills when the thread that starts it ends, even if that thread is killed. This
 /// takes `setpriv` of util-linux; without it only dropping the [`Process`] kills it.
 pub(crate) fn tied_to_this_thread(program: &Path) -> Command {
     if !runs(Path::new("setpriv"), &["--version"]) {
@@ -85,7 +85,7 @@ pub(crate) fn tied_to_this_thread(program: &Path) -> Command {
 /// A free port of the loopback interface.
 ///
 /// # Errors
-/// Where no port is free.
+/// If no port is free.
 pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -15,7 +15,7 @@ impl TestCluster {
     /// index.
     ///
     /// # Errors
-    /// Where it does not become ready.
+    /// If it does not become ready.
     pub async fn start_reconciler(&mut self) -> Result<usize> {
         self.start_reconciler_with(&[]).await
     }
@@ -86,7 +86,7 @@ impl TestCluster {
     /// Asks every reconciler to stop, and waits until it has.
     ///
     /// # Errors
-    /// Where one does not stop in time or reports a failure. None runs afterwards in any case.
+    /// If one does not stop in time or reports a failure. None runs afterwards in any case.
     pub async fn stop_reconcilers(&mut self) -> Result<()> {
         let mut results = Vec::new();
         for (index, mut process) in std::mem::take(&mut self.reconcilers).into_iter().enumerate() {
@@ -107,7 +107,7 @@ impl TestCluster {
     }
 }
 
-/// Whether the reconciler at this port answers that it is ready.
+/// Says whether the reconciler at this port answers that it is ready.
 async fn is_ready(port: u16) -> Result<bool> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;

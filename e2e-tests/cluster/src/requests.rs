@@ -18,7 +18,7 @@ pub(crate) const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// Makes requests as one user.
 ///
-/// Resources are named by their plural, as in a path. Where a method takes the name of an object, `NAME/SUBRESOURCE` is
+/// Resources are named by their plural, as in a path. If a method takes the name of an object, `NAME/SUBRESOURCE` is
 /// a subresource of it.
 #[derive(Clone)]
 pub struct ApiClient {
@@ -42,7 +42,7 @@ impl Response {
     /// The response to a request that succeeded.
     ///
     /// # Errors
-    /// Where it did not; the API server's message is in the error.
+    /// If it did not; the API server's message is in the error.
     pub fn success(self) -> Result<Self> {
         ensure!(self.code < 300, "the API server answered {}: {}", self.code, self.body["message"]);
         Ok(self)
@@ -63,7 +63,7 @@ impl ApiClient {
     /// Makes a request. A body of `null` is sent as an empty one.
     ///
     /// # Errors
-    /// Where the API server does not answer. An answer with an error code is a [`Response`].
+    /// If the API server does not answer. An answer with an error code is a [`Response`].
     pub async fn send(&self, method: &str, path: &str, content_type: &str, body: &Value) -> Result<Response> {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let request = Request::builder().method(method).uri(path);
@@ -134,7 +134,7 @@ impl ApiClient {
     /// Reads an object.
     ///
     /// # Errors
-    /// Where the object does not exist.
+    /// If the object does not exist.
     pub async fn get(&self, resource: &str, namespace: &str, name: &str) -> Result<Value> {
         let path = self.object_path(resource, namespace, name);
         let response = self.get_path(&path).await?.success();
@@ -144,7 +144,7 @@ impl ApiClient {
     /// The items of a resource in a namespace.
     ///
     /// # Errors
-    /// Where the API server does not serve the resource.
+    /// If the API server does not serve the resource.
     pub async fn list(&self, resource: &str, namespace: &str) -> Result<Vec<Value>> {
         let list = self.get_path(&self.path(resource, namespace)).await?.success()?.body;
         list["items"].as_array().cloned().with_context(|| format!("the list of {resource} has no items"))
@@ -217,7 +217,7 @@ impl ApiClient {
     /// `spec.replicas` of a workload.
     ///
     /// # Errors
-    /// Where the workload does not exist.
+    /// If the workload does not exist.
     pub async fn replicas(&self, resource: &str, namespace: &str, name: &str) -> Result<u64> {
         let object = self.get(resource, namespace, name).await?;
         object["spec"]["replicas"].as_u64().with_context(|| format!("{resource} {name} has no spec.replicas"))
@@ -226,7 +226,7 @@ impl ApiClient {
     /// The versions that an object had since this resource version, which it was read at.
     ///
     /// # Errors
-    /// Where the API server does not remember that long, which is some minutes.
+    /// If the API server does not remember that long, which is some minutes.
     pub async fn versions_since(
         &self,
         resource: &str,
@@ -249,10 +249,10 @@ impl ApiClient {
         Ok(versions)
     }
 
-    /// Status and reason of a condition of an `MCPServer`, both empty where it has none of this type.
+    /// Status and reason of a condition of an `MCPServer`, both empty if it has none of this type.
     ///
     /// # Errors
-    /// Where the `MCPServer` does not exist.
+    /// If the `MCPServer` does not exist.
     pub async fn condition(&self, namespace: &str, name: &str, type_: &str) -> Result<(String, String)> {
         let server = self.get(ServerKind::McpServer.resource(), namespace, name).await?;
         let mut conditions = server["status"]["conditions"].as_array().into_iter().flatten();

@@ -16,7 +16,7 @@ impl RunFolder {
     /// Creates the folder of this process, and removes those of processes that were killed.
     ///
     /// # Errors
-    /// Where the folder cannot be created.
+    /// If the folder cannot be created.
     pub(crate) fn create() -> Result<Self> {
         const PREFIX: &str = "mcpserver-scaling-cluster-tests-";
         let parent = std::env::temp_dir();
@@ -40,7 +40,7 @@ impl RunFolder {
     /// Writes a file and returns its path.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub(crate) fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
         let path = self.path(name);
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
@@ -50,7 +50,7 @@ impl RunFolder {
     /// Opens a log to append to.
     ///
     /// # Errors
-    /// Where it cannot be opened.
+    /// If it cannot be opened.
     pub(crate) fn open_log(&self, name: &str) -> Result<File> {
         let path = self.path(name);
         let file = OpenOptions::new().create(true).append(true).open(&path);

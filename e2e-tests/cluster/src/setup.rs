@@ -18,9 +18,9 @@ use crate::toolhive_crds::{self, ToolHiveCrds};
 /// What runs in the test cluster when a test begins.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
-    /// Whether the policy's webhook is installed, with default settings.
+    /// Says whether the policy's webhook is installed, with default settings.
     pub webhook: bool,
-    /// Whether one reconciler runs; otherwise none does.
+    /// Says whether one reconciler runs; otherwise none does.
     pub reconciler: bool,
     /// The release of ToolHive whose definitions are installed, and then neither an operator nor the controllers of
     /// Kubernetes run; `None` for tests that install their own definitions or need none.
@@ -31,7 +31,7 @@ impl TestCluster {
     /// Starts a cluster with the newest definitions of ToolHive, without the webhook and the reconciler.
     ///
     /// # Errors
-    /// Where the control plane does not start.
+    /// If the control plane does not start.
     pub async fn start(inputs: Inputs) -> Result<Self> {
         let control_plane = ControlPlane::start(inputs.control_plane_assets.clone()).await?;
         let kubeconfig = control_plane.administrator()?;
@@ -73,7 +73,7 @@ impl TestCluster {
     /// Brings the cluster into this state, whatever an earlier test left.
     ///
     /// # Errors
-    /// Where something does not start or stop.
+    /// If something does not start or stop.
     pub async fn prepare(&mut self, setup: Setup) -> Result<()> {
         self.control_plane.start_api_server().await?;
         self.remove_kubewarden().await?;

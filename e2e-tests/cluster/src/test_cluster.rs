@@ -37,7 +37,7 @@ impl TestCluster {
     /// Creates a namespace and returns its name.
     ///
     /// # Errors
-    /// Where it already exists.
+    /// If it already exists.
     pub async fn create_namespace(&self, name: &str) -> Result<String> {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         self.admin.post_path("/api/v1/namespaces", &namespace).await?.success()?;
@@ -52,7 +52,7 @@ impl TestCluster {
     /// Creates an `MCPServer` as a person does.
     ///
     /// # Errors
-    /// Where the API server rejects it.
+    /// If the API server rejects it.
     pub async fn create_mcp_server(&self, namespace: &str, name: &str, spec: Value) -> Result<Response> {
         self.admin.create(ServerKind::McpServer.resource(), namespace, &self.mcp_server(name, spec)).await?.success()
     }
@@ -70,7 +70,7 @@ impl TestCluster {
     /// Starts the API server again, with the data that it had.
     ///
     /// # Errors
-    /// Where it does not become ready.
+    /// If it does not become ready.
     pub async fn start_api_server(&mut self) -> Result<()> {
         self.control_plane.start_api_server().await
     }
@@ -79,7 +79,7 @@ impl TestCluster {
     /// they create pods, delete objects whose owner was deleted, and scale the targets of autoscalers.
     ///
     /// # Errors
-    /// [`crate::Ignored`] where the control plane has no kube-controller-manager; another error where it does not
+    /// [`crate::Ignored`] if the control plane has no kube-controller-manager; another error if it does not
     /// start.
     pub async fn start_controller_manager(&mut self) -> Result<()> {
         self.control_plane.start_controller_manager().await
@@ -98,7 +98,7 @@ impl TestCluster {
     /// The entries of the API server's audit log so far.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// If the log cannot be read.
     pub fn audit_log(&self) -> Result<Vec<Value>> {
         self.audit_log_from(0)
     }

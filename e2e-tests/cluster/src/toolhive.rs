@@ -34,10 +34,10 @@ pub struct ToolHiveRelease {
 }
 
 impl ToolHiveRelease {
-    /// The release of this tag. `scripts/toolhive` builds it where it was not built before.
+    /// The release of this tag. `scripts/toolhive` builds it if it was not built before.
     ///
     /// # Errors
-    /// [`crate::Ignored`] where the release cannot be had on this machine.
+    /// [`crate::Ignored`] if the release cannot be had on this machine.
     pub fn find(tag: &str) -> Result<Self> {
         let folder = release_folder(&[tag])?;
         Ok(Self { definitions: ToolHiveCrds::read(tag, &folder)?, folder })
@@ -54,7 +54,7 @@ impl TestCluster {
     /// run. Custom resources of another release are removed.
     ///
     /// # Errors
-    /// [`crate::Ignored`] where the control plane has no kube-controller-manager; another error where something does not
+    /// [`crate::Ignored`] if the control plane has no kube-controller-manager; another error if something does not
     /// start.
     pub async fn require_release(&mut self, release: &ToolHiveRelease) -> Result<()> {
         self.start_controller_manager().await?;
@@ -73,7 +73,7 @@ impl TestCluster {
     /// as an upgrade of ToolHive does. Custom resources stay.
     ///
     /// # Errors
-    /// Where the API server does not serve the definitions or the operator does not start.
+    /// If the API server does not serve the definitions or the operator does not start.
     pub async fn upgrade_to(&mut self, release: &ToolHiveRelease) -> Result<()> {
         self.stop_operator();
         self.install_crds(&release.definitions).await?;
@@ -85,7 +85,7 @@ impl TestCluster {
     /// is what a restart of the container is in a cluster with nodes.
     ///
     /// # Errors
-    /// Where it does not start.
+    /// If it does not start.
     pub async fn start_operator(&mut self, release: &ToolHiveRelease) -> Result<()> {
         self.stop_operator();
         let (namespace, name) = OPERATOR_ACCOUNT;
@@ -135,7 +135,7 @@ impl TestCluster {
     /// of Kubernetes have seen that.
     ///
     /// # Errors
-    /// Where the API server rejects it, or the operator creates nothing.
+    /// If the API server rejects it, or the operator creates nothing.
     pub async fn create_server_with_deployment(&self, namespace: &str, name: &str, spec: Value) -> Result<()> {
         self.create_mcp_server(namespace, name, spec).await?;
         let has_revision = || async {
@@ -149,7 +149,7 @@ impl TestCluster {
     /// the server's Deployment does at its start.
     ///
     /// # Errors
-    /// Where the operator has not prepared the server, or the proxy runner does not come to its write.
+    /// If the operator has not prepared the server, or the proxy runner does not come to its write.
     pub async fn run_proxy_runner(&self, release: &ToolHiveRelease, namespace: &str, name: &str) -> Result<()> {
         let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}-runconfig");
         let configuration = self.admin.get_path(&path).await?.success()?.body;
@@ -207,7 +207,7 @@ pub fn split_tags(tags: &str) -> impl Iterator<Item = &str> {
     tags.split([',', ' ']).filter(|tag| !tag.is_empty())
 }
 
-/// Whether a line of an operator's log tells that its controller of the kind `MCPServer` works. The log is JSON in some
+/// Says whether a line of an operator's log tells that its controller of the kind `MCPServer` works. The log is JSON in some
 /// releases and text in others.
 fn starts_controller_of_mcp_servers(line: &str) -> bool {
     let names_controller = [r#""controller":"mcpserver""#, r#""controller": "mcpserver""#, "controller=mcpserver "];

@@ -28,10 +28,10 @@ pub struct ToolHiveCrds {
 }
 
 impl ToolHiveCrds {
-    /// The definitions of the release with this tag. `scripts/toolhive` downloads them where they are not in its cache.
+    /// The definitions of the release with this tag. `scripts/toolhive` downloads them if they are not in its cache.
     ///
     /// # Errors
-    /// [`crate::Ignored`] where they cannot be had on this machine.
+    /// [`crate::Ignored`] if they cannot be had on this machine.
     pub fn find(tag: &str) -> Result<Self> {
         Self::read(tag, &release_folder(&["--crds", tag])?)
     }
@@ -51,7 +51,7 @@ impl ToolHiveCrds {
         Ok(Self { name: tag.to_owned(), definitions })
     }
 
-    /// The same definitions without the version `v1alpha1` where there is another, as a later release may be.
+    /// The same definitions without the version `v1alpha1` if there is another, as a later release may be.
     pub fn without_v1alpha1(mut self) -> Self {
         self.name.push_str(" without v1alpha1");
         for definition in &mut self.definitions {
@@ -96,7 +96,7 @@ impl TestCluster {
     /// [`TestCluster::require_crds`] does.
     ///
     /// # Errors
-    /// [`crate::Ignored`] where they cannot be had on this machine; another error where the API server does not remove or
+    /// [`crate::Ignored`] if they cannot be had on this machine; another error if the API server does not remove or
     /// serve definitions.
     pub async fn require_crds_of(&mut self, tag: &str) -> Result<()> {
         if self.crds.name.as_deref() == Some(tag) {
@@ -105,11 +105,11 @@ impl TestCluster {
         self.require_crds(&ToolHiveCrds::find(tag)?).await
     }
 
-    /// Makes sure that these definitions are installed, and no others of ToolHive. Where that changes something, no
+    /// Makes sure that these definitions are installed, and no others of ToolHive. If that changes something, no
     /// operator runs afterwards, and every custom resource is removed.
     ///
     /// # Errors
-    /// Where the API server does not remove or serve them.
+    /// If the API server does not remove or serve them.
     pub async fn require_crds(&mut self, crds: &ToolHiveCrds) -> Result<()> {
         if self.crds.name.as_deref() == Some(crds.name()) {
             return Ok(());
@@ -121,7 +121,7 @@ impl TestCluster {
     /// Installs ToolHive's definitions, over those of another release, as an upgrade of ToolHive does.
     ///
     /// # Errors
-    /// Where the API server does not serve them.
+    /// If the API server does not serve them.
     pub async fn install_crds(&mut self, crds: &ToolHiveCrds) -> Result<()> {
         let (version, definitions) = (crds.version(), crds.definitions());
         self.admin.set_toolhive_version(version);
@@ -179,7 +179,7 @@ impl TestCluster {
     /// Installs a definition and waits until the API server serves the first version of it that is to be served.
     ///
     /// # Errors
-    /// Where it does not serve it.
+    /// If it does not serve it.
     pub async fn install_crd(&self, definition: &Value) -> Result<()> {
         self.apply(definition).await?;
         self.wait_until_served(definition).await

@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Waits until `read` returns the expected value; an error of `read` counts as another value.
 ///
 /// # Errors
-/// Where it does not within [`TIMEOUT`]; the error tells the value or the error that was seen last.
+/// If it does not within [`TIMEOUT`]; the error tells the value or the error that was seen last.
 pub async fn wait_for_value<T: Debug + PartialEq, F: Future<Output = Result<T>>>(
     what: &str,
     expected: &T,
@@ -40,7 +40,7 @@ pub async fn wait_for_value<T: Debug + PartialEq, F: Future<Output = Result<T>>>
 /// Waits until a condition holds, for which no value can be shown; an error counts as false.
 ///
 /// # Errors
-/// Where it does not hold within [`TIMEOUT`].
+/// If it does not hold within [`TIMEOUT`].
 pub async fn wait_until<F: Future<Output = Result<bool>>>(what: &str, holds: impl Fn() -> F) -> Result<()> {
     wait_for_value(what, &true, holds).await
 }

@@ -95,7 +95,7 @@ impl TestCluster {
     /// Kubewarden's controller would create from their manifests.
     ///
     /// # Errors
-    /// Where the webhook does not start or requests do not reach it.
+    /// If the webhook does not start or requests do not reach it.
     pub async fn install_webhook(&mut self, settings: &Value) -> Result<()> {
         self.install_webhook_with(settings, &Value::Null).await
     }
@@ -146,7 +146,7 @@ impl TestCluster {
     /// last one may be missing for a moment.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// If the log cannot be read.
     pub fn requests_to_policy(&self, namespace: &str) -> Result<usize> {
         let is_sent = |entry: &Value| {
             let annotations = entry["annotations"].as_object().into_iter().flatten();
@@ -172,7 +172,7 @@ impl TestCluster {
     /// Removes the webhook, if it is installed, and waits until no request reaches it any more.
     ///
     /// # Errors
-    /// Where requests still reach it.
+    /// If requests still reach it.
     pub async fn remove_webhook(&mut self) -> Result<()> {
         if self.webhook.configured.is_some() {
             for name in POLICIES {
@@ -198,7 +198,7 @@ impl TestCluster {
         let servers = ServerKind::McpServer.resource();
         self.admin.create(servers, namespace, &self.mcp_server(name, json!({}))).await?;
         let server = self.admin.get(servers, namespace, name).await?;
-        // Where an operator runs, it has created the Deployment with the server's name.
+        // If an operator runs, it has created the Deployment with the server's name.
         let mut deployment = deployment(&server, 2);
         deployment["metadata"]["name"] = format!("{name}-only").into();
         let dry_run = |resource: &str| format!("{}?dryRun=All", self.admin.path(resource, namespace));

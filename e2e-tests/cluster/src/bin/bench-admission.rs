@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 const SERVERS: [usize; 4] = [1, 50, 200, 1000];
 /// How many writes are measured.
 const WRITES: usize = 400;
-/// How many writes are in flight at a time, each of another Deployment where there are so many.
+/// How many writes are in flight at a time, each of another Deployment if there are so many.
 const CONCURRENCY: usize = 4;
 
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";

@@ -121,7 +121,7 @@ async fn show_resets(cluster: &mut TestCluster) -> Result<()> {
     kubectl(cluster, namespace, &["get", "mcpserver", "search", CONDITIONS]).await
 }
 
-/// Whether an entry of the audit log is a reset of a Deployment by the operator that the policy did not let through.
+/// Says whether an entry of the audit log is a reset of a Deployment by the operator that the policy did not let through.
 fn is_kept(entry: &Value, namespace: &str, name: &str) -> bool {
     let (object, replicas) = (&entry["objectRef"], &entry["annotations"][format!("{WEBHOOK_NAME}/replicas")]);
     entry["user"]["username"] == OPERATOR

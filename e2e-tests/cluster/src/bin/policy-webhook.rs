@@ -335,7 +335,7 @@ impl Lookups {
         Ok(host::list(request, items.map_err(|error| failure(&error))?))
     }
 
-    /// The objects of a kind in a namespace, where the policy may read it.
+    /// The objects of a kind in a namespace, if the policy may read it.
     async fn objects(&self, api_version: &str, kind: &str, namespace: &str) -> Result<Api<DynamicObject>, String> {
         let resource = Resource { api_version: api_version.to_owned(), kind: kind.to_owned() };
         if !self.allowed.contains(&resource) {

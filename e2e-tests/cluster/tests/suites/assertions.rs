@@ -5,13 +5,13 @@ use std::fmt::Debug;
 use anyhow::{Result, ensure};
 use cluster_tests::ApiClient;
 
-/// Fails where a value is not the expected one. `what` names the value.
+/// Fails if a value is not the expected one. `what` names the value.
 pub(crate) fn expect_equal<T: Debug + PartialEq<U>, U: Debug>(what: &str, seen: T, expected: U) -> Result<()> {
     ensure!(seen == expected, "{what}: expected {expected:?}, got {seen:?}");
     Ok(())
 }
 
-/// Fails where no warning contains this text.
+/// Fails if no warning contains this text.
 pub(crate) fn expect_warning(warnings: &[String], expected: &str) -> Result<()> {
     let has_warning = warnings.iter().any(|warning| warning.contains(expected));
     ensure!(has_warning, "expected a warning with {expected:?}, got {warnings:?}");
@@ -24,7 +24,7 @@ pub(crate) fn expect_no_warning(warnings: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Fails where a workload does not have this `spec.replicas`.
+/// Fails if a workload does not have this `spec.replicas`.
 pub(crate) async fn expect_replicas(
     client: &ApiClient,
     resource: &str,

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// The objects that Helm renders with these values, for a cluster of which nothing is known.
 ///
 /// # Errors
-/// Where Helm is not installed or refuses the values.
+/// If Helm is not installed or refuses the values.
 pub(crate) fn render_chart(values: &[&str]) -> Result<Vec<Value>> {
     render_chart_for(&[], values)
 }

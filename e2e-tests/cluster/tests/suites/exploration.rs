@@ -83,12 +83,12 @@ async fn replay(cluster: &TestCluster, scenario: Scenario) -> Result<()> {
         grant_runner(cluster, &writers.namespace, walk).await?;
         let mut state = *random.choose(&initial).context("there is no initial state")?;
         cluster.create_mcp_server(&writers.namespace, NAME, state.server.spec.to_json()).await?;
-        let mut story = vec![format!("{:?}", state.server.spec)];
+        let mut trace = vec![format!("{:?}", state.server.spec)];
         for _ in 0..STEPS {
             let transitions = model.transitions(&state);
             let Some(Transition { step, to, .. }) = random.choose(&transitions).copied() else { break };
-            story.push(format!("{step:?}"));
-            let told = || format!("walk {walk}:\n{}", story.join("\n"));
+            trace.push(format!("{step:?}"));
+            let told = || format!("walk {walk}:\n{}", trace.join("\n"));
             writers.act(scenario.era, &state, step, &to).await.with_context(told)?;
             let expected = modelled(&to, &model);
             let seen = writers.seen().await.with_context(told)?;

@@ -22,7 +22,7 @@ pub(crate) struct Test {
     pub(crate) name: String,
     /// What runs in the cluster when the test begins.
     pub(crate) setup: Setup,
-    /// Whether the test is only meaningful after all others.
+    /// Says whether the test is only meaningful after all others.
     pub(crate) needs_all_others: bool,
     /// The test itself.
     pub(crate) run: Arc<RunInCluster>,
@@ -38,7 +38,7 @@ impl Test {
     }
 }
 
-/// The tests of a suite: `suite!("name", SETUP, [test, other_test])`, where each test is an async function of this
+/// The tests of a suite: `suite!("name", SETUP, [test, other_test])`, if each test is an async function of this
 /// module.
 macro_rules! suite {
     ($suite:literal, $setup:expr, [$($test:ident),* $(,)?]) => {
@@ -56,7 +56,7 @@ struct Harness {
     runtime: Runtime,
     interrupt: Interrupt,
     cluster: Cluster,
-    /// Whether the command line selects some of the tests.
+    /// Says whether the command line selects some of the tests.
     is_filtered: bool,
     /// Name and reason of each ignored test.
     ignored: Vec<(String, String)>,

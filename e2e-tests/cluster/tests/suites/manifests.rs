@@ -171,7 +171,7 @@ async fn admits_reconciler_pod_under_restricted_profile(cluster: &mut TestCluste
     expect_restricted_pod(cluster, &render_chart(&[])?).await
 }
 
-/// Fails where the restricted namespace does not admit the pod of the Deployment among these objects, or where it
+/// Fails if the restricted namespace does not admit the pod of the Deployment among these objects, or if it
 /// admits the same pod with more privileges.
 async fn expect_restricted_pod(cluster: &TestCluster, objects: &[Value]) -> Result<()> {
     let deployment = objects.iter().find(|object| object["kind"] == "Deployment");

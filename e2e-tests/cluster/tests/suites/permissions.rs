@@ -47,7 +47,7 @@ async fn grants_policy_server_what_it_uses(cluster: &mut TestCluster) -> Result<
     compare(cluster, POLICY_SERVER, &manifests)
 }
 
-/// Fails where the ValidatingAdmissionPolicy let a request pass.
+/// Fails if the ValidatingAdmissionPolicy let a request pass.
 fn expect_refused(attempt: &str, response: &Response) -> Result<()> {
     let message = text(&response.body["message"]);
     let is_refused = response.code == 422 && message.contains("the reconciler may ");
@@ -229,7 +229,7 @@ fn compare(cluster: &TestCluster, user: &str, manifests: &[&str]) -> Result<()> 
     Ok(())
 }
 
-/// The permission that a request in the audit log needed; `None` where it was not for an object.
+/// The permission that a request in the audit log needed; `None` if it was not for an object.
 fn requested_permission(entry: &Value) -> Option<Permission> {
     let object = entry["objectRef"].as_object()?;
     let field = |name: &str| object.get(name).map(text).unwrap_or_default();

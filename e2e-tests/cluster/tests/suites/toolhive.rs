@@ -162,7 +162,7 @@ async fn resource_version(cluster: &TestCluster, resource: &str, namespace: &str
     Ok(text(&cluster.admin.get(resource, namespace, name).await?["metadata"]["resourceVersion"]))
 }
 
-/// Fails where a workload had another count at any time since this resource version.
+/// Fails if a workload had another count at any time since this resource version.
 async fn expect_replicas_since(
     cluster: &TestCluster,
     resource: &str,
@@ -378,7 +378,7 @@ async fn keeps_the_backend_count_when_the_proxy_runner_starts(
     expect_replicas_since(cluster, "statefulsets", &namespace, "github", &since, 3).await
 }
 
-/// The backend goes to 0 with its proxies, whoever scales them, and has its count again soon after they are back, also where the
+/// The backend goes to 0 with its proxies, whoever scales them, and has its count again soon after they are back, also if the
 /// reconciler was restarted meanwhile.
 async fn couples_the_backend_to_its_proxies(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
     let namespace = create_namespace(cluster, release, "coupled").await?;
@@ -557,7 +557,7 @@ async fn proxy_pods(cluster: &TestCluster, namespace: &str, server: &str) -> Res
     Ok(pods["items"].as_array().into_iter().flatten().map(|pod| text(&pod["metadata"]["name"])).collect())
 }
 
-/// Where the operator has the conditions about counts, the reconciler leaves them to it.
+/// If the operator has the conditions about counts, the reconciler leaves them to it.
 async fn writes_nothing_beside_the_operator(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<()> {
     cluster.start_reconciler().await?;
     let namespace = create_namespace(cluster, release, "conditions").await?;

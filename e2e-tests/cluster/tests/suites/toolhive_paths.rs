@@ -28,7 +28,7 @@ struct Case {
     spec: Value,
     /// The counts of the Deployment and of the StatefulSet.
     counts: (u32, u32),
-    /// Whether a person chooses these counts with `kubectl scale`.
+    /// Says whether a person chooses these counts with `kubectl scale`.
     is_chosen: bool,
     /// The conditions that are `True`.
     warnings: &'static [ConditionType],
@@ -145,7 +145,7 @@ impl Case {
         spec
     }
 
-    /// The spec that the server has first on a path; `None` where it does not exist then.
+    /// The spec that the server has first on a path; `None` if it does not exist then.
     fn first_spec(&self, path: Path) -> Option<Value> {
         let mut spec = self.spec(if path == Path::Upgraded || path == Path::Stopped { IMAGE } else { OLD_IMAGE });
         match path {

@@ -6,7 +6,7 @@ use crate::decisions::Coupling;
 use crate::model::{CouplingWork, Era, Scenario, State, Step, Transition};
 use crate::objects::{Count, capped};
 
-/// What a state breaks of the promise, as sentences; empty if it keeps it.
+/// The invariants that a state breaks, as sentences; empty if it breaks none.
 pub fn broken(scenario: &Scenario, state: &State) -> Vec<String> {
     let mut broken = Vec::new();
     for workload in Workload::ALL {
