@@ -1081,8 +1081,12 @@ impl Model {
     ) {
         let step = match coupling {
             CouplingWork::Planned(write) => {
-                let is_due = self.answers.is_due(reconciler.writes[TO_ZERO], work.generation);
-                if write == Coupling::ScaleToZero && !is_due {
+                let target = match write {
+                    Coupling::ScaleToZero => Some(TO_ZERO),
+                    Coupling::ScaleUp(_) => Some(Workload::StatefulSet as usize),
+                    Coupling::PreserveCount(_) | Coupling::ForgetCount => None,
+                };
+                if target.is_some_and(|target| !self.answers.is_due(reconciler.writes[target], work.generation)) {
                     work.coupling = None;
                     work.is_delayed = true;
                 } else {

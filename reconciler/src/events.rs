@@ -115,6 +115,21 @@ pub(crate) fn replicas_corrected(change: &ScaleChange, rule: ReplicasRule, scali
     }
 }
 
+/// The event for a change of replicas that another admission webhook changed on its way, so that `stored` replicas are there.
+pub(crate) fn changed_on_its_way(change: &ScaleChange, stored: i32) -> EventContent {
+    let ScaleChange { workload, from, to, .. } = change;
+    EventContent {
+        is_warning: true,
+        reason: "ReplicasNotCorrected",
+        action: "Scale",
+        note: format!(
+            "replicas of the {} were to be set from {from} to {to}, and {stored} are stored: an admission webhook changed the write",
+            workload.kind()
+        ),
+        is_once: false,
+    }
+}
+
 /// The event for a StatefulSet that was scaled with its proxies: to 0, or from 0 to a count.
 pub(crate) fn coupled(change: &ScaleChange) -> EventContent {
     let ScaleChange { workload, from, to, .. } = change;

@@ -50,11 +50,14 @@ pub struct Reconciler {
     pub(crate) changed: Notify,
 }
 
+/// How long to wait at least before a write that was changed on its way is tried again.
+const RETRY_OF_CHANGED_WRITE: Duration = Duration::from_secs(1);
+
 /// The result of the writes of one reconcile.
 #[derive(Default)]
 struct Outcome {
     events: Vec<EventContent>,
-    /// The shortest delay of the writes that back off.
+    /// The shortest delay of the writes that back off or are tried again.
     delay: Option<Duration>,
     /// The last error.
     error: Option<ReconcileError>,
@@ -232,8 +235,12 @@ impl Reconciler {
         let mut outcome = Outcome::default();
         let server = &fresh.server;
         // First, so that proxies that start find their backend.
-        let is_due =
-            |step| step != Step::ScaleToZero || outcome.is_due(self.backoff_delay(server, Target::StatefulSetToZero));
+        let is_due = |step| match step {
+            Step::ScaleToZero | Step::ScaleUp(_) => {
+                outcome.is_due(self.backoff_delay(server, target_of_coupling(step)))
+            }
+            Step::PreserveCount(_) | Step::ForgetCount => true,
+        };
         if plan.coupling.is_some_and(is_due) {
             outcome.add(self.couple(server, scaling).await);
         }
@@ -327,34 +334,52 @@ impl Reconciler {
         server: &Server,
         scaling: &Scaling,
         workload: Workload,
-    ) -> Result<Vec<EventContent>, ReconcileError> {
+    ) -> Result<Report, ReconcileError> {
         let Some((change, rule)) =
             read_change(&self.client, server, scaling, workload, self.inputs(server, scaling)).await?
         else {
-            return Ok(Vec::new());
+            return Ok(Report::default());
         };
         if self.has_changed(server).await? {
-            return Ok(Vec::new());
+            return Ok(Report::default());
         }
         let event = events::replicas_corrected(&change, rule, scaling);
-        if !self.scale(server, &change, &event).await? {
-            return Ok(Vec::new());
+        match self.scale(server, &change, &event).await? {
+            Scaled::NotWritten => Ok(Report::default()),
+            Scaled::AsPlanned => Ok(self.report_write(server, workload.into(), event).into()),
+            Scaled::ChangedOnItsWay(stored) => Ok(self.report_changed_write(server, workload.into(), &change, stored)),
         }
-        Ok(self.report_write(server, workload.into(), event))
     }
 
-    /// Scales a workload, but for a dry run. Returns whether it did.
-    async fn scale(&self, server: &Server, change: &ScaleChange, event: &EventContent) -> Result<bool, ReconcileError> {
+    /// Scales a workload, but for a dry run.
+    async fn scale(
+        &self,
+        server: &Server,
+        change: &ScaleChange,
+        event: &EventContent,
+    ) -> Result<Scaled, ReconcileError> {
         let (namespace, name) = (server.namespace(), server.name());
         if self.options.dry_run {
             info!(namespace, name, "dry run, not written: {}", event.note);
-            return Ok(false);
+            return Ok(Scaled::NotWritten);
         }
         self.wait_for_token().await;
-        write_change(&self.client, server, change).await?;
+        let stored = write_change(&self.client, server, change).await?;
+        if i64::from(stored) != i64::from(change.to) {
+            return Ok(Scaled::ChangedOnItsWay(stored));
+        }
         self.metrics.count_correction(change.workload);
         info!(namespace, name, "{}", event.note);
-        Ok(true)
+        Ok(Scaled::AsPlanned)
+    }
+
+    /// Records a write that was changed on its way, as one that another writer reverted. It is tried again by time: if the count
+    /// is the one that was there before, nothing changed in the cluster, and no watch tells of it.
+    fn report_changed_write(&self, server: &Server, target: Target, change: &ScaleChange, stored: i32) -> Report {
+        let event = events::changed_on_its_way(change, stored);
+        warn!(namespace = server.namespace(), name = server.name(), "{}", event.note);
+        let events = self.report_write(server, target, event);
+        Report { events, retry_after: Some(self.backoff_delay(server, target).max(RETRY_OF_CHANGED_WRITE)) }
     }
 
     /// Records a write that another writer may revert. Returns its event, or the one that tells of backing off.
@@ -367,16 +392,16 @@ impl Reconciler {
     }
 
     /// Makes the next step that couples the backend to its proxies, if it still needs one, and returns the event for it.
-    async fn couple(&self, server: &Server, scaling: &Scaling) -> Result<Vec<EventContent>, ReconcileError> {
+    async fn couple(&self, server: &Server, scaling: &Scaling) -> Result<Report, ReconcileError> {
         let (deployment, statefulset) = (Workload::Deployment, Workload::StatefulSet);
-        let Some(proxies) = read_scale(&self.client, server, deployment).await? else { return Ok(Vec::new()) };
-        let Some(backend) = read_statefulset(&self.client, server).await? else { return Ok(Vec::new()) };
-        let (Some(from), true) = (backend.replicas, backend.is_owned_by_server) else { return Ok(Vec::new()) };
+        let Some(proxies) = read_scale(&self.client, server, deployment).await? else { return Ok(Report::default()) };
+        let Some(backend) = read_statefulset(&self.client, server).await? else { return Ok(Report::default()) };
+        let (Some(from), true) = (backend.replicas, backend.is_owned_by_server) else { return Ok(Report::default()) };
         let resource_version = backend.meta.resource_version;
         let inputs = self.inputs(server, scaling).with_workloads(proxies.replicas, from, backend.replicas_before_zero);
-        let Some(step) = coupling_step(scaling, inputs) else { return Ok(Vec::new()) };
+        let Some(step) = coupling_step(scaling, inputs) else { return Ok(Report::default()) };
         if self.has_changed(server).await? {
-            return Ok(Vec::new());
+            return Ok(Report::default());
         }
         let to = match step {
             Step::PreserveCount(count) => return self.preserve_count(server, Some(count), resource_version).await,
@@ -386,14 +411,19 @@ impl Reconciler {
         };
         let change = ScaleChange { workload: statefulset, from, to, resource_version };
         let event = events::coupled(&change);
-        if !self.scale(server, &change, &event).await? {
-            return Ok(Vec::new());
+        match self.scale(server, &change, &event).await? {
+            Scaled::NotWritten => Ok(Report::default()),
+            Scaled::ChangedOnItsWay(stored) => {
+                Ok(self.report_changed_write(server, target_of_coupling(step), &change, stored))
+            }
+            Scaled::AsPlanned if step == Step::ScaleToZero => {
+                Ok(self.report_write(server, Target::StatefulSetToZero, event).into())
+            }
+            Scaled::AsPlanned => {
+                self.memory().backoff.forget(server.uid, Target::StatefulSetToZero);
+                Ok(vec![event].into())
+            }
         }
-        if step != Step::ScaleToZero {
-            self.memory().backoff.forget(server.uid, Target::StatefulSetToZero);
-            return Ok(vec![event]);
-        }
-        Ok(self.report_write(server, Target::StatefulSetToZero, event))
     }
 
     /// Preserves the count of the StatefulSet in its annotation, or removes it. There is no event for that.
@@ -402,16 +432,16 @@ impl Reconciler {
         server: &Server,
         count: Option<u32>,
         resource_version: Option<String>,
-    ) -> Result<Vec<EventContent>, ReconcileError> {
+    ) -> Result<Report, ReconcileError> {
         let (namespace, name) = (server.namespace(), server.name());
         if self.options.dry_run {
             info!(namespace, name, count, "dry run, not written: the annotation with the count before 0");
-            return Ok(Vec::new());
+            return Ok(Report::default());
         }
         self.wait_for_token().await;
         write_preserved_count(&self.client, server, count, resource_version).await?;
         debug!(namespace, name, count, "wrote the annotation with the count before 0");
-        Ok(Vec::new())
+        Ok(Report::default())
     }
 
     /// Returns whether the spec of a server has changed. A Scale is read after the spec, and somebody may have scaled the workload by a
@@ -422,17 +452,13 @@ impl Reconciler {
     }
 
     /// Writes the desired conditions and returns the events for those that changed.
-    async fn correct_conditions(
-        &self,
-        fresh: &FreshServer,
-        desired: &[Condition],
-    ) -> Result<Vec<EventContent>, ReconcileError> {
+    async fn correct_conditions(&self, fresh: &FreshServer, desired: &[Condition]) -> Result<Report, ReconcileError> {
         let server = &fresh.server;
         if self.options.dry_run {
             for condition in desired {
                 log_condition(server, condition, "dry run, not written: the condition");
             }
-            return Ok(Vec::new());
+            return Ok(Report::default());
         }
         self.wait_for_token().await;
         let transitions = write_conditions(&self.client, &self.resource, fresh, desired).await?;
@@ -444,7 +470,7 @@ impl Reconciler {
         if self.record_write(server, Target::Conditions) == WriteKind::BackoffBegins {
             events.push(events::backing_off(Target::Conditions));
         }
-        Ok(events)
+        Ok(events.into())
     }
 
     /// Waits until the next write may be made.
@@ -489,12 +515,44 @@ impl Outcome {
     }
 
     /// Adds the result of a write.
-    fn add(&mut self, result: Result<Vec<EventContent>, ReconcileError>) {
+    fn add(&mut self, result: Result<Report, ReconcileError>) {
         match result {
-            Ok(events) => self.events.extend(events),
+            Ok(Report { events, retry_after }) => {
+                self.events.extend(events);
+                self.delay = self.delay.into_iter().chain(retry_after).min();
+            }
             Err(error) => self.error = Some(error),
         }
     }
+}
+
+/// What a write of a Scale came to.
+enum Scaled {
+    /// It is a dry run.
+    NotWritten,
+    /// The count is stored.
+    AsPlanned,
+    /// This count is stored in place of the planned one.
+    ChangedOnItsWay(i32),
+}
+
+/// What a write has to report.
+#[derive(Default)]
+struct Report {
+    events: Vec<EventContent>,
+    /// When to try again, if no change in the cluster will tell.
+    retry_after: Option<Duration>,
+}
+
+impl From<Vec<EventContent>> for Report {
+    fn from(events: Vec<EventContent>) -> Self {
+        Self { events, retry_after: None }
+    }
+}
+
+/// The target whose backoff holds for a step that scales the backend.
+fn target_of_coupling(step: Step) -> Target {
+    if step == Step::ScaleToZero { Target::StatefulSetToZero } else { Target::StatefulSet }
 }
 
 fn has_warning(server: &Server) -> bool {

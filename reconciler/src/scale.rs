@@ -1,5 +1,6 @@
 //! Writes the replicas of a workload through its scale subresource, and preserves a count in an annotation of its StatefulSet.
 
+use k8s_openapi::api::autoscaling::v1::Scale;
 use kube::api::Patch;
 use kube::{Api, Client};
 use mcp_scaling_rules::field::replica_count;
@@ -69,25 +70,34 @@ pub(crate) async fn read_scale(
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
         Err(source) => return Err(ReconcileError::Call { action: "read the scale of a workload", source }),
     };
-    // The API server leaves a count of 0 out of a Scale.
-    let replicas = replica_count(scale.spec.and_then(|spec| spec.replicas).unwrap_or_default().into());
-    let resource_version = scale.metadata.resource_version;
+    let resource_version = scale.metadata.resource_version.clone();
+    let replicas = replica_count(stored_count(scale).into());
     Ok(replicas.map(|replicas| CurrentScale { replicas, resource_version }))
 }
 
-/// Writes a change, unless the workload has changed since it was read.
+/// The count in a Scale. The API server leaves out a count of 0.
+fn stored_count(scale: Scale) -> i32 {
+    scale.spec.and_then(|spec| spec.replicas).unwrap_or_default()
+}
+
+/// Writes a change, unless the workload has changed since it was read. Returns the count that the API server stored, which is
+/// another one if a mutating webhook changed the write on its way.
 ///
 /// # Errors
 /// [`ReconcileError::Call`] if the Scale cannot be written; a conflict if the workload has changed.
-pub(crate) async fn write_change(client: &Client, server: &Server, change: &ScaleChange) -> Result<(), ReconcileError> {
+pub(crate) async fn write_change(
+    client: &Client,
+    server: &Server,
+    change: &ScaleChange,
+) -> Result<i32, ReconcileError> {
     let patch = serde_json::json!({
         "metadata": {"resourceVersion": change.resource_version},
         "spec": {"replicas": change.to},
     });
     let workloads = api(client, server, change.workload);
     let patched = workloads.patch_scale(server.name(), &patch_params(), &Patch::Merge(patch)).await;
-    patched.map_err(|source| ReconcileError::Call { action: "scale a workload", source })?;
-    Ok(())
+    let scale = patched.map_err(|source| ReconcileError::Call { action: "scale a workload", source })?;
+    Ok(stored_count(scale))
 }
 
 /// Reads the StatefulSet of a server. `None` if there is none.

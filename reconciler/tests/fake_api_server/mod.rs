@@ -54,6 +54,8 @@ struct State {
     calls: Vec<Call>,
     fault: FaultInjector,
     list_type: ListType,
+    /// The count that a mutating webhook puts into every Scale that is written.
+    forced_count: Option<u32>,
     served: Vec<&'static str>,
     /// Says whether watch events are sent twice, the first time with each pair in reverse order.
     shuffles_events: bool,
@@ -76,6 +78,7 @@ impl ApiServer {
             calls: Vec::new(),
             fault: Box::new(|_| None),
             list_type,
+            forced_count: None,
             served: vec!["v1beta1", "v1alpha1"],
             shuffles_events: false,
         };
@@ -89,6 +92,11 @@ impl ApiServer {
     /// Calls this function for each call, to inject a fault.
     pub(crate) fn inject_faults(&self, fault: impl FnMut(&Call) -> Option<Fault> + Send + 'static) {
         self.state().fault = Box::new(fault);
+    }
+
+    /// Installs a mutating webhook that puts this count into every Scale that is written, or removes it.
+    pub(crate) fn force_count(&self, count: Option<u32>) {
+        self.state().forced_count = count;
     }
 
     /// Sets the versions of ToolHive's API that are served, the preferred one first.

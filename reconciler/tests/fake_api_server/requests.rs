@@ -101,8 +101,9 @@ impl ApiServer {
                 self.patch(call, group, version, &key(resource, namespace, name), apply, Value::clone)
             }
             ("PATCH", ["apis", group, version, "namespaces", namespace, resource, name, "scale"]) => {
+                let forced = self.state().forced_count;
                 let apply = |object: &mut Value, patch: &Value| {
-                    object["spec"]["replicas"] = patch["spec"]["replicas"].clone();
+                    object["spec"]["replicas"] = forced.map_or_else(|| patch["spec"]["replicas"].clone(), Value::from);
                 };
                 self.patch(call, group, version, &key(resource, namespace, name), apply, scale)
             }
@@ -219,7 +220,10 @@ impl ApiServer {
         if self.state().list_type == ListType::Map && has_duplicate_type(&object) {
             return failure(422, "duplicate value of a list map key");
         }
-        self.put(key, object);
+        // A write that changes nothing has no resource version of its own, and no watch tells of it.
+        if self.state().objects.get(key) != Some(&object) {
+            self.put(key, object);
+        }
         json_body(&view(self.state().objects.get(key).expect("exists")))
     }
 }

@@ -47,6 +47,32 @@ async fn backs_off_from_a_writer_that_keeps_reverting() {
     assert_eq!(status_and_reason(&server, "a", "WorkloadReplicasWarning"), pair("False", "WorkloadReplicasFit"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn tells_and_retries_a_write_that_a_webhook_changed() {
+    let server = ApiServer::new(ListType::Map);
+    server.create("mcpservers", mcpserver("a", json!({})));
+    server.create("deployments", deployment("a", 3));
+    server.force_count(Some(3));
+    let running = start(&server).await;
+    sleep(600 * SECOND).await;
+    let scales = || lines(&server.take_writes()).iter().filter(|write| write.ends_with("/scale")).count();
+    let written = scales();
+    assert!((5..12).contains(&written), "it backs off: {written} writes in ten minutes");
+    let text = notes(&server);
+    assert!(text.iter().any(|note| note.contains("set from 3 to 1, and 3 are stored")), "{text:?}");
+    assert!(text.iter().any(|note| note.contains("BackingOff")), "{text:?}");
+    assert!(!text.iter().any(|note| note.contains("ReplicasCorrected")), "{text:?}");
+    let metrics = running.metrics.render();
+    assert!(metrics.contains("mcpserver_scaling_backoffs_total 1"), "the alert fires: {metrics}");
+    let corrected = "mcpserver_scaling_replica_corrections_total{kind=\"Deployment\"}";
+    assert!(!metrics.contains(corrected), "{metrics}");
+    // Nothing in the cluster tells that the webhook is gone; the next try by time corrects the count.
+    server.force_count(None);
+    sleep(WINDOW * 6).await;
+    assert_eq!(server.get("deployments", "a").expect("exists")["spec"]["replicas"], 1);
+    assert!(running.metrics.render().contains(&format!("{corrected} 1")), "{}", running.metrics.render());
+}
+
 /// A ToolHive operator that writes its own conditions to the status when it reconciles, and the others as it read them.
 struct Operator {
     /// Says whether it writes the two conditions about scaling, as operators from v0.13 on do.
