@@ -9,6 +9,7 @@ use crate::autoscaler::{Autoscaler, conflicts};
 use crate::cluster::{self, Inventory, WorkloadName};
 use crate::coupling::{count_to_restore, workload_at_zero};
 use crate::error::ClusterError;
+use crate::last_writer::LastWriter;
 use crate::options::{Counts, StorageSource};
 use crate::plan::{Plan, PlanInputs, plan};
 use crate::server::Server;
@@ -18,8 +19,8 @@ use crate::workload_replicas::WorkloadReplicas;
 enum CountOwner {
     /// The autoscaler that is aimed at it.
     Autoscaler(Autoscaler),
-    /// Without one, the field manager that last wrote it.
-    FieldManager(String),
+    /// Without one, who last wrote it.
+    LastWriter(LastWriter),
 }
 
 /// One problem of one server.
@@ -69,7 +70,7 @@ pub async fn run(
 ) -> Result<Report, ClusterError> {
     let mut inventory = cluster::read(client, namespace, storage, progress).await?;
     let wrong = wrong_counts(&inventory, storage);
-    cluster::read_field_managers(client, &mut inventory, wrong).await;
+    cluster::read_last_writers(client, &mut inventory, wrong).await;
     Ok(Report { findings: findings(&inventory, storage), servers: inventory.servers.len() })
 }
 
@@ -153,7 +154,7 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
                         _ => delete,
                     }
                 }
-                Some(CountOwner::FieldManager(_)) | None => {
+                Some(CountOwner::LastWriter(_)) | None => {
                     format!("kubectl scale {} {name} --namespace {namespace} --replicas={desired}", kind.to_lowercase())
                 }
             };
@@ -219,8 +220,8 @@ fn at_zero(
 fn owner(inventory: &Inventory, workload: Workload, server: &Server) -> Option<CountOwner> {
     let (namespace, name) = (server.namespace(), server.name());
     let autoscaler = inventory.autoscalers.get(workload, namespace, name).map(CountOwner::Autoscaler);
-    let field_manager = || inventory.field_managers.get(&(workload, namespace.to_owned(), name.to_owned())).cloned();
-    autoscaler.or_else(|| field_manager().map(CountOwner::FieldManager))
+    let last_writer = || inventory.last_writers.get(&(workload, namespace.to_owned(), name.to_owned())).cloned();
+    autoscaler.or_else(|| last_writer().map(CountOwner::LastWriter))
 }
 
 /// The command that deletes an autoscaler.
@@ -233,7 +234,7 @@ fn delete(autoscaler: &Autoscaler, namespace: &str) -> String {
 fn set_by(owner: Option<&CountOwner>) -> String {
     match owner {
         Some(CountOwner::Autoscaler(Autoscaler { kind, name, .. })) => format!(", set by {} {name}", kind.name()),
-        Some(CountOwner::FieldManager(manager)) => format!(", set by field manager {manager}"),
+        Some(CountOwner::LastWriter(writer)) => format!(", {writer}"),
         None => String::new(),
     }
 }

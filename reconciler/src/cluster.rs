@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::autoscaler::Autoscalers;
 use crate::error::ClusterError;
-use crate::field_manager::last_writer;
+use crate::last_writer::LastWriter;
 use crate::options::StorageSource;
 use crate::run_config::{self, RunConfig, SessionStorages};
 use crate::server::Server;
@@ -40,8 +40,8 @@ pub(crate) struct Inventory {
     pub(crate) session_storages: SessionStorages,
     /// The autoscalers.
     pub(crate) autoscalers: Autoscalers,
-    /// The field managers that last wrote the counts of the workloads that were [asked for](read_field_managers).
-    pub(crate) field_managers: HashMap<WorkloadName, String>,
+    /// Who last wrote the counts of the workloads that were [asked for](read_last_writers).
+    pub(crate) last_writers: HashMap<WorkloadName, LastWriter>,
 }
 
 /// A workload: its kind, namespace and name.
@@ -98,18 +98,16 @@ pub(crate) async fn read(
     Ok(inventory)
 }
 
-/// Reads the field managers that last wrote the counts of these workloads. If that fails, there is none.
-pub(crate) async fn read_field_managers(
+/// Reads who last wrote the counts of these workloads. If that fails, nothing is said of it.
+pub(crate) async fn read_last_writers(
     client: &Client,
     inventory: &mut Inventory,
     workloads: impl IntoIterator<Item = WorkloadName>,
 ) {
     for (workload, namespace, name) in workloads {
         let objects = api::<WorkloadObject>(client, Some(&namespace), &workload);
-        if let Ok(object) = objects.get_metadata(&name).await
-            && let Some(manager) = last_writer(&object.metadata)
-        {
-            inventory.field_managers.insert((workload, namespace, name), manager);
+        if let Ok(object) = objects.get_metadata(&name).await {
+            inventory.last_writers.insert((workload, namespace, name), LastWriter::of(&object.metadata));
         }
     }
 }

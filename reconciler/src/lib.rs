@@ -48,7 +48,7 @@ pub mod deadlines;
 pub mod endpoints;
 pub mod error;
 mod events;
-mod field_manager;
+mod last_writer;
 pub mod leader_election;
 mod memory;
 pub mod metrics;

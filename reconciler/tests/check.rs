@@ -167,12 +167,12 @@ async fn finds_each_kind_of_problem() {
             ),
             (
                 "drifted",
-                "Deployment is set to 5 replicas instead of 1",
+                "Deployment is set to 5 replicas instead of 1, set by a writer that managedFields does not name",
                 "kubectl scale deployment drifted --namespace default --replicas=1"
             ),
             ("invalid", "spec.transport has a value that ToolHive's CRD does not allow", "correct the field"),
             ("large", "spec.replicas has a value that ToolHive's CRD does not allow", "correct the field"),
-            ("unshared", "4 replicas do not share sessions", "set spec.sessionStorage.provider to redis"),
+            ("unshared", "4 replicas do not share sessions, set by a writer that managedFields does not name", "set spec.sessionStorage.provider to redis"),
         ]
     );
     let drifted = &findings[2];
@@ -203,7 +203,7 @@ async fn applies_the_default_storage_to_findings_but_not_to_conditions_of_toolhi
     assert_eq!(with_redis.findings, [], "the conditions are those that operators write");
     let with_memory = findings(&client).await;
     let remedy = "set spec.sessionStorage.provider to redis";
-    assert_eq!(texts(&with_memory), [("default", "3 replicas do not share sessions", remedy)]);
+    assert_eq!(texts(&with_memory), [("default", "3 replicas do not share sessions, set by a writer that managedFields does not name", remedy)]);
     assert_eq!(with_memory[0].storage, "memory");
 }
 
@@ -403,10 +403,10 @@ async fn finds_servers_of_which_one_workload_is_at_zero() {
     assert_eq!(
         texts(&findings(&client).await),
         [
-            ("kept", "StatefulSet is set to 0 replicas: the proxies fail without a backend", scale("kept", 3).as_str()),
+            ("kept", "StatefulSet is set to 0 replicas, set by a writer that managedFields does not name: the proxies fail without a backend", scale("kept", 3).as_str()),
             (
                 "without-backend",
-                "StatefulSet is set to 0 replicas: the proxies fail without a backend",
+                "StatefulSet is set to 0 replicas, set by a writer that managedFields does not name: the proxies fail without a backend",
                 scale("without-backend", 1).as_str()
             ),
             (
