@@ -8,6 +8,7 @@ use mcp_scaling_rules::field::replica_count;
 use mcp_scaling_rules::grace_period::raised_to_floor;
 use mcp_scaling_rules::kind::{API_VERSIONS, GROUP};
 use mcp_scaling_rules::owner::{OwnerLabels, OwnerReference};
+use mcp_scaling_rules::pod_template::{self, TemplateChange, TemplateCorrection};
 use mcp_scaling_rules::resets::OperatorWrite;
 use mcp_scaling_rules::scaling::SessionStorageSpec;
 use mcp_scaling_rules::sessions::unshared_replicas;
@@ -742,4 +743,20 @@ fn finds_the_controller_of_an_object() {
     assert_eq!(controller(&format!("[7, {{}}, {github}]")), Ok(Some("github".to_owned())));
     assert_eq!(controller(r#"[{"controller": true, "kind": "x"}]"#), Err(Malformed));
     assert_eq!(controller("7"), Err(Malformed));
+}
+
+#[test]
+fn corrects_no_pod_template_for_which_nothing_restarts_otherwise() {
+    use TemplateChange::{New, Other, Undone, Unknown};
+    use TemplateCorrection::{Correct, Keep};
+    for (change, for_person, for_controller) in [
+        (New, Correct, Correct),
+        (Other, Correct, Correct),
+        (Undone, Correct, Keep),
+        (TemplateChange::None, TemplateCorrection::None, TemplateCorrection::None),
+        (Unknown, TemplateCorrection::None, TemplateCorrection::None),
+    ] {
+        assert_eq!(pod_template::correction(change, true), for_person, "{change:?}");
+        assert_eq!(pod_template::correction(change, false), for_controller, "{change:?}");
+    }
 }
