@@ -6,18 +6,18 @@ use mcp_scaling_rules::stopped::newly_declared_alone;
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{
     Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, SessionStorage, Transport, Workload, annotations,
-    resolve,
+    exceeds_stdio_cap,
 };
 
 use crate::autoscaler;
 use crate::checks::{self, RequestedReplicas};
-use crate::edit::Path;
+use crate::edit::{self, Path};
 use crate::lookup::ReadResources;
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
 use crate::stopped;
-use crate::verdict::{Verdict, assignment, shortened};
+use crate::verdict::{Verdict, assignment, scale_command};
 
 /// What a spec says about scaling.
 ///
@@ -57,6 +57,7 @@ pub(crate) fn validate(
 
     let mut capped = Vec::new();
     let mut counts_change = false;
+    let mut changed_count = None;
     for workload in Workload::ALL {
         let field = workload.declared_in();
         let old_count = old.as_ref().and_then(|old| workload.declared(old));
@@ -76,11 +77,14 @@ pub(crate) fn validate(
         let old_transport = old.map_or(new.transport, |old| old.transport);
         checks::stdio_cap(&mut verdict, settings.declared_replicas, old_transport, requested);
 
-        let count = match settings.declared_replicas {
-            ExcessReplicas::Cap => resolve(new.transport, Some(declared)).unwrap_or(declared),
-            ExcessReplicas::Reject | ExcessReplicas::Warn => declared,
-        };
-        counts_change |= old.is_some() && old_count != Some(count);
+        let is_capped = settings.declared_replicas == ExcessReplicas::Cap
+            && exceeds_stdio_cap(new.transport, declared)
+            && changes_spec(request);
+        let count = if is_capped { STDIO_REPLICAS } else { declared };
+        if old.is_some() && old_count != Some(count) {
+            counts_change = true;
+            changed_count = changed_count.or(Some((workload, count)));
+        }
         if count != declared {
             verdict.edit(workload.declared_at(), count);
             capped.push((field, declared));
@@ -93,10 +97,10 @@ pub(crate) fn validate(
         sessions(&mut verdict, kind, spec, &new, requester);
     }
     if let Some(workload) = newly_declared_alone(kind, &new, old.as_ref()) {
-        stopped::report(&mut verdict, workload, workload.declared_in(), request.name(), requester);
+        stopped::report(&mut verdict, workload, workload.declared_in(), request, requester);
     }
     if kind == ServerKind::McpServer && requester == Requester::Person && counts_change {
-        warn_of_restart(&mut verdict, request);
+        warn_of_restart(&mut verdict, request, changed_count);
     }
     if settings.read_autoscalers && requester == Requester::Person {
         autoscaler::report_existing(&mut verdict, kind, request, &new, old.as_ref(), get);
@@ -152,12 +156,25 @@ fn has_auth_server_in_memory(kind: ServerKind, spec: &Spec) -> bool {
     }
 }
 
+/// Whether the request creates the object, or changes its spec anyway. An edit of a spec that stays raises the generation,
+/// for which ToolHive v0.24.1 and newer restart every pod of an `MCPServer`.
+fn changes_spec(request: &Request<'_>) -> bool {
+    !request.is_update()
+        || request.whole_objects().is_some_and(|(new, old)| {
+            let (new, old) = (new.get("spec"), old.get("spec"));
+            new.zip(old).is_some_and(|(new, old)| !edit::is_same(new, old))
+        })
+}
+
 /// From v0.24.1 on ToolHive's operator writes the server's generation, which every edit of the spec raises, into the pod
 /// template of the Deployment, and compares it there: the policy cannot keep the old one.
-fn warn_of_restart(verdict: &mut Verdict, request: &Request<'_>) {
+fn warn_of_restart(verdict: &mut Verdict, request: &Request<'_>, changed_count: Option<(Workload, u32)>) {
     verdict.warn("ToolHive v0.24.1 and newer restart all proxies of an MCPServer when a declared count changes");
-    let name = shortened(request.name());
-    verdict.warn(&format!("with no count declared, kubectl scale deployment {name} restarts nothing"));
+    let command =
+        changed_count.and_then(|(workload, count)| scale_command(workload, request.namespace(), request.name(), count));
+    let advice = command.map(|command| format!("with no count declared, {command} restarts nothing"));
+    let otherwise = "with no count declared, scaling the Deployment or the StatefulSet restarts nothing";
+    verdict.warn_in_full(advice, otherwise);
 }
 
 const REQUESTED_REPLICAS: Path = &["metadata", "annotations", annotations::REQUESTED_REPLICAS];

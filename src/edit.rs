@@ -28,11 +28,46 @@ pub(crate) fn apply(object: &mut Value, path: Path, value: Option<Value>) -> Opt
     Some(())
 }
 
+/// Returns whether two values are the same for the API server, for which a member that is `null` is absent.
+pub(crate) fn is_same(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Object(left), Value::Object(right)) => {
+            let is_in =
+                |members: &Map<String, Value>, name, value| is_same(value, members.get(name).unwrap_or(&Value::Null));
+            left.iter().all(|(name, value)| is_in(right, name, value))
+                && right.iter().all(|(name, value)| value.is_null() || left.contains_key(name))
+        }
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_same(left, right))
+        }
+        _ => left == right,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Path, apply};
+    use super::{Path, apply, is_same};
+
+    #[test]
+    fn compares_values_as_the_api_server_does() {
+        let value = json!({"a": {"x": null, "y": [{"z": 1}, 2]}, "b": "t"});
+        for (other, expected) in [
+            (json!({"b": "t", "a": {"y": [{"z": 1}, 2]}}), true),
+            (json!({"b": "t", "a": {"y": [{"z": 1, "n": null}, 2], "m": null}, "c": null}), true),
+            (json!({"b": "t", "a": {"y": [2, {"z": 1}]}}), false),
+            (json!({"b": "t", "a": {"y": [{"z": 1}]}}), false),
+            (json!({"b": "t", "a": {"y": [{"z": 1}, 2], "x": {}}}), false),
+            (json!({"b": "u", "a": {"y": [{"z": 1}, 2]}}), false),
+            (json!({"b": "t"}), false),
+            (json!([]), false),
+            (json!(null), false),
+        ] {
+            assert_eq!(is_same(&value, &other), expected, "{other}");
+            assert_eq!(is_same(&other, &value), expected, "{other}");
+        }
+    }
 
     const REPLICAS: Path = &["spec", "replicas"];
 

@@ -27,6 +27,7 @@ mod edit;
 mod error;
 mod lookup;
 mod owner;
+mod pod_template;
 mod replicas;
 mod request;
 mod requester;

@@ -8,8 +8,10 @@ use crate::request::Request;
 /// The owner of the workload that the request is about, or `None` if it is not ToolHive's.
 pub(crate) fn of_workload<'r>(request: &'r Request<'_>) -> Option<Owner<'r>> {
     let object = request.object()?;
-    let controller = controller(&object.metadata.get()?.owner_references).ok()?;
-    Owner::of_workload(controller, OwnerLabels::read(|name| object.label(name).map(Into::into)))
+    let metadata = object.metadata.get()?;
+    let controller = controller(&metadata.owner_references).ok()?;
+    // ToolHive names its workloads, so that one without a name, which gets one after admission, is not ToolHive's.
+    Owner::of_workload(metadata.name.get()?, controller, OwnerLabels::read(|name| object.label(name).map(Into::into)))
 }
 
 /// The owner of the workload behind the Scale that the request is about, and which workload that is. `None` if the
@@ -21,9 +23,10 @@ pub(crate) fn of_scale<'r>(request: &'r Request<'_>) -> Option<(Owner<'r>, Workl
     let resource = request.resource.get()?;
     let workload = Workload::from_resource(resource.group.get()?, resource.resource.get()?)?;
     let selector = request.old_object()?.status.get()?.selector.get()?;
+    let name = request.name.get()?;
     let owner = match workload {
-        Workload::Deployment => Owner::of_deployment_selector(selector),
-        Workload::StatefulSet => Owner::of_statefulset_selector(request.name.get()?.into(), selector),
+        Workload::Deployment => Owner::of_deployment_selector(name, selector),
+        Workload::StatefulSet => Owner::of_statefulset_selector(name.into(), selector),
     };
     Some((owner?, workload))
 }

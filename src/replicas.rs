@@ -102,14 +102,6 @@ impl ReplicasRequest {
     }
 }
 
-/// What is found about a requested count.
-pub(crate) struct Outcome {
-    /// The verdict, with what was found added.
-    pub(crate) verdict: Verdict,
-    /// Whether a reset is let through.
-    pub(crate) lets_reset_through: bool,
-}
-
 /// Validates the count, after a lookup if the answer can matter, and adds to the verdict.
 pub(crate) fn validate(
     mut verdict: Verdict,
@@ -118,11 +110,11 @@ pub(crate) fn validate(
     replicas: &ReplicasRequest,
     settings: &Settings,
     get: &ReadResources<'_>,
-) -> Outcome {
+) -> Verdict {
     let may_reset = replicas.may_be_by_resetting_operator(owner, settings);
     let needs_lookup = replicas.needs_lookup() || may_reset && rollout::concerns_unchanged_count(request);
     if !needs_lookup {
-        return Outcome { verdict, lets_reset_through: false };
+        return verdict;
     }
     let fields = if may_reset { lookup::Fields::ScalingAndRollout } else { lookup::Fields::Scaling };
     let lookup = lookup::find(owner, fields, request, get);
@@ -139,7 +131,7 @@ pub(crate) fn validate(
             let decided = decide(replicas, &scaling, None, settings);
             report(&mut verdict, owner, replicas, &scaling, decided, settings);
         }
-        return Outcome { verdict, lets_reset_through: false };
+        return verdict;
     };
     // A stdio server runs one replica whatever the label says, and the label is the only trace of one whose custom resource
     // has just been changed.
@@ -154,9 +146,9 @@ pub(crate) fn validate(
     let decided = decide(replicas, &server.scaling, reset.preserved, settings);
     report(&mut verdict, owner, replicas, &server.scaling, decided, settings);
     if replicas.stops_workload_alone(owner, &server.scaling, decided.count) {
-        crate::stopped::report(&mut verdict, replicas.workload, REPLICAS, &owner.name, replicas.requester);
+        crate::stopped::report(&mut verdict, replicas.workload, REPLICAS, request, replicas.requester);
     }
-    Outcome { verdict, lets_reset_through: reset.lets_reset_through }
+    verdict
 }
 
 /// Decides what is preserved if ToolHive writes a count that nobody declares.

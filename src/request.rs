@@ -85,7 +85,7 @@ pub(crate) struct ObjectList {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Metadata {
-    /// Of objects in a list; that of the request's object is in the request.
+    /// Absent where the object gets its name after admission.
     pub(crate) name: Field<String>,
     #[serde(deserialize_with = "integer")]
     pub(crate) generation: Field<i64>,

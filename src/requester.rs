@@ -13,8 +13,8 @@ pub(crate) enum Requester {
     Person,
     /// ToolHive itself: its operator, or the proxy runner of the server.
     ToolHive,
-    /// Another controller: those of Kubernetes itself, the HorizontalPodAutoscaler's among them, those that the settings name,
-    /// and a ToolHive operator that the settings do not name.
+    /// Another controller: those of Kubernetes itself that write workloads or Scales, KEDA's operator, those that the settings
+    /// name, and a ToolHive operator that the settings do not name.
     Controller,
 }
 
@@ -30,6 +30,7 @@ impl Requester {
             Self::ToolHive
         } else if accounts::is_kubernetes_controller(username)
             || accounts::is_operator_by_name(username)
+            || accounts::is_keda_by_name(username)
             || settings.controller_service_accounts.iter().any(|name| name == username)
         {
             Self::Controller

@@ -30,5 +30,5 @@ pub(crate) fn validate(
         is_scale: true,
         transport_label: None,
     };
-    Ok(replicas::validate(Verdict::default(), owner, request, &replicas, settings, get).verdict)
+    Ok(replicas::validate(Verdict::default(), owner, request, &replicas, settings, get))
 }

@@ -30,7 +30,7 @@ pub(crate) fn validate(
         verdict.edit(REPLICAS_PATH, old);
         replicas.requested = old;
     }
-    Ok(replicas::validate(verdict, owner, request, &replicas, settings, get).verdict)
+    Ok(replicas::validate(verdict, owner, request, &replicas, settings, get))
 }
 
 /// The transport that the StatefulSet's label names.

@@ -2,27 +2,38 @@
 
 use mcp_scaling_rules::Workload;
 
+use crate::request::Request;
 use crate::requester::Requester;
-use crate::verdict::{Verdict, assignment, shortened};
+use crate::verdict::{Verdict, assignment, scale_command};
 
-/// Reports that `field` of the server of this name stops `workload` alone, and how to stop the other one.
+/// Reports that `field` of the object of the request stops `workload` alone, and how to stop the other one. Both workloads
+/// and their server have the same name.
 ///
 /// The count of the other one is not looked up, so that each warning is worded to be true at any count of it.
-pub(crate) fn report(verdict: &mut Verdict, workload: Workload, field: &str, name: &str, requester: Requester) {
-    let (annotation, state, them) = match workload {
-        Workload::Deployment => (
-            "backend-keeps-running",
-            "a backend keeps running without proxies; kubectl scale statefulset ",
-            " --replicas=0 stops it",
-        ),
-        Workload::StatefulSet => (
-            "proxies-without-backend",
-            "running proxies fail without a backend; kubectl scale deployment ",
-            " --replicas=0 stops them",
-        ),
+pub(crate) fn report(
+    verdict: &mut Verdict,
+    workload: Workload,
+    field: &str,
+    request: &Request<'_>,
+    requester: Requester,
+) {
+    verdict.annotate(annotation(workload), assignment(field, 0));
+    if requester != Requester::Person {
+        return;
+    }
+    let (state, them) = match workload {
+        Workload::Deployment => ("a backend runs on without proxies", "stops it"),
+        Workload::StatefulSet => ("running proxies fail without a backend", "stops them"),
     };
-    // An object gets its name after admission where the request has only the beginning of it.
-    let name = if name.is_empty() { "NAME" } else { &shortened(name) };
-    let warning = format!("{state}{name}{them}");
-    verdict.report(requester, annotation, assignment(field, 0), &warning);
+    let other = workload.other();
+    let command = scale_command(other, request.namespace(), request.name(), 0);
+    let warning = command.map(|command| format!("{state}; {command} {them}"));
+    verdict.warn_in_full(warning, &format!("{state}; scale the {} of the same name to 0 too", other.kind()));
+}
+
+fn annotation(stopped: Workload) -> &'static str {
+    match stopped {
+        Workload::Deployment => "backend-keeps-running",
+        Workload::StatefulSet => "proxies-without-backend",
+    }
 }

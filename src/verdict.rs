@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use kubewarden_policy_sdk::response::ValidationResponse;
+use mcp_scaling_rules::Workload;
 use serde_json::Value;
 
 use crate::edit::{self, Path};
@@ -72,6 +73,13 @@ impl Verdict {
         self.warnings.push(line(warning, WARNING_LENGTH));
     }
 
+    /// Warns with a text that is never cut, such as one with a command, or else with `otherwise`: a command that is cut does
+    /// something else than the whole one.
+    pub(crate) fn warn_in_full(&mut self, warning: Option<String>, otherwise: &str) {
+        let fits = |warning: &String| warning.chars().nth(WARNING_LENGTH).is_none();
+        self.warn(warning.filter(fits).as_deref().unwrap_or(otherwise));
+    }
+
     /// Adds to the event in the API server's audit log. There the webhook's name stands before the key.
     /// A key that is there already gets both values.
     pub(crate) fn annotate(&mut self, key: &'static str, value: String) {
@@ -131,6 +139,21 @@ pub(crate) fn assignment(field: &str, count: u32) -> String {
     format!("{field}={count}")
 }
 
+/// The command that scales a workload, which can be copied as it is. `None` if it cannot: the object gets its name after
+/// admission, or has a name that Kubernetes will refuse and a shell may not take for one word.
+pub(crate) fn scale_command(workload: Workload, namespace: &str, name: &str, count: u32) -> Option<String> {
+    let is_plain = |name: &str| {
+        let is_of_name = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+        name.bytes().next().is_some_and(|first| first != b'-') && name.bytes().all(is_of_name)
+    };
+    let short_kind = match workload {
+        Workload::Deployment => "deploy",
+        Workload::StatefulSet => "sts",
+    };
+    (is_plain(namespace) && is_plain(name))
+        .then(|| format!("kubectl -n {namespace} scale {short_kind} {name} --replicas={count}"))
+}
+
 /// The name of an object, short enough for a warning and without line breaks. Names come from the request.
 pub(crate) fn shortened(name: &str) -> String {
     let mut shortened = line(name, NAME_LENGTH);
@@ -149,7 +172,9 @@ fn line(text: &str, length: usize) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Verdict, shortened};
+    use mcp_scaling_rules::Workload;
+
+    use super::{Verdict, scale_command, shortened};
 
     /// The members of a response that are there.
     fn response(verdict: Verdict) -> Value {
@@ -199,6 +224,32 @@ mod tests {
         verdict.warn(&format!("a\nb\u{7}{}", "ü".repeat(200)));
         let expected = format!("ab{}", "ü".repeat(118));
         assert_eq!(verdict.warnings, [expected]);
+    }
+
+    #[test]
+    fn never_cuts_a_command() {
+        let warning = |length| {
+            let mut verdict = Verdict::default();
+            verdict.warn_in_full(Some("ü".repeat(length)), "otherwise");
+            verdict.warnings
+        };
+        assert_eq!(warning(120), ["ü".repeat(120)]);
+        assert_eq!(warning(121), ["otherwise"]);
+        let mut verdict = Verdict::default();
+        verdict.warn_in_full(None, "otherwise");
+        assert_eq!(verdict.warnings, ["otherwise"]);
+    }
+
+    #[test]
+    fn gives_a_command_for_names_of_kubernetes_only() {
+        let command = |namespace, name| scale_command(Workload::StatefulSet, namespace, name, 2);
+        assert_eq!(
+            command("toolhive-system", "my.server-2").as_deref(),
+            Some("kubectl -n toolhive-system scale sts my.server-2 --replicas=2")
+        );
+        for name in ["", "a b", "a;b", "$(a)", "A", "a\nb", "-f", "a/b", "ü"] {
+            assert_eq!((command("default", name), command(name, "github")), (None, None), "{name:?}");
+        }
     }
 
     #[test]

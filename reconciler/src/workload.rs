@@ -194,8 +194,8 @@ fn pods_left(generation: Option<i64>, status: &Status, grace_period: Duration) -
 fn is_owned_by_server(metadata: &Metadata) -> bool {
     let Ok(controller) = owner::controller(&metadata.owner_references) else { return false };
     let labels = OwnerLabels::read(|name| Some(Cow::Borrowed(metadata.labels.as_ref()?.get(name)?.as_str())));
-    Owner::of_workload(controller, labels)
-        .is_some_and(|owner| owner.kind == ServerKind::McpServer && Some(&*owner.name) == metadata.name.as_deref())
+    let name = metadata.name.as_deref().unwrap_or_default();
+    Owner::of_workload(name, controller, labels).is_some_and(|owner| owner.kind == ServerKind::McpServer)
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@
 //! | | [`conflicts`] | what conflicts with an autoscaler |
 //! | | [`conditions`] | the status conditions of an `MCPServer`: types, reasons, texts, and which apply |
 //! | | [`grace_period`] | the floor for a pod's termination grace period |
+//! | | [`pod_template`] | whether a pod template may be corrected without restarting pods for it |
 //! | | [`applied_generation`] | which generation of a server its StatefulSet was last written from |
 
 #![forbid(unsafe_code)]
@@ -43,7 +44,9 @@ mod facts;
 mod named;
 mod reading;
 
-pub use deciding::{applied_generation, conditions, conflicts, grace_period, replicas, resets, sessions, stopped};
+pub use deciding::{
+    applied_generation, conditions, conflicts, grace_period, pod_template, replicas, resets, sessions, stopped,
+};
 pub use facts::{accounts, annotations, autoscaling, kind, labels, session_storage, spec_fields, transport, workload};
 pub use reading::{autoscaler, field, owner, rolled_out, scaling};
 

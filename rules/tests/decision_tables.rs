@@ -8,6 +8,7 @@ use mcp_scaling_rules::field::replica_count;
 use mcp_scaling_rules::grace_period::raised_to_floor;
 use mcp_scaling_rules::kind::{API_VERSIONS, GROUP};
 use mcp_scaling_rules::owner::{OwnerLabels, OwnerReference};
+use mcp_scaling_rules::pod_template::{self, TemplateChange, TemplateCorrection};
 use mcp_scaling_rules::resets::OperatorWrite;
 use mcp_scaling_rules::scaling::SessionStorageSpec;
 use mcp_scaling_rules::sessions::unshared_replicas;
@@ -353,8 +354,10 @@ fn owner_labels(toolhive: &'static str, name: &'static str, app_name: Option<&'s
 
 #[test]
 fn finds_the_owner_of_a_workload() {
-    let owner = |controller, labels| {
-        let owner = Owner::of_workload(controller, labels)?;
+    let owner = |controller: Option<OwnerReference<'static>>, labels: OwnerLabels<'static>| {
+        assert_eq!(Owner::of_workload("github-debug", controller.clone(), labels.clone()), None, "a copy");
+        assert_eq!(Owner::of_workload("", controller.clone(), labels.clone()), None, "no name yet");
+        let owner = Owner::of_workload("github", controller, labels)?;
         assert!(!owner.is_by_name_only);
         Some((owner.kind.name(), owner.name.into_owned()))
     };
@@ -380,12 +383,17 @@ fn finds_the_owner_of_a_workload() {
 
 #[test]
 fn finds_the_owner_of_a_deployment_by_its_selector() {
-    let owner = |selector| Owner::of_deployment_selector(selector).map(|owner| (owner.kind.name(), owner.name));
+    let named =
+        |name, selector| Owner::of_deployment_selector(name, selector).map(|owner| (owner.kind.name(), owner.name));
+    let owner = |selector| named("x", selector);
     let ours =
         "app=mcpserver,app.kubernetes.io/instance=x,app.kubernetes.io/name=mcpserver,toolhive=true,toolhive-name=x";
     assert_eq!(owner(ours), Some(("MCPServer", "x".into())));
-    let virtual_server = "app.kubernetes.io/name=virtualmcpserver,toolhive=true,toolhive-name=y";
-    assert_eq!(owner(virtual_server), Some(("VirtualMCPServer", "y".into())));
+    let virtual_server = "app.kubernetes.io/name=virtualmcpserver,toolhive=true,toolhive-name=x";
+    assert_eq!(owner(virtual_server), Some(("VirtualMCPServer", "x".into())));
+    for copy in ["x-primary", "x-canary", "X", ""] {
+        assert_eq!(named(copy, ours), None, "{copy}");
+    }
     for foreign in ["", "app=x", "toolhive=false,toolhive-name=x", "toolhive=true", "xtoolhive=true,toolhive-name=x"] {
         assert_eq!(owner(foreign), None, "{foreign}");
     }
@@ -413,10 +421,42 @@ fn tells_accounts_by_their_user_name() {
     ] {
         assert!(!accounts::is_proxy_runner(other, "tools", "github"), "{other}");
     }
-    assert!(accounts::is_kubernetes_controller("system:serviceaccount:kube-system:horizontal-pod-autoscaler"));
+    let controllers = [
+        "deployment-controller",
+        "generic-garbage-collector",
+        "horizontal-pod-autoscaler",
+        "namespace-controller",
+        "replicaset-controller",
+        "statefulset-controller",
+        "storage-version-migrator-controller",
+    ];
+    for name in controllers {
+        assert!(accounts::is_kubernetes_controller(&format!("system:serviceaccount:kube-system:{name}")), "{name}");
+        for namespace in ["default", "kube-public", "kube-system2", ""] {
+            let username = format!("system:serviceaccount:{namespace}:{name}");
+            assert!(!accounts::is_kubernetes_controller(&username), "{username}");
+        }
+        assert!(!accounts::is_kubernetes_controller(name), "{name}");
+    }
     assert!(accounts::is_kubernetes_controller("system:kube-controller-manager"));
-    assert!(!accounts::is_kubernetes_controller(accounts::OPERATOR));
-    assert!(!accounts::is_kubernetes_controller("kubernetes-admin"));
+    let people_of_kube_system =
+        ["admin-user", "eks-admin", "default", "tiller", "cluster-autoscaler", "", "deployment-controller2"];
+    for name in people_of_kube_system {
+        assert!(!accounts::is_kubernetes_controller(&format!("system:serviceaccount:kube-system:{name}")), "{name}");
+    }
+    for other in [accounts::OPERATOR, "kubernetes-admin", "system:kube-scheduler", "system:admin"] {
+        assert!(!accounts::is_kubernetes_controller(other), "{other}");
+    }
+    for namespace in ["keda", "openshift-keda", "kube-system", "extension-system"] {
+        assert!(accounts::is_keda_by_name(&format!("system:serviceaccount:{namespace}:keda-operator")), "{namespace}");
+        assert!(!accounts::is_keda_by_name(&format!("system:serviceaccount:{namespace}:keda-metrics-server")));
+        assert!(accounts::is_operator_by_name(&format!("system:serviceaccount:{namespace}:toolhive-operator")));
+    }
+    assert!(accounts::is_keda_by_name(accounts::KEDA_OPERATOR));
+    assert!(
+        !accounts::is_keda_by_name("keda-operator")
+            && !accounts::is_keda_by_name("system:serviceaccount:keda-operator")
+    );
 }
 
 #[test]
@@ -703,4 +743,20 @@ fn finds_the_controller_of_an_object() {
     assert_eq!(controller(&format!("[7, {{}}, {github}]")), Ok(Some("github".to_owned())));
     assert_eq!(controller(r#"[{"controller": true, "kind": "x"}]"#), Err(Malformed));
     assert_eq!(controller("7"), Err(Malformed));
+}
+
+#[test]
+fn corrects_no_pod_template_for_which_nothing_restarts_otherwise() {
+    use TemplateChange::{New, Other, Undone, Unknown};
+    use TemplateCorrection::{Correct, Keep};
+    for (change, for_person, for_controller) in [
+        (New, Correct, Correct),
+        (Other, Correct, Correct),
+        (Undone, Correct, Keep),
+        (TemplateChange::None, TemplateCorrection::None, TemplateCorrection::None),
+        (Unknown, TemplateCorrection::None, TemplateCorrection::None),
+    ] {
+        assert_eq!(pod_template::correction(change, true), for_person, "{change:?}");
+        assert_eq!(pod_template::correction(change, false), for_controller, "{change:?}");
+    }
 }

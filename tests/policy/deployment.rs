@@ -6,6 +6,8 @@ use std::sync::Arc;
 use policy_host::host::{GetResourceRequest, callback_failure, not_found, not_served};
 use serde_json::{Value, json};
 
+use mcp_scaling_rules::ServerKind;
+
 use fixtures::{
     AUTOSCALER, Case, GRACE_PERIOD, OPERATOR, PERSON, admitted, create, deployment, mcpserver, update, with,
 };
@@ -156,7 +158,7 @@ fn undoes_a_reset_by_the_operator_where_no_count_is_declared() {
 #[test]
 fn does_not_warn_controllers() {
     for user in [OPERATOR, AUTOSCALER, "system:kube-controller-manager"] {
-        let outcome = update(with(deployment(1), GRACE_PERIOD, json!(5)), with(deployment(3), GRACE_PERIOD, json!(5)));
+        let outcome = create(with(deployment(3), GRACE_PERIOD, json!(5)));
         let outcome = outcome.by(user).lookup_finds(&stdio()).run();
         assert_eq!(outcome.warnings(), [""; 0], "{user}");
         assert_eq!(outcome.annotations().len(), 3, "audit annotations are written for {user} too");
@@ -173,10 +175,10 @@ fn raises_a_short_grace_period_to_the_minimum() {
         ["the termination grace period should be at least 30 s; the pod template requests 10 s"]
     );
     assert_eq!(outcome.annotations(), ["termination-grace-period=requested=10 wanted=30"]);
-    for short in [json!(0), json!(-1), json!(29), json!(null)] {
+    for short in [json!(0), json!(-1), json!(29)] {
         assert_eq!(requesting(short.clone()).run().object().pointer(GRACE_PERIOD), Some(&json!(30)), "{short}");
     }
-    let absent = update(deployment(1), with(deployment(1), GRACE_PERIOD, None)).run();
+    let absent = create(with(deployment(1), GRACE_PERIOD, None)).lookup_finds(&http()).run();
     assert_eq!(absent.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=30"]);
     assert_eq!(
         absent.warnings(),
@@ -257,7 +259,8 @@ fn validates_a_deployment_that_becomes_toolhives_with_the_update() {
 
 #[test]
 fn finds_the_owner_by_controller_reference_and_by_labels_only_without_one() {
-    let owned = |owners: Value| with(deployment(3), "/metadata/ownerReferences", owners);
+    let named = |name: &str| with(deployment(3), "/metadata/name", json!(name));
+    let owned = |owners: Value| with(named("other"), "/metadata/ownerReferences", owners);
     let toolhive = |controller| {
         json!({"apiVersion": "toolhive.stacklok.dev/v1beta1", "kind": "MCPServer", "name": "other",
                "controller": controller})
@@ -273,9 +276,32 @@ fn finds_the_owner_by_controller_reference_and_by_labels_only_without_one() {
         ),
         1
     );
-    let by_labels = create(owned(json!([toolhive(false)]))).lookup_finds(&stdio()).run();
-    assert_eq!(by_labels.lookups, ["toolhive.stacklok.dev/v1beta1 MCPServer default/github"]);
-    assert_eq!(admitted(create(owned(json!(null))).lookup_finds(&stdio())), 1, "labels alone");
+    let by_labels = |owners: Value| create(with(named("github"), "/metadata/ownerReferences", owners));
+    let outcome = by_labels(json!([toolhive(false)])).lookup_finds(&stdio()).run();
+    assert_eq!(outcome.lookups, ["toolhive.stacklok.dev/v1beta1 MCPServer default/github"]);
+    assert_eq!(admitted(by_labels(json!(null)).lookup_finds(&stdio())), 1, "labels alone");
+}
+
+#[test]
+fn leaves_a_copy_with_another_name_alone() {
+    for kind in ServerKind::ALL {
+        for name in ["github-debug", "github-primary", "github-canary", "copy-of-github", "Github"] {
+            // A lookup fails the test here.
+            let copy = |count: u32| {
+                let mut copy = with(deployment(count), "/metadata/name", json!(name));
+                copy["metadata"]["ownerReferences"][0]["kind"] = json!(kind.name());
+                copy["metadata"]["labels"]["app.kubernetes.io/name"] = json!(kind.app_name());
+                with(copy, GRACE_PERIOD, json!(1))
+            };
+            let orphan = |count: u32| with(copy(count), "/metadata/ownerReferences", None);
+            create(copy(3)).run().assert_accepted_as_is(name);
+            create(orphan(3)).run().assert_accepted_as_is(name);
+            update(copy(1), copy(0)).run().assert_accepted_as_is(name);
+            update(copy(3), copy(1)).by(OPERATOR).run().assert_accepted_as_is("no reset of a server");
+        }
+    }
+    let unnamed = with(with(deployment(3), "/metadata/name", None), "/metadata/generateName", json!("github-"));
+    create(unnamed).run().assert_accepted_as_is("it gets a name of its own after admission");
 }
 
 #[test]
@@ -445,7 +471,12 @@ fn ignores_a_deletion_timestamp_that_the_client_writes() {
 
 #[test]
 fn does_not_warn_other_controllers() {
-    for user in ["system:serviceaccount:keda:keda-operator", "system:serviceaccount:mcp:toolhive-operator"] {
+    for user in [
+        "system:serviceaccount:keda:keda-operator",
+        "system:serviceaccount:openshift-keda:keda-operator",
+        "system:serviceaccount:kube-system:keda-operator",
+        "system:serviceaccount:mcp:toolhive-operator",
+    ] {
         let outcome = update(deployment(1), deployment(3)).by(user).lookup_finds(&stdio()).run();
         assert_eq!((outcome.warnings(), outcome.changes()), (vec![], vec!["/spec/replicas=1".to_owned()]), "{user}");
     }
@@ -454,5 +485,5 @@ fn does_not_warn_other_controllers() {
         update(deployment(1), deployment(3)).by(user).lookup_finds(&stdio()).settings(settings.clone()).run().warnings()
     };
     assert_eq!(by("system:serviceaccount:argocd:controller"), [""; 0]);
-    assert_eq!(by("system:serviceaccount:keda:keda-operator").len(), 1, "the setting replaces the default");
+    assert_eq!(by("system:serviceaccount:argocd:server").len(), 1);
 }

@@ -25,6 +25,8 @@ mod mcpserver;
 mod metadata;
 /// `VirtualMCPServer`, `MCPRemoteProxy` and their Deployments.
 mod other_kinds;
+/// The pod template of ToolHive's Deployments, for which nothing restarts by the way.
+mod pod_template;
 /// The preStop hook of ToolHive's Deployments.
 mod pre_stop;
 /// Statements that hold for every request, checked with random requests.

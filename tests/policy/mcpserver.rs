@@ -286,10 +286,7 @@ fn rejects_nothing_that_toolhive_writes() {
     assert_eq!(outcome.refusal(), None);
 }
 
-const RESTART: [&str; 2] = [
-    "ToolHive v0.24.1 and newer restart all proxies of an MCPServer when a declared count changes",
-    "with no count declared, kubectl scale deployment github restarts nothing",
-];
+const RESTART: &str = "ToolHive v0.24.1 and newer restart all proxies of an MCPServer when a declared count changes";
 
 #[test]
 fn tells_a_person_that_a_changed_count_restarts_all_proxies() {
@@ -298,15 +295,24 @@ fn tells_a_person_that_a_changed_count_restarts_all_proxies() {
         server["spec"].as_object_mut().expect("is an object").extend(counts.as_object().expect("is one").clone());
         server
     };
-    for (old, new) in [
-        (json!({"replicas": 2}), json!({"replicas": 3})),
-        (json!({}), json!({"replicas": 3})),
-        (json!({"replicas": 2}), json!({})),
-        (json!({"backendReplicas": 2}), json!({"backendReplicas": 1})),
-        (json!({"replicas": 2, "backendReplicas": 2}), json!({"replicas": 3, "backendReplicas": 3})),
+    let both = |count: u32| json!({"replicas": count, "backendReplicas": count});
+    let none = "scaling the Deployment or the StatefulSet";
+    for (old, new, what) in [
+        (json!({"replicas": 2}), json!({"replicas": 3}), "kubectl -n default scale deploy github --replicas=3"),
+        (json!({}), json!({"replicas": 3}), "kubectl -n default scale deploy github --replicas=3"),
+        (json!({"replicas": 2}), json!({}), none),
+        (
+            json!({"backendReplicas": 2}),
+            json!({"backendReplicas": 1}),
+            "kubectl -n default scale sts github --replicas=1",
+        ),
+        (both(2), both(3), "kubectl -n default scale deploy github --replicas=3"),
     ] {
         let case = || update(server(old.clone()), server(new.clone()));
-        assert_eq!(case().run().warnings(), RESTART, "{old} to {new}");
+        let advice = |what: &str| format!("with no count declared, {what} restarts nothing");
+        assert_eq!(case().run().warnings(), [RESTART, &advice(what)], "{old} to {new}");
+        let long = case().with_member("name", json!("n".repeat(63))).run().warnings();
+        assert_eq!(long, [RESTART, &advice(none)], "a name that does not fit");
         assert_eq!(case().by(OPERATOR).run().warnings(), [""; 0]);
     }
     let counts = json!({"replicas": 2, "backendReplicas": 2});

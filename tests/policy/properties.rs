@@ -59,6 +59,17 @@ proptest! {
     }
 
     #[test]
+    fn leaves_a_pod_template_that_a_request_leaves(scenario in scenario()) {
+        let outcome = scenario.case().run();
+        let payload: Value = serde_json::from_str(&scenario.case().payload()).expect("is JSON");
+        let old = payload.pointer("/request/oldObject/spec/template");
+        if old.is_some() && old == payload.pointer("/request/object/spec/template") {
+            let object = outcome.object();
+            prop_assert_eq!(object.pointer("/spec/template"), old);
+        }
+    }
+
+    #[test]
     fn changes_nothing_with_corrections_reject(scenario in scenario()) {
         let mut settings = scenario.settings.clone();
         let changes = scenario.case().run();

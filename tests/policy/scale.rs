@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use mcp_scaling_rules::ServerKind;
 use policy_host::host::{GetResourceRequest, callback_failure, not_found, not_served};
 use serde_json::{Value, json};
 
@@ -155,6 +156,53 @@ fn ignores_scales_of_workloads_that_are_not_toolhives_without_a_lookup() {
     }
     let other_group = json!({"group": "argoproj.io", "version": "v1alpha1", "resource": "deployments"});
     deployment(1, 3).with_member("resource", other_group).run().assert_accepted_as_is("another group");
+}
+
+#[test]
+fn ignores_scales_of_copies_with_another_name() {
+    for kind in ServerKind::ALL {
+        let app = kind.app_name();
+        // Flagger's copy has the labels of the original but for one.
+        for selector in [
+            format!("app={app},app.kubernetes.io/name={app},toolhive=true,toolhive-name=github"),
+            format!("app=github-primary,app.kubernetes.io/name={app},toolhive=true,toolhive-name=github"),
+        ] {
+            for (old, new) in [(1, 3), (3, 0), (0, 1)] {
+                let copy = |count| with(scale_object(count, &selector), "/metadata/name", json!("github-primary"));
+                let case = scale("deployments", &selector, old, new).with_member("name", json!("github-primary"));
+                let case = case.with_member("object", copy(new)).with_member("oldObject", copy(old));
+                // A lookup fails the test here.
+                case.run().assert_accepted_as_is(&selector);
+            }
+        }
+    }
+    scale("statefulsets", STATEFULSET_SELECTOR, 1, 3)
+        .with_member("name", json!("github-copy"))
+        .run()
+        .assert_accepted_as_is("a copy of a StatefulSet");
+}
+
+#[test]
+fn warns_people_with_accounts_in_kube_system() {
+    for name in ["eks-admin", "admin-user", "default", "cluster-autoscaler", "deployment-controller-2"] {
+        let user = format!("system:serviceaccount:kube-system:{name}");
+        let outcome = deployment(1, 3).by(&user).lookup_finds(&stdio()).run();
+        assert_eq!(outcome.changes(), ["/spec/replicas=1"], "{name}");
+        assert_eq!(outcome.warnings(), ["transport stdio supports 1 replica; spec.replicas requests 3"], "{name}");
+        let stopped = deployment(2, 0).by(&user).lookup_finds(&with_redis()).run();
+        assert_eq!(stopped.warnings().len(), 1, "{name}");
+    }
+    for user in [
+        AUTOSCALER,
+        "system:kube-controller-manager",
+        "system:serviceaccount:kube-system:generic-garbage-collector",
+        "system:serviceaccount:kube-system:storage-version-migrator-controller",
+        "system:serviceaccount:extension-system:keda-operator",
+    ] {
+        let outcome = deployment(1, 3).by(user).lookup_finds(&stdio()).run();
+        assert_eq!((outcome.changes().len(), outcome.warnings()), (1, vec![]), "{user}");
+        deployment(2, 0).by(user).run().assert_accepted_as_is(user);
+    }
 }
 
 #[test]

@@ -8,8 +8,9 @@ use fixtures::{
     update, with,
 };
 
-const BACKEND: &str = "a backend keeps running without proxies; kubectl scale statefulset github --replicas=0 stops it";
-const PROXIES: &str = "running proxies fail without a backend; kubectl scale deployment github --replicas=0 stops them";
+const BACKEND: &str = "a backend runs on without proxies; kubectl -n default scale sts github --replicas=0 stops it";
+const PROXIES: &str =
+    "running proxies fail without a backend; kubectl -n default scale deploy github --replicas=0 stops them";
 
 /// A `streamable-http` server with sessions in Redis and these other members of its spec.
 fn spec(members: &Value) -> Value {
@@ -179,12 +180,45 @@ fn reports_nothing_where_the_server_is_not_found() {
         .assert_accepted_as_is("a StatefulSet without an MCPServer");
 }
 
-#[test]
-fn keeps_the_whole_command_in_a_warning_about_a_long_name() {
-    let name = "n".repeat(63);
+/// The first warning where a person stops the workload that `field` declares, of a server with this name and namespace.
+fn warning_of(name: &str, namespace: &str, field: &str) -> String {
     let named = |members: Value| with(mcpserver(spec(&members)), "/metadata/name", json!(name));
-    for members in [json!({"replicas": 0}), json!({"backendReplicas": 0})] {
-        let warnings = update(named(json!({})), named(members)).run().warnings();
-        assert!(warnings[0].contains("… --replicas=0 stops "), "{warnings:?}");
-    }
+    let case = update(named(json!({})), named(json!({field: 0}))).with_member("namespace", json!(namespace));
+    case.run().warnings().remove(0)
+}
+
+#[test]
+fn names_the_namespace_in_a_command() {
+    assert_eq!(
+        warning_of("github", "toolhive-system", "replicas"),
+        "a backend runs on without proxies; kubectl -n toolhive-system scale sts github --replicas=0 stops it"
+    );
+    assert_eq!(
+        warning_of("github", "toolhive-system", "backendReplicas"),
+        "running proxies fail without a backend; kubectl -n toolhive-system scale deploy github --replicas=0 stops them"
+    );
+}
+
+#[test]
+fn gives_no_command_that_does_not_fit_into_a_warning() {
+    let longest = |field: &str, without: &str| {
+        let warnings = (1..=63).map(|length| (length, warning_of(&"n".repeat(length), "toolhive-system", field)));
+        let (whole, other): (Vec<_>, Vec<_>) = warnings.partition(|(_, warning)| warning.contains("kubectl"));
+        for (length, warning) in &whole {
+            assert!(warning.contains(&format!(" {} --replicas=0 stops ", "n".repeat(*length))), "{warning}");
+        }
+        assert!(other.iter().all(|(_, warning)| warning == without), "{other:?}");
+        whole.last().map(|(length, _)| *length)
+    };
+    let backend = "a backend runs on without proxies; scale the StatefulSet of the same name to 0 too";
+    assert_eq!(longest("replicas", backend), Some(26));
+    let proxies = "running proxies fail without a backend; scale the Deployment of the same name to 0 too";
+    assert_eq!(longest("backendReplicas", proxies), Some(16));
+}
+
+#[test]
+fn gives_no_command_for_a_name_that_comes_after_admission() {
+    let generated = with(mcpserver(spec(&json!({"backendReplicas": 0}))), "/metadata/name", None);
+    let warnings = create(with(generated, "/metadata/generateName", json!("github-"))).run().warnings();
+    assert_eq!(warnings, ["running proxies fail without a backend; scale the Deployment of the same name to 0 too"]);
 }

@@ -21,10 +21,34 @@ pub fn is_proxy_runner(username: &str, namespace: &str, server: &str) -> bool {
     })
 }
 
-/// Returns whether this is the user name of a controller of Kubernetes itself, the one of HorizontalPodAutoscalers among them.
-/// They run under service accounts of `kube-system` or, without `--use-service-account-credentials`, under one user.
+/// Returns whether this is the user name of KEDA's operator in some namespace.
+///
+/// Source: `serviceAccount` in `keda/values.yaml` of KEDA's chart. OpenShift's and Azure's KEDA have the same name elsewhere.
+pub fn is_keda_by_name(username: &str) -> bool {
+    service_account(username).is_some_and(|(_, name)| name == "keda-operator")
+}
+
+/// The service accounts in `kube-system` of the controllers of Kubernetes that write workloads, their Scales, or any object.
+/// Everybody else in that namespace is a person or acts for one.
+///
+/// Source: `plugin/pkg/auth/authorizer/rbac/bootstrappolicy/controller_policy.go` in Kubernetes v1.36, and the in-tree
+/// storage version migrator.
+const KUBERNETES_CONTROLLERS: [&str; 7] = [
+    "deployment-controller",
+    "generic-garbage-collector",
+    "horizontal-pod-autoscaler",
+    "namespace-controller",
+    "replicaset-controller",
+    "statefulset-controller",
+    "storage-version-migrator-controller",
+];
+
+/// Returns whether this is the user name of a controller of Kubernetes itself that writes workloads or Scales. These
+/// controllers run under service accounts of `kube-system` or, without `--use-service-account-credentials`, under one user.
 pub fn is_kubernetes_controller(username: &str) -> bool {
-    username.starts_with("system:serviceaccount:kube-system:") || username == "system:kube-controller-manager"
+    username == "system:kube-controller-manager"
+        || service_account(username)
+            .is_some_and(|(namespace, name)| namespace == "kube-system" && KUBERNETES_CONTROLLERS.contains(&name))
 }
 
 /// Namespace and name of the service account with this user name.

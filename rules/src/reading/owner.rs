@@ -87,25 +87,36 @@ pub fn controller(references: &Field<Vec<Field<RawOwnerReference>>>) -> Result<O
 }
 
 impl<'a> Owner<'a> {
-    /// The owner of a workload with this controller (the owner reference with `controller: true`) and these labels, or
-    /// `None` if the workload is not ToolHive's.
+    /// The owner of the workload of this name with this controller (the owner reference with `controller: true`) and these
+    /// labels, or `None` if the workload is not ToolHive's.
     ///
     /// The controller decides if there is one: an object that something else controls is not ToolHive's, whatever its
     /// labels say. The labels decide only if there is no controller.
-    pub fn of_workload(controller: Option<OwnerReference<'a>>, labels: OwnerLabels<'a>) -> Option<Self> {
-        match controller {
+    pub fn of_workload(name: &str, controller: Option<OwnerReference<'a>>, labels: OwnerLabels<'a>) -> Option<Self> {
+        let owner = match controller {
             Some(controller) => Self::from_controller(controller),
             None => Self::from_labels(labels),
-        }
+        };
+        owner.filter(|owner| owner.names(name))
     }
 
-    /// The owner of a Deployment with this label selector, in the form that a Scale has (`app=x,toolhive=true,…`).
-    pub fn of_deployment_selector(selector: &str) -> Option<Owner<'static>> {
+    /// The owner of the Deployment of this name with this label selector, in the form that a Scale has
+    /// (`app=x,toolhive=true,…`).
+    pub fn of_deployment_selector(name: &str, selector: &str) -> Option<Owner<'static>> {
         let value = |name: &str| {
             let mut requirements = selector.split(',').filter_map(|requirement| requirement.split_once('='));
             requirements.find_map(|(label, value)| (label == name).then(|| Cow::Owned(value.to_owned())))
         };
-        Owner::from_labels(OwnerLabels::read(value))
+        Owner::from_labels(OwnerLabels::read(value)).filter(|owner| owner.names(name))
+    }
+
+    /// Returns whether ToolHive gives this name to a workload of this owner: its own. A workload with another name is a copy that
+    /// somebody made, with the labels and owner reference of the original. Flagger copies too (`NAME-primary`).
+    ///
+    /// Source: `deploymentForMCPServer`, `deploymentForVirtualMCPServer` and `deploymentForMCPRemoteProxy` in
+    /// `cmd/thv-operator/controllers`, and `DeployWorkload` in `pkg/container/kubernetes/client.go`.
+    fn names(&self, workload: &str) -> bool {
+        self.name == workload
     }
 
     /// The possible owner of a StatefulSet with this name and label selector. ToolHive selects by `app=<name>` alone, and

@@ -154,13 +154,10 @@ async fn warns_who_stops_one_of_two_workloads(cluster: &mut TestCluster) -> Resu
     let namespace = "stopped";
     create_server_with_workloads(cluster, namespace, json!({})).await?;
     for (resource, expected) in [
-        (
-            "deployments",
-            "a backend keeps running without proxies; kubectl scale statefulset github --replicas=0 stops it",
-        ),
+        ("deployments", "a backend runs on without proxies; kubectl -n stopped scale sts github --replicas=0 stops it"),
         (
             "statefulsets",
-            "running proxies fail without a backend; kubectl scale deployment github --replicas=0 stops them",
+            "running proxies fail without a backend; kubectl -n stopped scale deploy github --replicas=0 stops them",
         ),
     ] {
         let warnings = cluster.kubectl_scale(resource, namespace, "github", 0).await?;
@@ -169,7 +166,7 @@ async fn warns_who_stops_one_of_two_workloads(cluster: &mut TestCluster) -> Resu
     }
     let stopped = json!({"spec": {"replicas": 0}});
     let patched = cluster.admin.merge("mcpservers", namespace, "github", &stopped).await?.success()?;
-    expect_warning(&patched.warnings, "a backend keeps running without proxies")
+    expect_warning(&patched.warnings, "a backend runs on without proxies")
 }
 
 /// Without the right to read autoscalers the request passes all the same.

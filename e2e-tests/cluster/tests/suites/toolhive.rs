@@ -388,7 +388,7 @@ async fn couples_the_backend_to_its_proxies(cluster: &mut TestCluster, release: 
     cluster.start_coupling_reconciler().await?;
 
     let warnings = cluster.kubectl_scale("deployments", &namespace, "github", 0).await?;
-    expect_warning(&warnings, "a backend keeps running without proxies")?;
+    expect_warning(&warnings, "a backend runs on without proxies")?;
     wait_for_replicas(&cluster.admin, "statefulsets", &namespace, "github", 0).await?;
     cluster.stop_reconcilers().await?;
     cluster.start_coupling_reconciler().await?;

@@ -1,0 +1,159 @@
+//! The pod template of a Deployment: its grace period, and the preStop hook of ToolHive's container.
+
+use mcp_scaling_rules::grace_period::raised_to_floor;
+use mcp_scaling_rules::pod_template::{TemplateChange, TemplateCorrection, correction};
+use mcp_scaling_rules::{Field, Malformed, ServerKind};
+use serde_json::{Value, json};
+
+use crate::edit::{self, Path, is_same};
+use crate::request::{Container, PodSpec, Request, Spec};
+use crate::requester::Requester;
+use crate::settings::Settings;
+use crate::verdict::Verdict;
+
+const TEMPLATE: Path = &["spec", "template"];
+const CONTAINERS: Path = &["spec", "template", "spec", "containers"];
+const GRACE_PERIOD: Path = &["spec", "template", "spec", "terminationGracePeriodSeconds"];
+const GRACE_PERIOD_IN_TEMPLATE: Path = &["spec", "terminationGracePeriodSeconds"];
+const PRE_STOP: Path = &["lifecycle", "preStop"];
+
+/// The grace period of a pod whose template does not say it: Kubernetes' default, in seconds.
+const DEFAULT_GRACE_PERIOD: i64 = 30;
+
+/// The spec of a Deployment's pod template.
+///
+/// # Errors
+/// [`Malformed`] if there is none.
+pub(crate) fn pod(spec: &Spec) -> Result<&PodSpec, Malformed> {
+    spec.template.get().and_then(|template| template.spec.get()).ok_or(Malformed)
+}
+
+/// Corrects the pod template of a Deployment of this kind of server, where it is new or changes anyway.
+///
+/// # Errors
+/// [`Malformed`] if the grace period is malformed.
+pub(crate) fn validate(
+    verdict: &mut Verdict,
+    kind: ServerKind,
+    request: &Request<'_>,
+    pod: &PodSpec,
+    requester: Requester,
+    settings: &Settings,
+) -> Result<(), Malformed> {
+    let requested = pod.termination_grace_period_seconds.optional()?;
+    let hookless = hookless_container(pod, kind);
+    // The grace period begins with the preStop hook.
+    let pre_stop = if hookless.is_some() { settings.pre_stop_seconds } else { 0 };
+    let floor = settings.termination_grace_period_seconds.saturating_add(pre_stop);
+    let raised = raised_to_floor(requested, floor);
+    let of_old = |spec| self::pod(spec).ok()?.termination_grace_period_seconds.optional().ok();
+    let old = request.old_spec().and_then(of_old).map(|seconds| seconds.unwrap_or(DEFAULT_GRACE_PERIOD));
+    let lost = old.filter(|old| floor > 0 && *old > requested.unwrap_or(DEFAULT_GRACE_PERIOD));
+    if raised.is_none() && pre_stop == 0 && lost.is_none() {
+        return Ok(());
+    }
+    let Some((mut template, change)) = compare(request, requested, old, hookless) else { return Ok(()) };
+    match correction(change, requester == Requester::Person) {
+        TemplateCorrection::None => {}
+        TemplateCorrection::Keep => {
+            if let Some(lost) = lost {
+                annotate_grace_period(verdict, requested, lost);
+            }
+            if pre_stop > 0 {
+                verdict.annotate("pre-stop", "kept".to_owned());
+            }
+            verdict.correct(settings, TEMPLATE, template, false, String::new);
+        }
+        TemplateCorrection::Correct => {
+            if let Some(seconds) = raised {
+                raise_grace_period(verdict, requested, old, seconds, requester, settings);
+            }
+            if let Some(index) = hookless.filter(|_| pre_stop > 0)
+                && add_hook(&mut template, index, pre_stop).is_some()
+            {
+                verdict.annotate("pre-stop", format!("wanted={pre_stop}"));
+                let name = kind.container_name();
+                let reason = || format!("container {name} should have a preStop hook that sleeps {pre_stop} s");
+                let containers = template.pointer_mut("/spec/containers").map(Value::take).unwrap_or_default();
+                verdict.correct(settings, CONTAINERS, containers, requester != Requester::ToolHive, reason);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn annotate_grace_period(verdict: &mut Verdict, requested: Option<i64>, wanted: i64) {
+    let text = requested.map_or_else(|| "none".to_owned(), |seconds| seconds.to_string());
+    verdict.annotate("termination-grace-period", format!("requested={text} wanted={wanted}"));
+}
+
+fn raise_grace_period(
+    verdict: &mut Verdict,
+    requested: Option<i64>,
+    old: Option<i64>,
+    seconds: i64,
+    requester: Requester,
+    settings: &Settings,
+) {
+    annotate_grace_period(verdict, requested, seconds);
+    let warning = || {
+        let requests = requested.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
+        format!("the termination grace period should be at least {seconds} s; the pod template requests {requests}")
+    };
+    // An update that leaves a short period as it was, or raises it, is not refused.
+    let is_no_worse = old.is_some_and(|old| old <= requested.unwrap_or(DEFAULT_GRACE_PERIOD));
+    let can_be_refused = requester != Requester::ToolHive && !is_no_worse;
+    let is_refused = verdict.correct(settings, GRACE_PERIOD, seconds, can_be_refused, warning);
+    if requester == Requester::Person && !is_refused {
+        verdict.warn(&warning());
+    }
+}
+
+/// The index of the container that ToolHive makes for the kind, if it has no preStop hook.
+fn hookless_container(pod: &PodSpec, kind: ServerKind) -> Option<usize> {
+    let is_hookless = |container: &Container| {
+        container.name.get().is_some_and(|name| name == kind.container_name())
+            && container.lifecycle.get().is_none_or(|lifecycle| lifecycle.pre_stop == Field::Absent)
+    };
+    pod.containers.get()?.iter().position(|container| container.get().is_some_and(is_hookless))
+}
+
+/// Adds a hook to the container at `index`. `None` if there is none.
+fn add_hook(template: &mut Value, index: usize, seconds: i64) -> Option<()> {
+    let hook = json!({"sleep": {"seconds": seconds}});
+    edit::apply(template.pointer_mut("/spec/containers")?.get_mut(index)?, PRE_STOP, Some(hook))
+}
+
+/// The pod template, and how it compares with the one before, with these grace periods. If it only lacks a longer grace period or
+/// a hook that the one before has, it comes with these. `hookless` is the container without a hook. `None` if there is no
+/// template.
+fn compare(
+    request: &Request<'_>,
+    requested: Option<i64>,
+    old: Option<i64>,
+    hookless: Option<usize>,
+) -> Option<(Value, TemplateChange)> {
+    let (mut object, mut old_object) = request.whole_objects()?;
+    let mut template = object.pointer_mut("/spec/template")?.take();
+    if !request.is_update() {
+        return Some((template, TemplateChange::New));
+    }
+    let (Some(stored), Some(old)) = (old_object.pointer_mut("/spec/template"), old) else {
+        return Some((template, TemplateChange::Unknown));
+    };
+    let requested = requested.unwrap_or(DEFAULT_GRACE_PERIOD);
+    edit::apply(stored, GRACE_PERIOD_IN_TEMPLATE, Some(old.into()))?;
+    edit::apply(&mut template, GRACE_PERIOD_IN_TEMPLATE, Some(requested.into()))?;
+    if is_same(&template, stored) {
+        return Some((template, TemplateChange::None));
+    }
+    edit::apply(&mut template, GRACE_PERIOD_IN_TEMPLATE, Some(requested.max(old).into()))?;
+    if let Some(index) = hookless
+        && let Some(hook) = stored.pointer("/spec/containers").and_then(|containers| containers.get(index))
+        && let Some(seconds) = hook.pointer("/lifecycle/preStop/sleep/seconds").and_then(Value::as_i64)
+    {
+        add_hook(&mut template, index, seconds)?;
+    }
+    let change = if is_same(&template, stored) { TemplateChange::Undone } else { TemplateChange::Other };
+    Some((template, change))
+}
