@@ -1,6 +1,8 @@
 //! What happens when a requested count violates a rule, whichever field requests it.
 
-use mcp_scaling_rules::sessions::binds_sessions_to_a_backend;
+use mcp_scaling_rules::auth_server::Unshared;
+use mcp_scaling_rules::session_storage::redis_since;
+use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, needs_redis};
 use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap, sessions_at_risk};
 
 use crate::requester::Requester;
@@ -89,8 +91,7 @@ pub(crate) fn session_storage(
     }
     let is_person = requested.requester == Requester::Person;
     // Redis changes nothing for these sessions, so that it is not recommended.
-    let binds_sessions =
-        requested.workload == Workload::StatefulSet && binds_sessions_to_a_backend(requested.transport, resulting);
+    let binds_sessions = binds_sessions_to_a_backend(requested.workload, requested.transport, resulting);
     if binds_sessions {
         verdict.annotate("sse-backends", assignment(requested.field, resulting));
         if is_person {
@@ -99,27 +100,56 @@ pub(crate) fn session_storage(
             ));
         }
     }
-    if !sessions_at_risk(storage, resulting) {
+    let is_at_risk = |storage, count| needs_redis(requested.transport, storage, count);
+    if !is_at_risk(storage, resulting) {
         return;
     }
     verdict.annotate("sessions-at-risk", assignment(requested.field, resulting));
-    let kind = kind.name();
+    let since = redis_since(kind);
     if settings.session_storage == UnsharedSessions::Reject
-        && sessions_at_risk(storage, requested.count)
+        && is_at_risk(storage, requested.count)
         && !requested.is_declared
         && requested.can_be_refused(|old| sessions_at_risk(old_storage, old))
     {
-        let described = requested.described();
+        let (described, kind) = (requested.described(), kind.name());
+        let remedy = if binds_sessions { "use transport streamable-http and set" } else { "set" };
         verdict.refuse(
             UNPROCESSABLE,
             &format!(
-                "{described}, and replicas share sessions only in Redis: lower it to 1, or set \
-                 spec.sessionStorage.provider of the {kind} to redis (ToolHive v0.13 or newer)"
+                "{described}, and replicas share sessions only in Redis: lower it to 1, or {remedy} \
+                 spec.sessionStorage.provider of the {kind} to redis (ToolHive {since} or newer)"
             ),
         );
     } else if is_person && !binds_sessions {
         verdict.warn(&format!(
-            "{resulting} replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis"
+            "{resulting} replicas without Redis lose sessions; ToolHive {since}+: set spec.sessionStorage.provider to redis"
         ));
     }
+}
+
+/// Warns about so many `replicas` of a server whose embedded auth server has something for each pod alone.
+pub(crate) fn logins(
+    verdict: &mut Verdict,
+    requester: Requester,
+    unshared: Option<Unshared>,
+    field: &str,
+    replicas: u32,
+) {
+    if let Some(unshared) = unshared.filter(|unshared| unshared.loses_logins(replicas)) {
+        report_logins(verdict, requester, unshared, assignment(field, replicas), &replicas.to_string());
+    }
+}
+
+/// Reports replicas that do not share logins. `replicas` is their number, for a sentence.
+pub(crate) fn report_logins(
+    verdict: &mut Verdict,
+    requester: Requester,
+    unshared: Unshared,
+    value: String,
+    replicas: &str,
+) {
+    let missing = unshared.missing_fields();
+    let warning = format!("{replicas} replicas do not share logins; authServerConfig needs {missing}");
+    let key = if unshared.storage { "auth-server-storage" } else { "auth-server-keys" };
+    verdict.report(requester, key, value, &warning);
 }

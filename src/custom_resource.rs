@@ -1,12 +1,12 @@
 //! `MCPServer`, `VirtualMCPServer` and `MCPRemoteProxy`: validates the counts that they declare.
 
+use mcp_scaling_rules::auth_server::{AuthServerConfig, Unshared};
 use mcp_scaling_rules::sessions::leaves_backends_idle;
 use mcp_scaling_rules::spec_fields::{BACKEND_REPLICAS, REPLICAS};
-use mcp_scaling_rules::stopped::newly_declared_alone;
+use mcp_scaling_rules::stopped::{newly_declared_alone, starts_alone};
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{
-    Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, SessionStorage, Transport, Workload, annotations,
-    resolve,
+    InvalidField, Malformed, RawSpec, Scaling, ServerKind, Transport, Workload, annotations, resolve,
 };
 
 use crate::autoscaler;
@@ -94,12 +94,16 @@ pub(crate) fn validate(
     }
     if let Some(workload) = newly_declared_alone(kind, &new, old.as_ref()) {
         stopped::report(&mut verdict, workload, workload.declared_in(), request.name(), requester);
+    } else if let (Some(count), Some(old)) = (new.replicas, old.as_ref())
+        && starts_alone(kind, Workload::Deployment, &new, old.replicas, count)
+    {
+        stopped::report_start(&mut verdict, REPLICAS, count, requester);
     }
     if kind == ServerKind::McpServer && requester == Requester::Person && counts_change {
         warn_of_restart(&mut verdict, request);
     }
     if settings.read_autoscalers && requester == Requester::Person {
-        autoscaler::report_existing(&mut verdict, kind, request, &new, old.as_ref(), get);
+        autoscaler::report_existing(&mut verdict, kind, request, &new, old.as_ref(), settings, get);
     }
     if settings.declared_replicas == ExcessReplicas::Cap {
         record_requested_replicas(&mut verdict, object, &new, &capped);
@@ -125,31 +129,16 @@ fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec, scaling: &Scal
             "with proxyMode sse, ToolHive up to v0.50 sends each answer to every connected client; use streamable-http";
         verdict.report(requester, "proxy-mode", "sse".to_owned(), warning);
     }
-    if let Some(replicas) = scaling.replicas.filter(|replicas| *replicas > 1 && has_auth_server_in_memory(kind, spec)) {
-        let warning = format!(
-            "{replicas} replicas do not share logins with an auth server in memory; set authServerConfig.storage.type to redis"
-        );
-        verdict.report(requester, "auth-server-storage", assignment(REPLICAS, replicas), &warning);
+    if let Some(replicas) = scaling.replicas {
+        checks::logins(verdict, requester, unshared_logins(kind, spec), REPLICAS, replicas);
     }
 }
 
-/// Whether the embedded auth server of a `VirtualMCPServer` keeps logins in memory, which is the default. The other kinds
-/// have theirs in another object, which the policy does not read.
-///
-/// Source: `AuthServerConfig` in `cmd/thv-operator/api/*/virtualmcpserver_types.go`, and `createStorage` in
-/// `pkg/authserver/runner/embeddedauthserver.go`.
-fn has_auth_server_in_memory(kind: ServerKind, spec: &Spec) -> bool {
+/// What the pods of an embedded auth server do not share. `None` if the server has none. The kinds without the field have theirs
+/// in another object, which the policy does not read.
+pub(crate) fn unshared_logins(kind: ServerKind, spec: &Spec) -> Option<Unshared> {
     let config = spec.auth_server_config.get().filter(|_| kind == ServerKind::VirtualMcpServer);
-    let storage = config.map(|config| match &config.storage {
-        Field::Value(storage) => storage.storage_type.as_ref(),
-        Field::Absent => Field::Absent,
-        Field::Malformed => Field::Malformed,
-    });
-    match storage {
-        Some(Field::Absent) => true,
-        Some(Field::Value(name)) => name == SessionStorage::Memory.name(),
-        Some(Field::Malformed) | None => false,
-    }
+    config.map(AuthServerConfig::unshared)
 }
 
 /// From v0.24.1 on ToolHive's operator writes the server's generation, which every edit of the spec raises, into the pod

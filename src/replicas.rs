@@ -12,7 +12,7 @@ use crate::lookup::{self, Found, Lookup, ReadResources};
 use crate::request::{Request, Spec};
 use crate::requester::Requester;
 use crate::rollout;
-use crate::settings::{Corrections, ExcessReplicas, LookupFailure, Settings};
+use crate::settings::{Corrections, ExcessReplicas, LookupFailure, Settings, UnsharedSessions};
 use crate::verdict::{UNAVAILABLE, Verdict, assignment, shortened};
 
 /// A request for a count, and what decides about it.
@@ -155,6 +155,11 @@ pub(crate) fn validate(
     report(&mut verdict, owner, replicas, &server.scaling, decided, settings);
     if replicas.stops_workload_alone(owner, &server.scaling, decided.count) {
         crate::stopped::report(&mut verdict, replicas.workload, REPLICAS, &owner.name, replicas.requester);
+    } else if stopped::starts_alone(owner.kind, replicas.workload, &server.scaling, replicas.old, decided.count) {
+        crate::stopped::report_start(&mut verdict, REPLICAS, decided.count, replicas.requester);
+    }
+    if settings.session_storage != UnsharedSessions::Ignore {
+        checks::logins(&mut verdict, replicas.requester, server.unshared_logins, REPLICAS, decided.count);
     }
     Outcome { verdict, lets_reset_through: reset.lets_reset_through }
 }

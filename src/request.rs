@@ -4,6 +4,7 @@
 //! mutating webhooks, and names the field. If the policy failed there, it would deny requests for fields that are none of
 //! its business.
 
+use mcp_scaling_rules::auth_server::AuthServerConfig;
 use mcp_scaling_rules::owner::RawOwnerReference;
 use mcp_scaling_rules::scaling::SessionStorageSpec;
 use mcp_scaling_rules::{Field, Malformed};
@@ -118,10 +119,21 @@ pub(crate) struct Spec {
     pub(crate) scale_target_ref: Field<ScaleTargetRef>,
     /// HorizontalPodAutoscalers.
     #[serde(deserialize_with = "integer")]
+    pub(crate) min_replicas: Field<i64>,
+    /// HorizontalPodAutoscalers.
+    #[serde(deserialize_with = "integer")]
     pub(crate) max_replicas: Field<i64>,
     /// ScaledObjects.
     #[serde(deserialize_with = "integer")]
+    pub(crate) idle_replica_count: Field<i64>,
+    /// ScaledObjects.
+    #[serde(deserialize_with = "integer")]
+    pub(crate) min_replica_count: Field<i64>,
+    /// ScaledObjects.
+    #[serde(deserialize_with = "integer")]
     pub(crate) max_replica_count: Field<i64>,
+    /// ScaledObjects.
+    pub(crate) triggers: Field<Vec<Field<Trigger>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -145,15 +157,9 @@ pub(crate) struct Status {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct AuthServerConfig {
-    pub(crate) storage: Field<AuthServerStorage>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct AuthServerStorage {
+pub(crate) struct Trigger {
     #[serde(rename = "type")]
-    pub(crate) storage_type: Field<String>,
+    pub(crate) trigger_type: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

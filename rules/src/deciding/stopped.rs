@@ -27,6 +27,13 @@ pub fn newly_declared_alone(kind: ServerKind, new: &Scaling, old: Option<&Scalin
     })
 }
 
+/// Returns whether a request that sets this workload from `old` to `new` replicas starts the proxies alone: no release of ToolHive
+/// raises a backend from 0 with them, unless the spec declares its count, which a proxy that starts sets.
+pub fn starts_alone(kind: ServerKind, workload: Workload, scaling: &Scaling, old: Option<u32>, new: u32) -> bool {
+    let is_start = workload == Workload::Deployment && old == Some(0) && new > 0;
+    kind == ServerKind::McpServer && is_start && scaling.backend_replicas.is_none_or(|declared| declared == 0)
+}
+
 /// Returns whether a request that sets this workload to 0 stops it alone. What the spec declares for a workload soon takes the
 /// place of what is requested, and the other workload has one replica unless the spec says otherwise.
 pub fn stops_alone(kind: ServerKind, workload: Workload, scaling: &Scaling) -> bool {
