@@ -6,10 +6,11 @@ use mcp_scaling_rules::conflicts::conflicts;
 use mcp_scaling_rules::kind::EMBEDDING_SERVER;
 use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, needs_redis};
 use mcp_scaling_rules::{AutoscalerKind, Field, Malformed, Owner, Scaling, ServerKind, Transport, Workload, owner};
+use serde_json::Value;
 
 use crate::checks;
 use crate::lookup::{self, Fields, Found, Lookup, ReadResources};
-use crate::request::{Object, Request, Spec, Trigger};
+use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{Settings, UnsharedSessions};
 use crate::verdict::{Verdict, assignment, shortened};
@@ -45,7 +46,8 @@ pub(crate) fn validate(
                     }
                     Scales::Nothing => {}
                     Scales::Unreadable => {
-                        let warning = format!("KEDA cannot read {PAUSED_REPLICAS}; write a count of 0 or more, as a string");
+                        let warning =
+                            format!("{PAUSED_REPLICAS} is no count, so that KEDA scales nothing; write 0 or more");
                         verdict.report(requester, "paused-replicas", "malformed".to_owned(), &warning);
                     }
                 },
@@ -174,7 +176,9 @@ impl Conflict<'_> {
             verdict.report(requester, "backend-stops-alone", assignment(field, 0), &warning);
         }
         if conflicts.binds_sessions && self.warns_of_sessions() {
-            let warning = format!("transport sse keeps each session in 1 of several backends; {autoscaler} may request {maximum}");
+            let warning = format!(
+                "transport sse keeps each session in 1 of several backends; {autoscaler} may request {maximum}"
+            );
             verdict.report(requester, "sse-backends", self.maximum(), &warning);
         }
     }
@@ -232,11 +236,12 @@ fn scales(autoscaler: AutoscalerKind, object: &Object, spec: &Spec) -> Result<Sc
 
 /// Whether there are triggers of a ScaledObject, and none of them is ever inactive.
 fn is_always_active(spec: &Spec) -> bool {
-    let is_always_active = |trigger: &Field<Trigger>| {
-        let trigger_type = trigger.get().and_then(|trigger| trigger.trigger_type.get());
-        trigger_type.is_some_and(|name| ALWAYS_ACTIVE_TRIGGERS.contains(&name.as_str()))
+    let is_always_active = |trigger: &Value| {
+        let name = trigger.get("type").and_then(Value::as_str);
+        name.is_some_and(|name| ALWAYS_ACTIVE_TRIGGERS.contains(&name))
     };
-    spec.triggers.get().is_some_and(|triggers| !triggers.is_empty() && triggers.iter().all(is_always_active))
+    let triggers = spec.triggers.get().and_then(Value::as_array);
+    triggers.is_some_and(|triggers| !triggers.is_empty() && triggers.iter().all(is_always_active))
 }
 
 /// The custom resource that a workload of this name may run for: the first of the kinds with such a workload that has one.

@@ -3,7 +3,7 @@
 use mcp_scaling_rules::auth_server::Unshared;
 use mcp_scaling_rules::session_storage::redis_since;
 use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, needs_redis};
-use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap, sessions_at_risk};
+use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap};
 
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
@@ -22,6 +22,8 @@ pub(crate) struct RequestedReplicas<'a> {
     pub(crate) count: u32,
     /// The same field before the request, where there was an object.
     pub(crate) old: Option<u32>,
+    /// The transport of the server before the request.
+    pub(crate) old_transport: Transport,
     /// Who makes the request.
     pub(crate) requester: Requester,
     /// Whether the custom resource declares as many, so that the count was validated there.
@@ -49,13 +51,8 @@ impl RequestedReplicas<'_> {
 
 /// Refuses or warns about a count above the stdio cap. With [`ExcessReplicas::Cap`] the caller lowers the count, since a
 /// custom resource and a workload have different counts to come down to.
-pub(crate) fn stdio_cap(
-    verdict: &mut Verdict,
-    action: ExcessReplicas,
-    old_transport: Transport,
-    requested: RequestedReplicas<'_>,
-) {
-    let RequestedReplicas { field, count, transport, .. } = requested;
+pub(crate) fn stdio_cap(verdict: &mut Verdict, action: ExcessReplicas, requested: RequestedReplicas<'_>) {
+    let RequestedReplicas { field, count, transport, old_transport, .. } = requested;
     if !exceeds_stdio_cap(transport, count) {
         return;
     }
@@ -109,7 +106,7 @@ pub(crate) fn session_storage(
     if settings.session_storage == UnsharedSessions::Reject
         && is_at_risk(storage, requested.count)
         && !requested.is_declared
-        && requested.can_be_refused(|old| sessions_at_risk(old_storage, old))
+        && requested.can_be_refused(|old| needs_redis(requested.old_transport, old_storage, old))
     {
         let (described, kind) = (requested.described(), kind.name());
         let remedy = if binds_sessions { "use transport streamable-http and set" } else { "set" };

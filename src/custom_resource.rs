@@ -1,13 +1,14 @@
 //! `MCPServer`, `VirtualMCPServer` and `MCPRemoteProxy`: validates the counts that they declare.
 
-use mcp_scaling_rules::auth_server::{AuthServerConfig, Unshared};
+use mcp_scaling_rules::auth_server::{RawAuthServer, Unshared};
 use mcp_scaling_rules::sessions::leaves_backends_idle;
 use mcp_scaling_rules::spec_fields::{BACKEND_REPLICAS, REPLICAS};
 use mcp_scaling_rules::stopped::{newly_declared_alone, starts_alone};
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{
-    InvalidField, Malformed, RawSpec, Scaling, ServerKind, Transport, Workload, annotations, resolve,
+    Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, Transport, Workload, annotations, resolve,
 };
+use serde_json::{Map, Value};
 
 use crate::autoscaler;
 use crate::checks::{self, RequestedReplicas};
@@ -70,11 +71,11 @@ pub(crate) fn validate(
             transport: new.transport,
             count: declared,
             old: old_count,
+            old_transport: old.map_or(new.transport, |old| old.transport),
             requester,
             is_declared: false,
         };
-        let old_transport = old.map_or(new.transport, |old| old.transport);
-        checks::stdio_cap(&mut verdict, settings.declared_replicas, old_transport, requested);
+        checks::stdio_cap(&mut verdict, settings.declared_replicas, requested);
 
         let count = match settings.declared_replicas {
             ExcessReplicas::Cap => resolve(new.transport, Some(declared)).unwrap_or(declared),
@@ -137,8 +138,21 @@ fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec, scaling: &Scal
 /// What the pods of an embedded auth server do not share. `None` if the server has none. The kinds without the field have theirs
 /// in another object, which the policy does not read.
 pub(crate) fn unshared_logins(kind: ServerKind, spec: &Spec) -> Option<Unshared> {
-    let config = spec.auth_server_config.get().filter(|_| kind == ServerKind::VirtualMcpServer);
-    config.map(AuthServerConfig::unshared)
+    let config = spec.auth_server_config.get().filter(|_| kind == ServerKind::VirtualMcpServer)?;
+    let storage = member(config, "storage").and_then(Value::as_object);
+    let storage_type = match storage {
+        Field::Value(storage) => member(storage, "type").and_then(Value::as_str),
+        Field::Absent => Field::Absent,
+        Field::Malformed => Field::Malformed,
+    };
+    let entries = |name| member(config, name).and_then(|refs| refs.as_array().map(Vec::len));
+    let (signing_keys, hmac_secrets) = (entries("signingKeySecretRefs"), entries("hmacSecretRefs"));
+    Some(Unshared::read(RawAuthServer { storage_type, signing_keys, hmac_secrets }))
+}
+
+/// A member of an object that was not validated.
+fn member<'m>(object: &'m Map<String, Value>, name: &str) -> Field<&'m Value> {
+    object.get(name).filter(|value| !value.is_null()).map_or(Field::Absent, Field::Value)
 }
 
 /// From v0.24.1 on ToolHive's operator writes the server's generation, which every edit of the spec raises, into the pod

@@ -212,10 +212,11 @@ fn report(
         transport: scaling.transport,
         count: requested,
         old,
+        old_transport: scaling.transport,
         requester,
         is_declared: declared.is_some_and(|declared| requested <= declared),
     };
-    checks::stdio_cap(verdict, settings.stdio_replicas, scaling.transport, request);
+    checks::stdio_cap(verdict, settings.stdio_replicas, request);
     checks::session_storage(verdict, settings, owner.kind, storage, storage, request, count);
 
     let (field, kind, name) = (replicas.workload.declared_in(), owner.kind.name(), shortened(&owner.name));

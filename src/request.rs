@@ -4,7 +4,6 @@
 //! mutating webhooks, and names the field. If the policy failed there, it would deny requests for fields that are none of
 //! its business.
 
-use mcp_scaling_rules::auth_server::AuthServerConfig;
 use mcp_scaling_rules::owner::RawOwnerReference;
 use mcp_scaling_rules::scaling::SessionStorageSpec;
 use mcp_scaling_rules::{Field, Malformed};
@@ -112,7 +111,7 @@ pub(crate) struct Spec {
     /// `MCPServer`s.
     pub(crate) proxy_mode: Field<String>,
     /// `VirtualMCPServer`s.
-    pub(crate) auth_server_config: Field<AuthServerConfig>,
+    pub(crate) auth_server_config: Field<Map<String, Value>>,
     /// Workloads.
     pub(crate) template: Field<PodTemplate>,
     /// HorizontalPodAutoscalers and ScaledObjects.
@@ -133,7 +132,7 @@ pub(crate) struct Spec {
     #[serde(deserialize_with = "integer")]
     pub(crate) max_replica_count: Field<i64>,
     /// ScaledObjects.
-    pub(crate) triggers: Field<Vec<Field<Trigger>>>,
+    pub(crate) triggers: Field<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -153,13 +152,6 @@ pub(crate) struct Status {
     pub(crate) tool_config_hash: Field<String>,
     /// Custom resources.
     pub(crate) external_auth_config_hash: Field<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Trigger {
-    #[serde(rename = "type")]
-    pub(crate) trigger_type: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

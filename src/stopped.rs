@@ -36,6 +36,7 @@ const START_BOTH: &str =
 
 /// Reports that `field` starts the proxies of an `MCPServer`, whose backend stays at 0 if it is there: its count is not looked up.
 pub(crate) fn report_start(verdict: &mut Verdict, field: &str, count: u32, requester: Requester) {
-    let warning = "the proxies fail if their backend is at 0; without the reconciler's --couple-zero, scale the StatefulSet too";
+    let warning =
+        "the proxies fail if their backend is at 0; without the reconciler's --couple-zero, scale the StatefulSet too";
     verdict.report(requester, "proxies-started-alone", assignment(field, count), warning);
 }

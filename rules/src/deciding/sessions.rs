@@ -44,3 +44,11 @@ pub fn unshared_replicas(
     let storage = storage?;
     counts.into_iter().max().filter(|most| needs_redis(transport, storage, *most))
 }
+
+/// Returns whether the proxies of an `MCPServer` use the default Redis of ToolHive's operator although the spec `declares` memory.
+/// They get its address and not its password, so that they fail at start if it has one. A server that declares nothing gets both.
+///
+/// Source: `populateScalingConfig` and `buildRedisPasswordEnvVar` in `cmd/thv-operator/controllers`, from ToolHive v0.30.1 on.
+pub fn lacks_redis_password(declared: Option<SessionStorage>, used: Option<SessionStorage>) -> bool {
+    (declared, used) == (Some(SessionStorage::Memory), Some(SessionStorage::Redis))
+}

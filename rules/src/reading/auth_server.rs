@@ -1,30 +1,17 @@
 //! What the configuration of an embedded auth server says about logins.
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-
 use crate::field::Field;
 use crate::session_storage::SessionStorage;
 
-/// `spec.authServerConfig` of a `VirtualMCPServer` as it came.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct AuthServerConfig {
-    /// `storage`.
-    pub storage: Field<AuthServerStorage>,
-    /// `signingKeySecretRefs`.
-    pub signing_key_secret_refs: Field<Vec<Field<IgnoredAny>>>,
-    /// `hmacSecretRefs`.
-    pub hmac_secret_refs: Field<Vec<Field<IgnoredAny>>>,
-}
-
-/// `spec.authServerConfig.storage`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct AuthServerStorage {
-    /// `type`.
-    #[serde(rename = "type")]
-    pub storage_type: Field<String>,
+/// What decides about logins in `spec.authServerConfig` of a `VirtualMCPServer`, as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct RawAuthServer<'a> {
+    /// `storage.type`.
+    pub storage_type: Field<&'a str>,
+    /// The number of entries of `signingKeySecretRefs`.
+    pub signing_keys: Field<usize>,
+    /// The number of entries of `hmacSecretRefs`.
+    pub hmac_secrets: Field<usize>,
 }
 
 /// What each pod of an embedded auth server has for itself, so that another pod does not know its logins.
@@ -38,35 +25,24 @@ pub struct Unshared {
     pub hmac_secrets: bool,
 }
 
-impl AuthServerConfig {
-    /// What each pod has for itself. A malformed field counts as shared: the API server refuses the object.
+impl Unshared {
+    /// Reads what each pod has for itself. A malformed field counts as shared: the API server refuses the object.
     ///
     /// Source: `AuthServerConfig` in `cmd/thv-operator/api/*/virtualmcpserver_types.go`; `createStorage` in
     /// `pkg/authserver/runner/embeddedauthserver.go`, and `pkg/authserver/config.go`, in ToolHive v0.44.0 to v0.63.0.
-    pub fn unshared(&self) -> Unshared {
-        let storage = match &self.storage {
-            Field::Value(storage) => storage.storage_type.as_ref(),
-            Field::Absent => Field::Absent,
-            Field::Malformed => Field::Malformed,
-        };
-        let is_empty = |refs: &Field<Vec<_>>| match refs {
-            Field::Absent => true,
-            Field::Malformed => false,
-            Field::Value(refs) => refs.is_empty(),
-        };
-        Unshared {
-            storage: match storage {
+    pub fn read(raw: RawAuthServer<'_>) -> Self {
+        let is_empty = |count| matches!(count, Field::Absent | Field::Value(0));
+        Self {
+            storage: match raw.storage_type {
                 Field::Absent => true,
                 Field::Malformed => false,
                 Field::Value(name) => name == SessionStorage::Memory.name(),
             },
-            signing_keys: is_empty(&self.signing_key_secret_refs),
-            hmac_secrets: is_empty(&self.hmac_secret_refs),
+            signing_keys: is_empty(raw.signing_keys),
+            hmac_secrets: is_empty(raw.hmac_secrets),
         }
     }
-}
 
-impl Unshared {
     /// Returns whether the logins of `replicas` pods are lost: there are several, and they do not share something.
     pub fn loses_logins(self, replicas: u32) -> bool {
         replicas > 1 && self != Self::default()
@@ -75,12 +51,10 @@ impl Unshared {
     /// The fields of the configuration that have to be set so that pods share their logins, as a list for people.
     pub fn missing_fields(self) -> String {
         let Self { storage, signing_keys, hmac_secrets } = self;
-        let fields = [
-            (storage, "storage.type redis"),
-            (signing_keys, "signingKeySecretRefs"),
-            (hmac_secrets, "hmacSecretRefs"),
-        ];
-        let missing: Vec<_> = fields.into_iter().filter_map(|(is_missing, field)| is_missing.then_some(field)).collect();
+        let fields =
+            [(storage, "storage.type redis"), (signing_keys, "signingKeySecretRefs"), (hmac_secrets, "hmacSecretRefs")];
+        let missing: Vec<_> =
+            fields.into_iter().filter_map(|(is_missing, field)| is_missing.then_some(field)).collect();
         missing.join(", ")
     }
 }

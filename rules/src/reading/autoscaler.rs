@@ -47,7 +47,7 @@ impl Target {
 }
 
 /// The counts that an autoscaler may request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Range {
     /// The fewest replicas, and what says so.
     pub minimum: Minimum,
@@ -56,7 +56,7 @@ pub struct Range {
 }
 
 /// The fewest replicas that an autoscaler may request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Minimum {
     /// The count.
     pub count: u32,
