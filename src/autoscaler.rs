@@ -176,9 +176,7 @@ impl Conflict<'_> {
             verdict.report(requester, "backend-stops-alone", assignment(field, 0), &warning);
         }
         if conflicts.binds_sessions && self.warns_of_sessions() {
-            let warning = format!(
-                "transport sse keeps each session in 1 of several backends; {autoscaler} may request {maximum}"
-            );
+            let warning = format!("sse keeps each session in 1 backend; {autoscaler} may request {maximum}");
             verdict.report(requester, "sse-backends", self.maximum(), &warning);
         }
     }
@@ -240,8 +238,7 @@ fn is_always_active(spec: &Spec) -> bool {
         let name = trigger.get("type").and_then(Value::as_str);
         name.is_some_and(|name| ALWAYS_ACTIVE_TRIGGERS.contains(&name))
     };
-    let triggers = spec.triggers.get().and_then(Value::as_array);
-    triggers.is_some_and(|triggers| !triggers.is_empty() && triggers.iter().all(is_always_active))
+    spec.triggers.get().is_some_and(|triggers| !triggers.is_empty() && triggers.iter().all(is_always_active))
 }
 
 /// The custom resource that a workload of this name may run for: the first of the kinds with such a workload that has one.

@@ -132,7 +132,7 @@ pub(crate) struct Spec {
     #[serde(deserialize_with = "integer")]
     pub(crate) max_replica_count: Field<i64>,
     /// ScaledObjects.
-    pub(crate) triggers: Field<Value>,
+    pub(crate) triggers: Field<Vec<Value>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
