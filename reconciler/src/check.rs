@@ -176,12 +176,12 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
     }
     let backends = plan.statefulset.or(set_to.statefulset).unwrap_or_default();
     let binds_sessions = binds_sessions_to_a_backend(Workload::StatefulSet, scaling.transport, backends);
-    if binds_sessions {
+    let owner_of_backends = owner(Workload::StatefulSet);
+    // What an autoscaler may request of them is a finding of its own.
+    if binds_sessions && !matches!(owner_of_backends, Some(CountOwner::Autoscaler(_))) {
+        let set_by = set_by(owner_of_backends.as_ref());
         problems.push((
-            format!(
-                "{backends} backends do not share sessions of transport sse{}",
-                set_by(owner(Workload::StatefulSet).as_ref())
-            ),
+            format!("{backends} backends do not share sessions of transport sse{set_by}"),
             "use transport streamable-http, or 1 backend: Redis does not help".to_owned(),
         ));
     }
