@@ -1,7 +1,7 @@
 //! `MCPServer`, `VirtualMCPServer` and `MCPRemoteProxy`: validates the counts that they declare.
 
 use mcp_scaling_rules::auth_server::{RawAuthServer, Unshared};
-use mcp_scaling_rules::sessions::leaves_backends_idle;
+use mcp_scaling_rules::sessions::{lacks_redis_password, leaves_backends_idle};
 use mcp_scaling_rules::spec_fields::{BACKEND_REPLICAS, REPLICAS};
 use mcp_scaling_rules::stopped::{newly_declared_alone, starts_alone};
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
@@ -92,6 +92,11 @@ pub(crate) fn validate(
     }
     if settings.session_storage != UnsharedSessions::Ignore {
         sessions(&mut verdict, kind, spec, &new, requester);
+        if lacks_redis_password(kind, new.session_storage, Some(settings.default_session_storage)) {
+            let warning =
+                "memory gets the address of ToolHive's default Redis without its password; remove spec.sessionStorage";
+            verdict.report(requester, "default-redis", "memory".to_owned(), warning);
+        }
     }
     if let Some(workload) = newly_declared_alone(kind, &new, old.as_ref()) {
         stopped::report(&mut verdict, workload, workload.declared_in(), request.name(), requester);

@@ -197,7 +197,7 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
             ),
         ));
     }
-    if lacks_redis_password(scaling.session_storage, storage) {
+    if lacks_redis_password(ServerKind::McpServer, scaling.session_storage, storage) {
         problems.push((
             DEFAULT_REDIS_WITHOUT_PASSWORD.to_owned(),
             "remove spec.sessionStorage, or name that Redis there".to_owned(),

@@ -8,7 +8,7 @@ use kube::core::Request;
 use kube::runtime::controller::Action;
 use kube::{Client, Resource};
 use mcp_scaling_rules::sessions::lacks_redis_password;
-use mcp_scaling_rules::{Condition, ConditionStatus, ConditionType, InvalidField, Scaling, Workload};
+use mcp_scaling_rules::{Condition, ConditionStatus, ConditionType, InvalidField, Scaling, ServerKind, Workload};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -283,7 +283,7 @@ impl Reconciler {
         let with_autoscalers = Workload::ALL.into_iter().flat_map(of_workload);
         let with_autoscalers = with_autoscalers.map(|conflict| events::autoscaler_conflict(conflict.finding));
         let storage = self.session_storages.storage(server, scaling, self.options.session_storage);
-        let lacks_password = lacks_redis_password(scaling.session_storage, storage);
+        let lacks_password = lacks_redis_password(ServerKind::McpServer, scaling.session_storage, storage);
         let with_redis = lacks_password.then(events::default_redis_without_password);
         let conflicts: Vec<EventContent> = with_autoscalers.chain(with_redis).collect();
         let reported = &mut self.memory().reported_conflicts;

@@ -170,6 +170,11 @@ async fn finds_each_kind_of_problem() {
                 "Deployment is set to 5 replicas instead of 1",
                 "kubectl scale deployment drifted --namespace default --replicas=1"
             ),
+            (
+                "drifted",
+                "2 backends do not share sessions of transport sse",
+                "use transport streamable-http, or 1 backend: Redis does not help"
+            ),
             ("invalid", "spec.transport has a value that ToolHive's CRD does not allow", "correct the field"),
             ("large", "spec.replicas has a value that ToolHive's CRD does not allow", "correct the field"),
             (
@@ -182,7 +187,7 @@ async fn finds_each_kind_of_problem() {
     let drifted = &findings[2];
     assert_eq!((drifted.declared.as_str(), drifted.set_to.as_str()), ("1/2", "5/2"));
     assert_eq!((drifted.transport.as_str(), drifted.storage.as_str()), ("sse", "redis"));
-    assert_eq!(findings[5].set_to, "4/-");
+    assert_eq!(findings[6].set_to, "4/-");
 }
 
 #[tokio::test]

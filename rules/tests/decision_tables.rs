@@ -731,11 +731,16 @@ fn needs_redis_only_where_it_helps() {
     assert!(binds_sessions_to_a_backend(Workload::StatefulSet, Sse, 2));
     assert!(!binds_sessions_to_a_backend(Workload::Deployment, Sse, 2));
     assert!(!binds_sessions_to_a_backend(Workload::StatefulSet, StreamableHttp, 2));
-    assert!(lacks_redis_password(Some(Memory), Some(Redis)));
-    for (declared, used) in
-        [(None, Some(Redis)), (Some(Redis), Some(Redis)), (Some(Memory), Some(Memory)), (Some(Memory), None)]
-    {
-        assert!(!lacks_redis_password(declared, used), "{declared:?} {used:?}");
+    for (kind, declared, used, expected) in [
+        (ServerKind::McpServer, Some(Memory), Some(Redis), true),
+        (ServerKind::VirtualMcpServer, Some(Memory), Some(Redis), true),
+        (ServerKind::McpRemoteProxy, Some(Memory), Some(Redis), false),
+        (ServerKind::McpServer, None, Some(Redis), false),
+        (ServerKind::McpServer, Some(Redis), Some(Redis), false),
+        (ServerKind::McpServer, Some(Memory), Some(Memory), false),
+        (ServerKind::McpServer, Some(Memory), None, false),
+    ] {
+        assert_eq!(lacks_redis_password(kind, declared, used), expected, "{kind:?} {declared:?} {used:?}");
     }
     for (kind, since) in [
         (ServerKind::McpServer, "v0.16"),

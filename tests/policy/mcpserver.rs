@@ -84,7 +84,9 @@ fn takes_the_default_storage_from_the_settings() {
         .assert_accepted_as_is("Redis is the default");
     let declared = mcpserver(json!({"transport": "sse", "replicas": 2, "sessionStorage": {"provider": "memory"}}));
     let outcome = create(declared).settings(json!({"defaultSessionStorage": "redis"})).run();
-    assert_eq!(outcome.warnings(), [SESSIONS], "the declared storage overrides the default");
+    let lacks_password =
+        "memory gets the address of ToolHive's default Redis without its password; remove spec.sessionStorage";
+    assert_eq!(outcome.warnings(), [SESSIONS, lacks_password], "the declared storage overrides the default");
 }
 
 #[test]

@@ -172,6 +172,28 @@ fn warns_about_logins_whoever_asks_for_the_replicas() {
 }
 
 #[test]
+fn warns_about_memory_beside_a_default_redis() {
+    let warning =
+        "memory gets the address of ToolHive's default Redis without its password; remove spec.sessionStorage";
+    let case = |kind: ServerKind, storage: Value, default: &str| {
+        let server = server(kind.name(), json!({"sessionStorage": storage}));
+        create(server).settings(json!({"defaultSessionStorage": default}))
+    };
+    let memory = || json!({"provider": "memory"});
+    for kind in [ServerKind::McpServer, ServerKind::VirtualMcpServer] {
+        let outcome = case(kind, memory(), "redis").run();
+        assert_eq!(outcome.warnings(), [warning]);
+        assert_eq!(outcome.annotations(), ["default-redis=memory"]);
+        assert_eq!(case(kind, memory(), "redis").by(OPERATOR).run().warnings(), [""; 0]);
+        case(kind, json!(null), "redis").run().assert_accepted_as_is("it gets the password too");
+        case(kind, json!({"provider": "redis"}), "redis").run().assert_accepted_as_is("Redis of its own");
+        case(kind, memory(), "memory").run().assert_accepted_as_is("no default Redis");
+    }
+    let proxy = case(ServerKind::McpRemoteProxy, memory(), "redis");
+    proxy.run().assert_accepted_as_is("the default applies where the storage is absent");
+}
+
+#[test]
 fn ignores_auth_servers_that_it_does_not_know() {
     let spec = |storage: Value, replicas: u32| {
         with_redis(json!({"replicas": replicas, "authServerConfig": with_keys(storage)}))

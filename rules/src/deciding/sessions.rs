@@ -1,5 +1,6 @@
 //! Whether more than one replica would lose sessions, or be of no use to them.
 
+use crate::kind::ServerKind;
 use crate::session_storage::SessionStorage;
 use crate::transport::Transport;
 use crate::workload::Workload;
@@ -45,10 +46,12 @@ pub fn unshared_replicas(
     counts.into_iter().max().filter(|most| needs_redis(transport, storage, *most))
 }
 
-/// Returns whether the proxies of an `MCPServer` use the default Redis of ToolHive's operator although the spec `declares` memory.
-/// They get its address and not its password, so that they fail at start if it has one. A server that declares nothing gets both.
+/// Returns whether the pods of a server get the default Redis of ToolHive's operator, `used` or known as the default,
+/// although memory is `declared`. They get its address and not its password, so that they fail at start
+/// if it has one. A server that declares nothing gets both, and an `MCPRemoteProxy` that declares memory uses it.
 ///
-/// Source: `populateScalingConfig` and `buildRedisPasswordEnvVar` in `cmd/thv-operator/controllers`, from ToolHive v0.30.1 on.
-pub fn lacks_redis_password(declared: Option<SessionStorage>, used: Option<SessionStorage>) -> bool {
-    (declared, used) == (Some(SessionStorage::Memory), Some(SessionStorage::Redis))
+/// Source: `populateScalingConfig`, `populateScalingConfigForRemoteProxy` and `buildRedisPasswordEnvVar` in `cmd/thv-operator/controllers`, from ToolHive v0.30.1 on.
+pub fn lacks_redis_password(kind: ServerKind, declared: Option<SessionStorage>, used: Option<SessionStorage>) -> bool {
+    let is_overridden = (declared, used) == (Some(SessionStorage::Memory), Some(SessionStorage::Redis));
+    is_overridden && kind != ServerKind::McpRemoteProxy
 }
