@@ -198,8 +198,9 @@ impl Conflict<'_> {
                 verdict.report(requester, "sessions-at-risk", self.maximum(), &warning);
             }
         }
-        if let Some(unshared) = found.unshared_logins.filter(|unshared| unshared.loses_logins(maximum)) {
-            checks::report_logins(verdict, requester, unshared, self.maximum(), "several");
+        if workload == Workload::Deployment {
+            let count = ("maximum", maximum);
+            checks::logins(verdict, requester, found.auth_server, scaling.transport, count, "several");
         }
     }
 }

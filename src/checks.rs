@@ -1,6 +1,6 @@
 //! What happens when a requested count violates a rule, whichever field requests it.
 
-use mcp_scaling_rules::auth_server::Unshared;
+use mcp_scaling_rules::auth_server::{AuthServer, Unshared};
 use mcp_scaling_rules::session_storage::redis_since;
 use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, needs_redis};
 use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap};
@@ -124,29 +124,23 @@ pub(crate) fn session_storage(
     }
 }
 
-/// Warns about so many `replicas` of a server whose embedded auth server has something for each pod alone.
+/// Warns about so many proxies of a server whose embedded auth server has something for each pod alone, or may have.
+/// `described` is their number, for a sentence.
 pub(crate) fn logins(
     verdict: &mut Verdict,
     requester: Requester,
-    unshared: Option<Unshared>,
-    field: &str,
-    replicas: u32,
+    auth_server: Option<AuthServer>,
+    transport: Transport,
+    (field, replicas): (&str, u32),
+    described: &str,
 ) {
-    if let Some(unshared) = unshared.filter(|unshared| unshared.loses_logins(replicas)) {
-        report_logins(verdict, requester, unshared, assignment(field, replicas), &replicas.to_string());
-    }
-}
-
-/// Reports replicas that do not share logins. `replicas` is their number, for a sentence.
-pub(crate) fn report_logins(
-    verdict: &mut Verdict,
-    requester: Requester,
-    unshared: Unshared,
-    value: String,
-    replicas: &str,
-) {
-    let missing = unshared.missing_fields();
-    let warning = format!("{replicas} replicas do not share logins; authServerConfig needs {missing}");
-    let key = if unshared.storage { "auth-server-storage" } else { "auth-server-keys" };
-    verdict.report(requester, key, value, &warning);
+    let Some(auth_server) = auth_server.filter(|auth_server| auth_server.may_lose_logins(transport, replicas)) else {
+        return;
+    };
+    let key = match auth_server {
+        AuthServer::InSpec(Unshared { storage: true, .. }) => "auth-server-storage",
+        AuthServer::InSpec(_) => "auth-server-keys",
+        AuthServer::Referenced => "auth-server-referenced",
+    };
+    verdict.report(requester, key, assignment(field, replicas), &auth_server.requirement(described));
 }

@@ -1,6 +1,6 @@
 //! `MCPServer`, `VirtualMCPServer` and `MCPRemoteProxy`: validates the counts that they declare.
 
-use mcp_scaling_rules::auth_server::{RawAuthServer, Unshared};
+use mcp_scaling_rules::auth_server::{AuthServer, RawAuthServer, Unshared};
 use mcp_scaling_rules::sessions::{lacks_redis_password, leaves_backends_idle};
 use mcp_scaling_rules::spec_fields::{BACKEND_REPLICAS, REPLICAS};
 use mcp_scaling_rules::stopped::{newly_declared_alone, starts_alone};
@@ -136,14 +136,18 @@ fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec, scaling: &Scal
         verdict.report(requester, "proxy-mode", "sse".to_owned(), warning);
     }
     if let Some(replicas) = scaling.replicas {
-        checks::logins(verdict, requester, unshared_logins(kind, spec), REPLICAS, replicas);
+        let (auth_server, described) = (auth_server(kind, spec), replicas.to_string());
+        checks::logins(verdict, requester, auth_server, scaling.transport, (REPLICAS, replicas), &described);
     }
 }
 
-/// What the pods of an embedded auth server do not share. `None` if the server has none. The kinds without the field have theirs
-/// in another object, which the policy does not read.
-pub(crate) fn unshared_logins(kind: ServerKind, spec: &Spec) -> Option<Unshared> {
-    let config = spec.auth_server_config.get().filter(|_| kind == ServerKind::VirtualMcpServer)?;
+/// The embedded auth server of a custom resource. A `VirtualMCPServer` has it in its spec. The other kinds refer to an
+/// `MCPExternalAuthConfig`, which the policy does not read.
+pub(crate) fn auth_server(kind: ServerKind, spec: &Spec) -> Option<AuthServer> {
+    if kind != ServerKind::VirtualMcpServer {
+        return spec.auth_server_ref.get().map(|_| AuthServer::Referenced);
+    }
+    let config = spec.auth_server_config.get()?;
     let storage = member(config, "storage").and_then(Value::as_object);
     let storage_type = match storage {
         Field::Value(storage) => member(storage, "type").and_then(Value::as_str),
@@ -152,7 +156,7 @@ pub(crate) fn unshared_logins(kind: ServerKind, spec: &Spec) -> Option<Unshared>
     };
     let entries = |name| member(config, name).and_then(|refs| refs.as_array().map(Vec::len));
     let (signing_keys, hmac_secrets) = (entries("signingKeySecretRefs"), entries("hmacSecretRefs"));
-    Some(Unshared::read(RawAuthServer { storage_type, signing_keys, hmac_secrets }))
+    Some(AuthServer::InSpec(Unshared::read(RawAuthServer { storage_type, signing_keys, hmac_secrets })))
 }
 
 /// A member of an object that was not validated.

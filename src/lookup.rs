@@ -1,8 +1,10 @@
 //! Reads the custom resource behind a workload, through the host.
 
-use mcp_scaling_rules::auth_server::Unshared;
+use mcp_scaling_rules::auth_server::AuthServer;
 use mcp_scaling_rules::kind::API_VERSIONS;
-use mcp_scaling_rules::spec_fields::{BACKEND_REPLICAS, FIELDS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT};
+use mcp_scaling_rules::spec_fields::{
+    AUTH_SERVER_REF, BACKEND_REPLICAS, FIELDS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT,
+};
 use mcp_scaling_rules::{AutoscalerKind, Field, Owner, Scaling, ServerKind};
 
 use serde::Serialize;
@@ -77,8 +79,8 @@ pub(crate) enum Lookup {
 pub(crate) struct Found {
     /// What its spec says about scaling.
     pub(crate) scaling: Scaling,
-    /// What the pods of its embedded auth server do not share. `None` if it has no such server.
-    pub(crate) unshared_logins: Option<Unshared>,
+    /// Its embedded auth server.
+    pub(crate) auth_server: Option<AuthServer>,
     /// `metadata.generation`.
     pub(crate) generation: Option<i64>,
     /// `status.toolConfigHash`, only with [`Fields::ScalingAndRollout`].
@@ -107,7 +109,8 @@ impl Fields {
     }
 }
 
-const FIELDS_AND_ROLLOUT: [&str; 6] = [
+const FIELDS_AND_ROLLOUT: [&str; 7] = [
+    AUTH_SERVER_REF,
     BACKEND_REPLICAS,
     REPLICAS,
     SESSION_STORAGE_PROVIDER,
@@ -238,7 +241,7 @@ fn found(kind: ServerKind, object: &str) -> Lookup {
     let status = object.status.value().unwrap_or_default();
     Lookup::Found(Found {
         scaling,
-        unshared_logins: custom_resource::unshared_logins(kind, &spec),
+        auth_server: custom_resource::auth_server(kind, &spec),
         generation: object.metadata.value().and_then(|metadata| metadata.generation.value()),
         tool_config_hash: status.tool_config_hash.value(),
         external_auth_config_hash: status.external_auth_config_hash.value(),

@@ -158,8 +158,10 @@ pub(crate) fn validate(
     } else if stopped::starts_alone(owner.kind, replicas.workload, &server.scaling, replicas.old, decided.count) {
         crate::stopped::report_start(&mut verdict, REPLICAS, decided.count, replicas.requester);
     }
-    if settings.session_storage != UnsharedSessions::Ignore {
-        checks::logins(&mut verdict, replicas.requester, server.unshared_logins, REPLICAS, decided.count);
+    if settings.session_storage != UnsharedSessions::Ignore && replicas.workload == Workload::Deployment {
+        let (transport, described) = (server.scaling.transport, decided.count.to_string());
+        let count = (REPLICAS, decided.count);
+        checks::logins(&mut verdict, replicas.requester, server.auth_server, transport, count, &described);
     }
     Outcome { verdict, lets_reset_through: reset.lets_reset_through }
 }

@@ -110,6 +110,8 @@ pub(crate) struct Spec {
     pub(crate) session_storage: Field<SessionStorageSpec>,
     /// `MCPServer`s.
     pub(crate) proxy_mode: Field<String>,
+    /// `MCPServer`s and `MCPRemoteProxy`s.
+    pub(crate) auth_server_ref: Field<Map<String, Value>>,
     /// `VirtualMCPServer`s.
     pub(crate) auth_server_config: Field<Map<String, Value>>,
     /// Workloads.

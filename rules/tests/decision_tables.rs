@@ -1,7 +1,7 @@
 //! The decision tables, row by row. They run on the host and, with wasm-bindgen-test under Node, on wasm32.
 
 use mcp_scaling_rules::applied_generation::{self, TemplateDecision};
-use mcp_scaling_rules::auth_server::{RawAuthServer, Unshared};
+use mcp_scaling_rules::auth_server::{AuthServer, RawAuthServer, Unshared};
 use mcp_scaling_rules::autoscaler::{Minimum, Range, RawRange, Scales, Target};
 use mcp_scaling_rules::autoscaling::PAUSED_REPLICAS;
 use mcp_scaling_rules::conditions::{PresentCondition, own_condition, workload_warning};
@@ -766,10 +766,19 @@ fn finds_what_the_pods_of_an_auth_server_do_not_share() {
         (Value("redis"), Field::Malformed, Field::Malformed, ""),
     ] {
         let raw = RawAuthServer { storage_type, signing_keys, hmac_secrets };
-        let unshared = Unshared::read(raw);
-        assert_eq!(unshared.missing_fields(), missing, "{raw:?}");
-        assert_eq!(unshared.loses_logins(2), !missing.is_empty(), "{raw:?}");
-        assert!(!unshared.loses_logins(1) && !unshared.loses_logins(0), "{raw:?}");
+        let auth_server = AuthServer::InSpec(Unshared::read(raw));
+        assert_eq!(auth_server.may_lose_logins(StreamableHttp, 2), !missing.is_empty(), "{raw:?}");
+        if !missing.is_empty() {
+            let sentence = format!("2 replicas do not share logins; authServerConfig needs {missing}");
+            assert_eq!(auth_server.requirement("2"), sentence, "{raw:?}");
+        }
+    }
+    for auth_server in [AuthServer::Referenced, AuthServer::InSpec(Unshared { storage: true, ..Unshared::default() })] {
+        for (transport, replicas, expected) in
+            [(StreamableHttp, 2, true), (Sse, 2, true), (Sse, 1, false), (Sse, 0, false), (Stdio, 3, false)]
+        {
+            assert_eq!(auth_server.may_lose_logins(transport, replicas), expected, "{transport:?} {replicas}");
+        }
     }
 }
 

@@ -171,6 +171,45 @@ fn warns_about_logins_whoever_asks_for_the_replicas() {
     }
 }
 
+/// Another object configures it, which the policy does not read: the warning is true for each configuration.
+#[test]
+fn tells_what_the_pods_of_an_auth_server_in_another_object_have_to_share() {
+    let requirement = |count: &str| {
+        format!(
+            "{count} replicas share logins only if their auth server has Redis, signingKeySecretRefs, hmacSecretRefs"
+        )
+    };
+    let reference = json!({"kind": "MCPExternalAuthConfig", "name": "auth"});
+    let spec = |transport: &str, members: Value| {
+        let mut spec = with_redis(members);
+        spec["transport"] = json!(transport);
+        spec["authServerRef"] = reference.clone();
+        spec
+    };
+    for kind in [ServerKind::McpServer, ServerKind::McpRemoteProxy].map(ServerKind::name) {
+        let server = |members: Value| server(kind, spec("streamable-http", members));
+        assert_warns(
+            || create(server(json!({"replicas": 2}))),
+            "auth-server-referenced=spec.replicas=2",
+            &requirement("2"),
+        );
+        let owned = || with(deployment(3), "/metadata/ownerReferences/0/kind", json!(kind));
+        assert_warns(
+            || create(owned()).lookup_finds(&server(json!({}))),
+            "auth-server-referenced=spec.replicas=3",
+            &requirement("3"),
+        );
+        create(server(json!({"replicas": 1}))).run().assert_accepted_as_is("one replica");
+    }
+    let found = mcpserver(spec("streamable-http", json!({})));
+    let proxies = scale("deployments", selector(Workload::Deployment), 1, 3).lookup_finds(&found);
+    assert_eq!(proxies.run().warnings(), [requirement("3")]);
+    let backends = scale("statefulsets", selector(Workload::StatefulSet), 1, 3).lookup_finds(&found);
+    backends.run().assert_accepted_as_is("the proxies have the auth server");
+    let stdio = create(mcpserver(spec("stdio", json!({"replicas": 3})))).run();
+    assert_eq!(stdio.warnings(), ["transport stdio supports 1 replica; spec.replicas requests 3"]);
+}
+
 #[test]
 fn warns_about_memory_beside_a_default_redis() {
     let warning =

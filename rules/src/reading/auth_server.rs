@@ -2,6 +2,7 @@
 
 use crate::field::Field;
 use crate::session_storage::SessionStorage;
+use crate::transport::Transport;
 
 /// What decides about logins in `spec.authServerConfig` of a `VirtualMCPServer`, as it came.
 #[derive(Clone, Copy, Debug)]
@@ -43,18 +44,43 @@ impl Unshared {
         }
     }
 
-    /// Returns whether the logins of `replicas` pods are lost: there are several, and they do not share something.
-    pub fn loses_logins(self, replicas: u32) -> bool {
-        replicas > 1 && self != Self::default()
-    }
-
     /// The fields of the configuration that have to be set so that pods share their logins, as a list for people.
-    pub fn missing_fields(self) -> String {
+    fn missing_fields(self) -> String {
         let Self { storage, signing_keys, hmac_secrets } = self;
         let fields =
             [(storage, "storage.type redis"), (signing_keys, "signingKeySecretRefs"), (hmac_secrets, "hmacSecretRefs")];
         let missing: Vec<_> =
             fields.into_iter().filter_map(|(is_missing, field)| is_missing.then_some(field)).collect();
         missing.join(", ")
+    }
+}
+
+/// The embedded auth server of a custom resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthServer {
+    /// Its spec configures one, whose pods have this for themselves.
+    InSpec(Unshared),
+    /// It refers to one, which another object configures. Nobody reads that.
+    Referenced,
+}
+
+impl AuthServer {
+    /// Returns whether the logins of `replicas` proxies are lost, or may be: there are several, and they do not share something.
+    /// With `stdio` only one of them serves anybody.
+    pub fn may_lose_logins(self, transport: Transport, replicas: u32) -> bool {
+        transport != Transport::Stdio && replicas > 1 && self != Self::InSpec(Unshared::default())
+    }
+
+    /// What so many `replicas` have to share, in a sentence for people.
+    pub fn requirement(self, replicas: &str) -> String {
+        match self {
+            Self::InSpec(unshared) => {
+                let missing = unshared.missing_fields();
+                format!("{replicas} replicas do not share logins; authServerConfig needs {missing}")
+            }
+            Self::Referenced => format!(
+                "{replicas} replicas share logins only if their auth server has Redis, signingKeySecretRefs, hmacSecretRefs"
+            ),
+        }
     }
 }
