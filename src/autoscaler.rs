@@ -1,13 +1,15 @@
 //! `HorizontalPodAutoscaler` and KEDA's `ScaledObject`: warns about what will happen when they scale.
 
-use mcp_scaling_rules::autoscaler::{self, Target, known_as};
+use mcp_scaling_rules::autoscaler::{Range, RawRange, Scales, Target, known_as};
+use mcp_scaling_rules::autoscaling::{ALWAYS_ACTIVE_TRIGGERS, PAUSED, PAUSED_REPLICAS};
 use mcp_scaling_rules::conflicts::conflicts;
 use mcp_scaling_rules::kind::EMBEDDING_SERVER;
-use mcp_scaling_rules::{
-    AutoscalerKind, Field, Malformed, Owner, Scaling, ServerKind, Transport, Workload, owner, sessions_at_risk,
-};
+use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, needs_redis};
+use mcp_scaling_rules::{AutoscalerKind, Field, Malformed, Owner, Scaling, ServerKind, Transport, Workload, owner};
+use serde_json::Value;
 
-use crate::lookup::{self, Fields, Lookup, ReadResources};
+use crate::checks;
+use crate::lookup::{self, Fields, Found, Lookup, ReadResources};
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::{Settings, UnsharedSessions};
@@ -26,24 +28,29 @@ pub(crate) fn validate(
 ) -> Result<Verdict, Malformed> {
     let mut verdict = Verdict::default();
     let requester = Requester::of(request, settings, None);
+    let object = request.object().ok_or(Malformed)?;
     let spec = request.spec()?;
     let (target, name) = target(autoscaler, spec)?;
     match target {
         Target::Workload(workload) => {
-            let maximum = maximum(autoscaler, spec)?;
+            let scales = scales(autoscaler, object, spec)?;
             match lookup_owner(workload, name, request, get) {
-                Some((owner, scaling)) => {
-                    let server = format!("{} {}", owner.kind.name(), shortened(&owner.name));
-                    let of_server = format!(" of {server}");
-                    let conflict = Conflict { of_server: &of_server, autoscaler: "the autoscaler", workload, maximum };
-                    conflict.report(&mut verdict, requester, &scaling);
-                    let storage = scaling.session_storage_or(settings.default_session_storage);
-                    if settings.session_storage != UnsharedSessions::Ignore && sessions_at_risk(storage, maximum) {
-                        let warning =
-                            format!("{server} does not store sessions in Redis; more than 1 replica loses sessions");
-                        verdict.report(requester, "sessions-at-risk", conflict.maximum(), &warning);
+                Some((owner, found)) => match scales {
+                    Scales::Within(range) => {
+                        let server = format!("{} {}", owner.kind.name(), shortened(&owner.name));
+                        let of_server = format!(" of {server}");
+                        let autoscaler = "the autoscaler";
+                        let conflict = Conflict { of_server: &of_server, autoscaler, workload, range, settings };
+                        conflict.report(&mut verdict, requester, &found.scaling);
+                        conflict.report_sessions(&mut verdict, requester, &server, &found);
                     }
-                }
+                    Scales::Nothing => {}
+                    Scales::Unreadable => {
+                        let warning =
+                            format!("{PAUSED_REPLICAS} is no count, so that KEDA scales nothing; write 0 or more");
+                        verdict.report(requester, "paused-replicas", "malformed".to_owned(), &warning);
+                    }
+                },
                 None if runs_embedding_server(workload, name, request, get) => {
                     embedding_server(&mut verdict, requester, name);
                 }
@@ -64,7 +71,7 @@ pub(crate) fn validate(
     Ok(verdict)
 }
 
-/// Tells a person who declares a count, or turns a server to `stdio`, of the autoscalers that scale its workloads already. The
+/// Tells a person who declares a count, or turns a server to `stdio` or `sse`, of the autoscalers that scale its workloads already. The
 /// one that KEDA makes for a `ScaledObject` is named by that.
 pub(crate) fn report_existing(
     verdict: &mut Verdict,
@@ -72,6 +79,7 @@ pub(crate) fn report_existing(
     request: &Request<'_>,
     new: &Scaling,
     old: Option<&Scaling>,
+    settings: &Settings,
     get: &ReadResources<'_>,
 ) {
     let name = request.name();
@@ -79,9 +87,10 @@ pub(crate) fn report_existing(
         let declared = workload.declared(new);
         declared.is_some() && old.is_none_or(|old| workload.declared(old) != declared)
     };
-    let turns_to_stdio = new.transport == Transport::Stdio && old.is_none_or(|old| old.transport != new.transport);
+    let has_limits = matches!(new.transport, Transport::Stdio | Transport::Sse) && kind == ServerKind::McpServer;
+    let gets_limits = has_limits && old.is_none_or(|old| old.transport != new.transport);
     // An object without a name gets one after admission, which no autoscaler knows yet.
-    if name.is_empty() || !(turns_to_stdio || Workload::ALL.into_iter().any(is_given)) {
+    if name.is_empty() || !(gets_limits || Workload::ALL.into_iter().any(is_given)) {
         return;
     }
     let Some(list) = lookup::autoscalers(name, request, get) else {
@@ -90,13 +99,20 @@ pub(crate) fn report_existing(
         return;
     };
     for object in &list {
-        let _ = report_item(verdict, kind, name, new, object);
+        let _ = report_item(verdict, kind, name, new, settings, object);
     }
 }
 
 /// Reports a HorizontalPodAutoscaler where it conflicts with the server of this kind and name. `None` where it does not scale
 /// the server, or is malformed.
-fn report_item(verdict: &mut Verdict, kind: ServerKind, name: &str, scaling: &Scaling, object: &Object) -> Option<()> {
+fn report_item(
+    verdict: &mut Verdict,
+    kind: ServerKind,
+    name: &str,
+    scaling: &Scaling,
+    settings: &Settings,
+    object: &Object,
+) -> Option<()> {
     let spec = object.spec.get()?;
     let hpa = AutoscalerKind::HorizontalPodAutoscaler;
     let Ok((Target::Workload(workload), target)) = target(hpa, spec) else {
@@ -106,12 +122,14 @@ fn report_item(verdict: &mut Verdict, kind: ServerKind, name: &str, scaling: &Sc
     if target != name || !workload.owner_kinds().contains(&kind) {
         return None;
     }
-    let maximum = maximum(hpa, spec).ok()?;
+    let Ok(Scales::Within(range)) = scales(hpa, object, spec) else {
+        return None;
+    };
     let metadata = object.metadata.get()?;
     let controller = owner::controller(&metadata.owner_references).ok()?;
     let (kind, name) = known_as(controller.map(|owner| (owner.kind, owner.name)), metadata.name.get()?.into());
     let autoscaler = format!("{} {}", kind.name(), shortened(&name));
-    let conflict = Conflict { of_server: "", autoscaler: &autoscaler, workload, maximum };
+    let conflict = Conflict { of_server: "", autoscaler: &autoscaler, workload, range, settings };
     conflict.report(verdict, Requester::Person, scaling);
     Some(())
 }
@@ -123,20 +141,26 @@ struct Conflict<'a> {
     /// What the autoscaler is called in a warning.
     autoscaler: &'a str,
     workload: Workload,
-    /// The most replicas that it may request.
-    maximum: u32,
+    /// The counts that it may request.
+    range: Range,
+    settings: &'a Settings,
 }
 
 impl Conflict<'_> {
     /// The value of an audit annotation.
     fn maximum(&self) -> String {
-        assignment("maximum", self.maximum)
+        assignment("maximum", self.range.maximum)
+    }
+
+    fn warns_of_sessions(&self) -> bool {
+        self.settings.session_storage != UnsharedSessions::Ignore
     }
 
     /// Reports the reasons why the autoscaler will not work as intended.
     fn report(&self, verdict: &mut Verdict, requester: Requester, scaling: &Scaling) {
-        let Self { of_server, autoscaler, workload, maximum } = *self;
-        let conflicts = conflicts(workload, maximum, scaling);
+        let Self { of_server, autoscaler, workload, range, .. } = *self;
+        let Range { minimum, maximum } = range;
+        let conflicts = conflicts(workload, range, scaling);
         if conflicts.exceeds_stdio_cap {
             let warning = format!("transport stdio{of_server} supports 1 replica; {autoscaler} may request {maximum}");
             verdict.report(requester, "stdio-replicas", self.maximum(), &warning);
@@ -145,6 +169,38 @@ impl Conflict<'_> {
             let field = workload.declared_in();
             let warning = format!("{field}{of_server} conflicts with {autoscaler}; remove the field");
             verdict.report(requester, "declared-replicas", assignment(field, count), &warning);
+        }
+        if conflicts.stops_backend {
+            let field = minimum.decided_by;
+            let warning = format!("{field} 0 stops the backend under running proxies, which then fail; keep 1 or more");
+            verdict.report(requester, "backend-stops-alone", assignment(field, 0), &warning);
+        }
+        if conflicts.binds_sessions && self.warns_of_sessions() {
+            let warning = format!("sse keeps each session in 1 backend; {autoscaler} may request {maximum}");
+            verdict.report(requester, "sse-backends", self.maximum(), &warning);
+        }
+    }
+
+    /// Reports sessions and logins that the server loses with more than 1 replica.
+    fn report_sessions(&self, verdict: &mut Verdict, requester: Requester, server: &str, found: &Found) {
+        if !self.warns_of_sessions() {
+            return;
+        }
+        let Self { workload, range: Range { maximum, .. }, settings, .. } = *self;
+        let scaling = &found.scaling;
+        let storage = scaling.session_storage_or(settings.default_session_storage);
+        if needs_redis(scaling.transport, storage, maximum) {
+            // Redis changes nothing for sessions that stay in one backend, so that it is not named.
+            if binds_sessions_to_a_backend(workload, scaling.transport, maximum) {
+                verdict.annotate("sessions-at-risk", self.maximum());
+            } else {
+                let warning = format!("{server} does not store sessions in Redis; more than 1 replica loses sessions");
+                verdict.report(requester, "sessions-at-risk", self.maximum(), &warning);
+            }
+        }
+        if workload == Workload::Deployment {
+            let count = ("maximum", maximum);
+            checks::logins(verdict, requester, found.auth_server, scaling.transport, count, "several");
         }
     }
 }
@@ -160,13 +216,30 @@ fn text(field: &Field<String>) -> Field<&str> {
     field.as_ref().and_then(|text| Some(text.as_str()))
 }
 
-/// The most replicas that an autoscaler may request.
-fn maximum(autoscaler: AutoscalerKind, spec: &Spec) -> Result<u32, Malformed> {
-    let field = match autoscaler {
-        AutoscalerKind::HorizontalPodAutoscaler => spec.max_replicas,
-        AutoscalerKind::ScaledObject => spec.max_replica_count,
+/// What an autoscaler does.
+fn scales(autoscaler: AutoscalerKind, object: &Object, spec: &Spec) -> Result<Scales, Malformed> {
+    let (minimum, maximum) = match autoscaler {
+        AutoscalerKind::HorizontalPodAutoscaler => (spec.min_replicas, spec.max_replicas),
+        AutoscalerKind::ScaledObject => (spec.min_replica_count, spec.max_replica_count),
     };
-    autoscaler::maximum(autoscaler, field.count())
+    let raw = RawRange {
+        minimum: minimum.count(),
+        idle: spec.idle_replica_count.count(),
+        maximum: maximum.count(),
+        is_always_active: is_always_active(spec),
+        paused_replicas: object.annotation(PAUSED_REPLICAS),
+        paused: object.annotation(PAUSED),
+    };
+    Scales::read(autoscaler, raw)
+}
+
+/// Whether there are triggers of a ScaledObject, and none of them is ever inactive.
+fn is_always_active(spec: &Spec) -> bool {
+    let is_always_active = |trigger: &Value| {
+        let name = trigger.get("type").and_then(Value::as_str);
+        name.is_some_and(|name| ALWAYS_ACTIVE_TRIGGERS.contains(&name))
+    };
+    spec.triggers.get().is_some_and(|triggers| !triggers.is_empty() && triggers.iter().all(is_always_active))
 }
 
 /// The custom resource that a workload of this name may run for: the first of the kinds with such a workload that has one.
@@ -175,11 +248,11 @@ fn lookup_owner<'a>(
     name: &'a str,
     request: &Request<'_>,
     get: &ReadResources<'_>,
-) -> Option<(Owner<'a>, Scaling)> {
+) -> Option<(Owner<'a>, Found)> {
     workload.owner_kinds().iter().find_map(|kind| {
         let owner = Owner { kind: *kind, ..Owner::by_name(name.into()) };
         match lookup::find(&owner, Fields::Scaling, request, get) {
-            Lookup::Found(found) => Some((owner, found.scaling)),
+            Lookup::Found(found) => Some((owner, found)),
             Lookup::NotFound | Lookup::Failed => None,
         }
     })

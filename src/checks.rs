@@ -1,7 +1,9 @@
 //! What happens when a requested count violates a rule, whichever field requests it.
 
-use mcp_scaling_rules::sessions::binds_sessions_to_a_backend;
-use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap, sessions_at_risk};
+use mcp_scaling_rules::auth_server::{AuthServer, Unshared};
+use mcp_scaling_rules::session_storage::redis_since;
+use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, needs_redis};
+use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap};
 
 use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
@@ -20,6 +22,8 @@ pub(crate) struct RequestedReplicas<'a> {
     pub(crate) count: u32,
     /// The same field before the request, where there was an object.
     pub(crate) old: Option<u32>,
+    /// The transport of the server before the request.
+    pub(crate) old_transport: Transport,
     /// Who makes the request.
     pub(crate) requester: Requester,
     /// Whether the custom resource declares as many, so that the count was validated there.
@@ -47,13 +51,8 @@ impl RequestedReplicas<'_> {
 
 /// Refuses or warns about a count above the stdio cap. With [`ExcessReplicas::Cap`] the caller lowers the count, since a
 /// custom resource and a workload have different counts to come down to.
-pub(crate) fn stdio_cap(
-    verdict: &mut Verdict,
-    action: ExcessReplicas,
-    old_transport: Transport,
-    requested: RequestedReplicas<'_>,
-) {
-    let RequestedReplicas { field, count, transport, .. } = requested;
+pub(crate) fn stdio_cap(verdict: &mut Verdict, action: ExcessReplicas, requested: RequestedReplicas<'_>) {
+    let RequestedReplicas { field, count, transport, old_transport, .. } = requested;
     if !exceeds_stdio_cap(transport, count) {
         return;
     }
@@ -89,8 +88,7 @@ pub(crate) fn session_storage(
     }
     let is_person = requested.requester == Requester::Person;
     // Redis changes nothing for these sessions, so that it is not recommended.
-    let binds_sessions =
-        requested.workload == Workload::StatefulSet && binds_sessions_to_a_backend(requested.transport, resulting);
+    let binds_sessions = binds_sessions_to_a_backend(requested.workload, requested.transport, resulting);
     if binds_sessions {
         verdict.annotate("sse-backends", assignment(requested.field, resulting));
         if is_person {
@@ -99,27 +97,50 @@ pub(crate) fn session_storage(
             ));
         }
     }
-    if !sessions_at_risk(storage, resulting) {
+    let is_at_risk = |storage, count| needs_redis(requested.transport, storage, count);
+    if !is_at_risk(storage, resulting) {
         return;
     }
     verdict.annotate("sessions-at-risk", assignment(requested.field, resulting));
-    let kind = kind.name();
+    let since = redis_since(kind);
     if settings.session_storage == UnsharedSessions::Reject
-        && sessions_at_risk(storage, requested.count)
+        && is_at_risk(storage, requested.count)
         && !requested.is_declared
-        && requested.can_be_refused(|old| sessions_at_risk(old_storage, old))
+        && requested.can_be_refused(|old| needs_redis(requested.old_transport, old_storage, old))
     {
-        let described = requested.described();
+        let (described, kind) = (requested.described(), kind.name());
+        let remedy = if binds_sessions { "use transport streamable-http and set" } else { "set" };
         verdict.refuse(
             UNPROCESSABLE,
             &format!(
-                "{described}, and replicas share sessions only in Redis: lower it to 1, or set \
-                 spec.sessionStorage.provider of the {kind} to redis (ToolHive v0.13 or newer)"
+                "{described}, and replicas share sessions only in Redis: lower it to 1, or {remedy} \
+                 spec.sessionStorage.provider of the {kind} to redis (ToolHive {since} or newer)"
             ),
         );
     } else if is_person && !binds_sessions {
         verdict.warn(&format!(
-            "{resulting} replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis"
+            "{resulting} replicas without Redis lose sessions; ToolHive {since}+: set spec.sessionStorage.provider to redis"
         ));
     }
+}
+
+/// Warns about so many proxies of a server whose embedded auth server has something for each pod alone, or may have.
+/// `described` is their number, for a sentence.
+pub(crate) fn logins(
+    verdict: &mut Verdict,
+    requester: Requester,
+    auth_server: Option<AuthServer>,
+    transport: Transport,
+    (field, replicas): (&str, u32),
+    described: &str,
+) {
+    let Some(auth_server) = auth_server.filter(|auth_server| auth_server.may_lose_logins(transport, replicas)) else {
+        return;
+    };
+    let key = match auth_server {
+        AuthServer::InSpec(Unshared { storage: true, .. }) => "auth-server-storage",
+        AuthServer::InSpec(_) => "auth-server-keys",
+        AuthServer::Referenced => "auth-server-referenced",
+    };
+    verdict.report(requester, key, assignment(field, replicas), &auth_server.requirement(described));
 }

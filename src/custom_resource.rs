@@ -1,13 +1,14 @@
 //! `MCPServer`, `VirtualMCPServer` and `MCPRemoteProxy`: validates the counts that they declare.
 
-use mcp_scaling_rules::sessions::leaves_backends_idle;
+use mcp_scaling_rules::auth_server::{AuthServer, RawAuthServer, Unshared};
+use mcp_scaling_rules::sessions::{lacks_redis_password, leaves_backends_idle};
 use mcp_scaling_rules::spec_fields::{BACKEND_REPLICAS, REPLICAS};
-use mcp_scaling_rules::stopped::newly_declared_alone;
+use mcp_scaling_rules::stopped::{newly_declared_alone, starts_alone};
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{
-    Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, SessionStorage, Transport, Workload, annotations,
-    exceeds_stdio_cap,
+    Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, Transport, Workload, annotations, exceeds_stdio_cap,
 };
+use serde_json::{Map, Value};
 
 use crate::autoscaler;
 use crate::checks::{self, RequestedReplicas};
@@ -71,11 +72,11 @@ pub(crate) fn validate(
             transport: new.transport,
             count: declared,
             old: old_count,
+            old_transport: old.map_or(new.transport, |old| old.transport),
             requester,
             is_declared: false,
         };
-        let old_transport = old.map_or(new.transport, |old| old.transport);
-        checks::stdio_cap(&mut verdict, settings.declared_replicas, old_transport, requested);
+        checks::stdio_cap(&mut verdict, settings.declared_replicas, requested);
 
         let is_capped = settings.declared_replicas == ExcessReplicas::Cap
             && exceeds_stdio_cap(new.transport, declared)
@@ -95,15 +96,24 @@ pub(crate) fn validate(
     }
     if settings.session_storage != UnsharedSessions::Ignore {
         sessions(&mut verdict, kind, spec, &new, requester);
+        if lacks_redis_password(kind, new.session_storage, Some(settings.default_session_storage)) {
+            let warning =
+                "memory gets the address of ToolHive's default Redis without its password; remove spec.sessionStorage";
+            verdict.report(requester, "default-redis", "memory".to_owned(), warning);
+        }
     }
     if let Some(workload) = newly_declared_alone(kind, &new, old.as_ref()) {
         stopped::report(&mut verdict, workload, workload.declared_in(), request, requester);
+    } else if let (Some(count), Some(old)) = (new.replicas, old.as_ref())
+        && starts_alone(kind, Workload::Deployment, &new, old.replicas, count)
+    {
+        stopped::report_start(&mut verdict, REPLICAS, count, requester);
     }
     if kind == ServerKind::McpServer && requester == Requester::Person && counts_change {
         warn_of_restart(&mut verdict, request, changed_count);
     }
     if settings.read_autoscalers && requester == Requester::Person {
-        autoscaler::report_existing(&mut verdict, kind, request, &new, old.as_ref(), get);
+        autoscaler::report_existing(&mut verdict, kind, request, &new, old.as_ref(), settings, get);
     }
     if settings.declared_replicas == ExcessReplicas::Cap {
         record_requested_replicas(&mut verdict, object, &new, &capped);
@@ -129,31 +139,33 @@ fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec, scaling: &Scal
             "with proxyMode sse, ToolHive up to v0.50 sends each answer to every connected client; use streamable-http";
         verdict.report(requester, "proxy-mode", "sse".to_owned(), warning);
     }
-    if let Some(replicas) = scaling.replicas.filter(|replicas| *replicas > 1 && has_auth_server_in_memory(kind, spec)) {
-        let warning = format!(
-            "{replicas} replicas do not share logins with an auth server in memory; set authServerConfig.storage.type to redis"
-        );
-        verdict.report(requester, "auth-server-storage", assignment(REPLICAS, replicas), &warning);
+    if let Some(replicas) = scaling.replicas {
+        let (auth_server, described) = (auth_server(kind, spec), replicas.to_string());
+        checks::logins(verdict, requester, auth_server, scaling.transport, (REPLICAS, replicas), &described);
     }
 }
 
-/// Whether the embedded auth server of a `VirtualMCPServer` keeps logins in memory, which is the default. The other kinds
-/// have theirs in another object, which the policy does not read.
-///
-/// Source: `AuthServerConfig` in `cmd/thv-operator/api/*/virtualmcpserver_types.go`, and `createStorage` in
-/// `pkg/authserver/runner/embeddedauthserver.go`.
-fn has_auth_server_in_memory(kind: ServerKind, spec: &Spec) -> bool {
-    let config = spec.auth_server_config.get().filter(|_| kind == ServerKind::VirtualMcpServer);
-    let storage = config.map(|config| match &config.storage {
-        Field::Value(storage) => storage.storage_type.as_ref(),
+/// The embedded auth server of a custom resource. A `VirtualMCPServer` has it in its spec. The other kinds refer to an
+/// `MCPExternalAuthConfig`, which the policy does not read.
+pub(crate) fn auth_server(kind: ServerKind, spec: &Spec) -> Option<AuthServer> {
+    if kind != ServerKind::VirtualMcpServer {
+        return spec.auth_server_ref.get().map(|_| AuthServer::Referenced);
+    }
+    let config = spec.auth_server_config.get()?;
+    let storage = member(config, "storage").and_then(Value::as_object);
+    let storage_type = match storage {
+        Field::Value(storage) => member(storage, "type").and_then(Value::as_str),
         Field::Absent => Field::Absent,
         Field::Malformed => Field::Malformed,
-    });
-    match storage {
-        Some(Field::Absent) => true,
-        Some(Field::Value(name)) => name == SessionStorage::Memory.name(),
-        Some(Field::Malformed) | None => false,
-    }
+    };
+    let entries = |name| member(config, name).and_then(|refs| refs.as_array().map(Vec::len));
+    let (signing_keys, hmac_secrets) = (entries("signingKeySecretRefs"), entries("hmacSecretRefs"));
+    Some(AuthServer::InSpec(Unshared::read(RawAuthServer { storage_type, signing_keys, hmac_secrets })))
+}
+
+/// A member of an object that was not validated.
+fn member<'m>(object: &'m Map<String, Value>, name: &str) -> Field<&'m Value> {
+    object.get(name).filter(|value| !value.is_null()).map_or(Field::Absent, Field::Value)
 }
 
 /// Whether the request creates the object, or changes its spec anyway. An edit of a spec that stays raises the generation,

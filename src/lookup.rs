@@ -1,7 +1,10 @@
 //! Reads the custom resource behind a workload, through the host.
 
+use mcp_scaling_rules::auth_server::AuthServer;
 use mcp_scaling_rules::kind::API_VERSIONS;
-use mcp_scaling_rules::spec_fields::{BACKEND_REPLICAS, FIELDS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT};
+use mcp_scaling_rules::spec_fields::{
+    AUTH_SERVER_REF, BACKEND_REPLICAS, FIELDS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT,
+};
 use mcp_scaling_rules::{AutoscalerKind, Field, Owner, Scaling, ServerKind};
 
 use serde::Serialize;
@@ -76,6 +79,8 @@ pub(crate) enum Lookup {
 pub(crate) struct Found {
     /// What its spec says about scaling.
     pub(crate) scaling: Scaling,
+    /// Its embedded auth server.
+    pub(crate) auth_server: Option<AuthServer>,
     /// `metadata.generation`.
     pub(crate) generation: Option<i64>,
     /// `status.toolConfigHash`, only with [`Fields::ScalingAndRollout`].
@@ -94,22 +99,36 @@ pub(crate) enum Fields {
 }
 
 impl Fields {
-    /// The paths, in the order of the alphabet, which recorded sessions of kwctl expect.
-    fn masks(self) -> &'static [&'static str] {
-        match self {
-            Self::Scaling => &FIELDS,
-            Self::ScalingAndRollout => &FIELDS_AND_ROLLOUT,
+    /// The paths for this kind, in the order of the alphabet, which recorded sessions of kwctl expect.
+    fn masks(self, kind: ServerKind) -> &'static [&'static str] {
+        match (self, kind) {
+            (_, ServerKind::VirtualMcpServer) => &FIELDS_AND_AUTH_SERVER,
+            (Self::Scaling, _) => &FIELDS,
+            (Self::ScalingAndRollout, _) => &FIELDS_AND_ROLLOUT,
         }
     }
 }
 
-const FIELDS_AND_ROLLOUT: [&str; 6] = [
+const FIELDS_AND_ROLLOUT: [&str; 7] = [
+    AUTH_SERVER_REF,
     BACKEND_REPLICAS,
     REPLICAS,
     SESSION_STORAGE_PROVIDER,
     TRANSPORT,
     "status.externalAuthConfigHash",
     "status.toolConfigHash",
+];
+
+/// Of the kind with an auth server in its spec, whose operator resets no counts. The issuer tells that there is one.
+const FIELDS_AND_AUTH_SERVER: [&str; 8] = [
+    "spec.authServerConfig.hmacSecretRefs",
+    "spec.authServerConfig.issuer",
+    "spec.authServerConfig.signingKeySecretRefs",
+    "spec.authServerConfig.storage.type",
+    BACKEND_REPLICAS,
+    REPLICAS,
+    SESSION_STORAGE_PROVIDER,
+    TRANSPORT,
 ];
 
 /// Looks the custom resource up at the API version that its owner reference names, or else at ToolHive's newest. Where that
@@ -121,7 +140,7 @@ pub(crate) fn find(owner: &Owner<'_>, fields: Fields, request: &Request<'_>, get
     let read = Read {
         kind: owner.kind.name(),
         name: &owner.name,
-        field_masks: fields.masks(),
+        field_masks: fields.masks(owner.kind),
         is_by_name_only: owner.is_by_name_only,
     };
     match read.object(owner.api_version.as_deref(), request, get) {
@@ -222,6 +241,7 @@ fn found(kind: ServerKind, object: &str) -> Lookup {
     let status = object.status.value().unwrap_or_default();
     Lookup::Found(Found {
         scaling,
+        auth_server: custom_resource::auth_server(kind, &spec),
         generation: object.metadata.value().and_then(|metadata| metadata.generation.value()),
         tool_config_hash: status.tool_config_hash.value(),
         external_auth_config_hash: status.external_auth_config_hash.value(),

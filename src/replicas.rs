@@ -12,7 +12,7 @@ use crate::lookup::{self, Found, Lookup, ReadResources};
 use crate::request::{Request, Spec};
 use crate::requester::Requester;
 use crate::rollout;
-use crate::settings::{Corrections, ExcessReplicas, LookupFailure, Settings};
+use crate::settings::{Corrections, ExcessReplicas, LookupFailure, Settings, UnsharedSessions};
 use crate::verdict::{UNAVAILABLE, Verdict, assignment, shortened};
 
 /// A request for a count, and what decides about it.
@@ -147,6 +147,13 @@ pub(crate) fn validate(
     report(&mut verdict, owner, replicas, &server.scaling, decided, settings);
     if replicas.stops_workload_alone(owner, &server.scaling, decided.count) {
         crate::stopped::report(&mut verdict, replicas.workload, REPLICAS, request, replicas.requester);
+    } else if stopped::starts_alone(owner.kind, replicas.workload, &server.scaling, replicas.old, decided.count) {
+        crate::stopped::report_start(&mut verdict, REPLICAS, decided.count, replicas.requester);
+    }
+    if settings.session_storage != UnsharedSessions::Ignore && replicas.workload == Workload::Deployment {
+        let (transport, described) = (server.scaling.transport, decided.count.to_string());
+        let count = (REPLICAS, decided.count);
+        checks::logins(&mut verdict, replicas.requester, server.auth_server, transport, count, &described);
     }
     verdict
 }
@@ -199,10 +206,11 @@ fn report(
         transport: scaling.transport,
         count: requested,
         old,
+        old_transport: scaling.transport,
         requester,
         is_declared: declared.is_some_and(|declared| requested <= declared),
     };
-    checks::stdio_cap(verdict, settings.stdio_replicas, scaling.transport, request);
+    checks::stdio_cap(verdict, settings.stdio_replicas, request);
     checks::session_storage(verdict, settings, owner.kind, storage, storage, request, count);
 
     let (field, kind, name) = (replicas.workload.declared_in(), owner.kind.name(), shortened(&owner.name));

@@ -110,18 +110,31 @@ pub(crate) struct Spec {
     pub(crate) session_storage: Field<SessionStorageSpec>,
     /// `MCPServer`s.
     pub(crate) proxy_mode: Field<String>,
+    /// `MCPServer`s and `MCPRemoteProxy`s.
+    pub(crate) auth_server_ref: Field<Map<String, Value>>,
     /// `VirtualMCPServer`s.
-    pub(crate) auth_server_config: Field<AuthServerConfig>,
+    pub(crate) auth_server_config: Field<Map<String, Value>>,
     /// Workloads.
     pub(crate) template: Field<PodTemplate>,
     /// HorizontalPodAutoscalers and ScaledObjects.
     pub(crate) scale_target_ref: Field<ScaleTargetRef>,
     /// HorizontalPodAutoscalers.
     #[serde(deserialize_with = "integer")]
+    pub(crate) min_replicas: Field<i64>,
+    /// HorizontalPodAutoscalers.
+    #[serde(deserialize_with = "integer")]
     pub(crate) max_replicas: Field<i64>,
     /// ScaledObjects.
     #[serde(deserialize_with = "integer")]
+    pub(crate) idle_replica_count: Field<i64>,
+    /// ScaledObjects.
+    #[serde(deserialize_with = "integer")]
+    pub(crate) min_replica_count: Field<i64>,
+    /// ScaledObjects.
+    #[serde(deserialize_with = "integer")]
     pub(crate) max_replica_count: Field<i64>,
+    /// ScaledObjects.
+    pub(crate) triggers: Field<Vec<Value>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -141,19 +154,6 @@ pub(crate) struct Status {
     pub(crate) tool_config_hash: Field<String>,
     /// Custom resources.
     pub(crate) external_auth_config_hash: Field<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct AuthServerConfig {
-    pub(crate) storage: Field<AuthServerStorage>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct AuthServerStorage {
-    #[serde(rename = "type")]
-    pub(crate) storage_type: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

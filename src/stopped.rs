@@ -1,4 +1,4 @@
-//! Warns where one of the two workloads of an `MCPServer` goes to 0 and the other one stays.
+//! Warns where one of the two workloads of an `MCPServer` goes to 0 and the other one stays, and where only the proxies start again.
 
 use mcp_scaling_rules::Workload;
 
@@ -29,6 +29,7 @@ pub(crate) fn report(
     let command = scale_command(other, request.namespace(), request.name(), 0);
     let warning = command.map(|command| format!("{state}; {command} {them}"));
     verdict.warn_in_full(warning, &format!("{state}; scale the {} of the same name to 0 too", other.kind()));
+    verdict.warn(START_BOTH);
 }
 
 fn annotation(stopped: Workload) -> &'static str {
@@ -36,4 +37,15 @@ fn annotation(stopped: Workload) -> &'static str {
         Workload::Deployment => "backend-keeps-running",
         Workload::StatefulSet => "proxies-without-backend",
     }
+}
+
+/// The advice to stop the other workload ends with a backend that ToolHive does not start again.
+const START_BOTH: &str =
+    "a backend at 0 does not start with its proxies, but by the reconciler's --couple-zero: scale both up again";
+
+/// Reports that `field` starts the proxies of an `MCPServer`, whose backend stays at 0 if it is there: its count is not looked up.
+pub(crate) fn report_start(verdict: &mut Verdict, field: &str, count: u32, requester: Requester) {
+    let warning =
+        "the proxies fail if their backend is at 0; without the reconciler's --couple-zero, scale the StatefulSet too";
+    verdict.report(requester, "proxies-started-alone", assignment(field, count), warning);
 }

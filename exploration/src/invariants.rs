@@ -106,7 +106,9 @@ fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<Strin
     // Without the policy, operators and proxy runners reset counts, and nobody knows what was chosen. If the reconciler is
     // missing too, nobody restores the count of an operator that has stopped in between.
     let is_preserved = scenario.policy && (operator || scenario.reconciler);
-    let is_chosen = chosen(count) || is_stdio && count == 1 && (2..8).any(chosen);
+    let is_chosen = chosen(count)
+        || is_stdio && count == 1 && (2..8).any(chosen)
+        || workload == Workload::StatefulSet && count == 1 && starts_with_its_proxies(scenario, chosen(0));
     (is_preserved && !is_chosen)
         .then(|| format!("the {name} has {count} replicas; its owner chose {}", choices(state, workload)))
 }
@@ -115,6 +117,12 @@ fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<Strin
 fn choices(state: &State, workload: Workload) -> String {
     let chosen = (0..8).filter(|count| state.choices(workload) & (1 << count) != 0);
     chosen.map(|count: Count| count.to_string()).collect::<Vec<_>>().join(" or ")
+}
+
+/// Returns whether a backend that somebody stopped (`is_stopped`) may have started again with 1 replica: with its proxies, if they
+/// were at 0 too.
+fn starts_with_its_proxies(scenario: &Scenario, is_stopped: bool) -> bool {
+    scenario.couple_zero && scenario.reconciler && is_stopped
 }
 
 /// Returns whether the backend should be at 0 since there is no proxy.
@@ -135,11 +143,12 @@ fn preserved_count(scenario: &Scenario, state: &State) -> Option<String> {
     let chosen = |count: Count| state.choices(Workload::StatefulSet) & (1 << count) != 0;
     // Without the policy, proxy runners reset counts. A declared count is restored whatever the annotation says.
     let is_chosen = match statefulset.preserved {
-        None => chosen(0),
+        None => spec.backend_replicas == Some(0),
         Some(preserved) => {
             !scenario.policy
                 || spec.backend_replicas.is_some()
                 || chosen(preserved)
+                || preserved == 1 && starts_with_its_proxies(scenario, chosen(0))
                 || spec.transport == Transport::Stdio && (2..8).any(chosen)
         }
     };

@@ -224,7 +224,7 @@ fn seeded_faults() -> Vec<(Mutant, Scenario, &'static str)> {
         (WritesScalesUnguarded, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose"),
         (DoesNotReadTheSpecAgain, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose 2"),
         // Reconciler that couples the backend to its proxies.
-        (CountPreservedAfterScaling, Scenario { people: 0, faults: 1, ..coupled }, "gets no replicas back"),
+        (CountPreservedAfterScaling, Scenario { people: 0, faults: 1, ..coupled }, "gets 2 replicas back"),
         (CouplesCachedBackends, coupled, "that somebody else scaled to zero"),
         (CouplesByCachedProxies, coupled, "that still has proxies"),
         (OldAnnotationsAccepted, Scenario { people: 0, ..coupled }, "gets 2 replicas back"),

@@ -6,8 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
-use mcp_scaling_rules::autoscaler::{Target, known_as};
-use mcp_scaling_rules::field::replica_count;
+use mcp_scaling_rules::autoscaler::{Range, RawRange, Scales, Target, known_as};
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{AutoscalerKind, Field, Scaling, Workload, conflicts};
 
@@ -20,8 +19,9 @@ pub(crate) struct Autoscaler {
     pub(crate) kind: AutoscalerKind,
     /// `metadata.name` of the object of this kind.
     pub(crate) name: String,
-    /// The most replicas that it may request.
-    pub(crate) maximum: u32,
+    /// The counts that it may request. The minimum is that of the HorizontalPodAutoscaler: where KEDA made one, it never requests 0,
+    /// and KEDA itself may.
+    pub(crate) range: Range,
 }
 
 /// An autoscaler and the workload that it is aimed at, which may be one of another program.
@@ -120,16 +120,31 @@ fn watched(object: &HorizontalPodAutoscaler, listing: u32) -> Option<WatchedAuto
     let Ok(Target::Workload(workload)) = read else { return None };
     let owners = object.metadata.owner_references.iter().flatten().map(|owner| (&owner.kind, &owner.name));
     let (kind, name) = known_as(owners, object.metadata.name.as_ref()?);
-    let maximum = replica_count(object.spec.max_replicas.into()).unwrap_or_default();
-    let autoscaler = Autoscaler { kind, name: name.clone(), maximum };
+    let raw = RawRange {
+        minimum: object.spec.min_replicas.map_or(Field::Absent, |count| Field::Value(count.into())).count(),
+        maximum: Field::Value(object.spec.max_replicas.into()).count(),
+        ..RawRange::default()
+    };
+    let Ok(Scales::Within(range)) = Scales::read(AutoscalerKind::HorizontalPodAutoscaler, raw) else { return None };
+    let autoscaler = Autoscaler { kind, name: name.clone(), range };
     Some(WatchedAutoscaler { autoscaler, workload, target: target.name.as_str().into(), listing })
 }
 
-/// The conflicts of an autoscaler with the spec of the server whose workload it scales, in sentences for people.
-pub(crate) fn conflicts(autoscaler: &Autoscaler, workload: Workload, scaling: &Scaling) -> Vec<String> {
-    let Autoscaler { kind, name, maximum } = autoscaler;
+/// A conflict of an autoscaler with a server, and its remedy. Both are for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Conflict {
+    /// The conflict.
+    pub(crate) finding: String,
+    /// The change of the autoscaler or of the server that solves it. `None` where only deleting the autoscaler does.
+    pub(crate) remedy: Option<String>,
+}
+
+/// The conflicts of an autoscaler with the spec of the server whose workload it scales.
+pub(crate) fn conflicts(autoscaler: &Autoscaler, workload: Workload, scaling: &Scaling) -> Vec<Conflict> {
+    let Autoscaler { kind, name, range } = autoscaler;
+    let Range { minimum, maximum } = range;
     let (kind, scaled) = (kind.name(), workload.kind());
-    let found = conflicts::conflicts(workload, *maximum, scaling);
+    let found = conflicts::conflicts(workload, *range, scaling);
     let declared = found.declared.map(|_| {
         let field = workload.declared_in();
         format!("{field} conflicts with {kind} {name}, which scales the {scaled}; remove one of them")
@@ -139,7 +154,19 @@ pub(crate) fn conflicts(autoscaler: &Autoscaler, workload: Workload, scaling: &S
             "transport stdio supports {STDIO_REPLICAS} replica; {kind} {name} may request {maximum} of the {scaled}"
         )
     });
-    declared.into_iter().chain(above_cap).collect()
+    let to_delete = |finding| Conflict { finding, remedy: None };
+    let stops_backend = found.stops_backend.then(|| Conflict {
+        finding: format!("{kind} {name} may stop the backend under running proxies, which then fail"),
+        remedy: Some(format!("set {} of {kind} {name} to 1 or more", minimum.decided_by)),
+    });
+    let binds_sessions = found.binds_sessions.then(|| Conflict {
+        finding: format!(
+            "transport sse keeps each session in one backend, with Redis too; {kind} {name} may request {maximum}"
+        ),
+        remedy: Some("use transport streamable-http, or scale the Deployment only".to_owned()),
+    });
+    let to_delete = declared.into_iter().chain(above_cap).map(to_delete);
+    to_delete.chain(stops_backend).chain(binds_sessions).collect()
 }
 
 #[cfg(test)]
@@ -147,6 +174,7 @@ mod tests {
     use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
     use kube::runtime::watcher::Event;
     use mcp_scaling_rules::AutoscalerKind::{HorizontalPodAutoscaler as Hpa, ScaledObject};
+    use mcp_scaling_rules::autoscaler::{Minimum, Range};
     use mcp_scaling_rules::{AutoscalerKind, Scaling, Transport, Workload};
     use serde_json::{Value, json};
 
@@ -217,7 +245,11 @@ mod tests {
 
     #[test]
     fn finds_the_conflicts_of_an_autoscaler_and_a_spec() {
-        let keda = Autoscaler { kind: ScaledObject, name: "keda".to_owned(), maximum: 5 };
+        let of = |minimum, maximum| Range { minimum: Minimum { count: minimum, decided_by: "minReplicas" }, maximum };
+        let keda = Autoscaler { kind: ScaledObject, name: "keda".to_owned(), range: of(1, 5) };
+        let conflicts = |autoscaler: &Autoscaler, workload, scaling: &Scaling| -> Vec<String> {
+            conflicts(autoscaler, workload, scaling).into_iter().map(|conflict| conflict.finding).collect()
+        };
         let scaling = |transport, replicas, backend_replicas| Scaling {
             transport,
             replicas,
@@ -236,7 +268,16 @@ mod tests {
         ] {
             assert_eq!(conflicts(&keda, Workload::Deployment, &scaling), expected, "{scaling:?}");
         }
-        let one = Autoscaler { maximum: 1, ..keda };
+        let split = "transport sse keeps each session in one backend, with Redis too; ScaledObject keda may request 5";
+        let stopped = "HorizontalPodAutoscaler hpa may stop the backend under running proxies, which then fail";
+        let hpa = Autoscaler { kind: Hpa, name: "hpa".to_owned(), range: of(0, 1) };
+        let sse = scaling(Transport::Sse, None, None);
+        assert_eq!(conflicts(&keda, Workload::StatefulSet, &sse), [split]);
+        assert_eq!(conflicts(&hpa, Workload::StatefulSet, &sse), [stopped]);
+        assert!(conflicts(&hpa, Workload::Deployment, &sse).is_empty(), "proxies may go to 0");
+        let streamable = scaling(Transport::StreamableHttp, None, None);
+        assert!(conflicts(&keda, Workload::StatefulSet, &streamable).is_empty());
+        let one = Autoscaler { range: of(1, 1), ..keda };
         assert!(conflicts(&one, Workload::Deployment, &scaling(Transport::Stdio, None, None)).is_empty());
     }
 }

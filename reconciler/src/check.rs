@@ -1,17 +1,20 @@
 //! The findings of one pass over a cluster: the problems of its MCP servers, and a remedy for each.
 
 use kube::Client;
+use mcp_scaling_rules::session_storage::redis_since;
+use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, lacks_redis_password};
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
-use mcp_scaling_rules::{InvalidField, Scaling, SessionStorage, Transport, Workload, exceeds_stdio_cap};
+use mcp_scaling_rules::{InvalidField, Scaling, ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap};
 use serde::Serialize;
 
-use crate::autoscaler::{Autoscaler, conflicts};
+use crate::autoscaler::{Autoscaler, Conflict, conflicts};
 use crate::cluster::{self, Inventory, WorkloadName};
 use crate::coupling::{count_to_restore, workload_at_zero};
 use crate::error::ClusterError;
 use crate::last_writer::LastWriter;
 use crate::options::{Counts, StorageSource};
 use crate::plan::{Plan, PlanInputs, plan};
+use crate::run_config::DEFAULT_REDIS_WITHOUT_PASSWORD;
 use crate::server::Server;
 use crate::workload_replicas::WorkloadReplicas;
 
@@ -163,18 +166,42 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
                 remedy,
             ));
         } else if let Some(CountOwner::Autoscaler(autoscaler)) = owner {
-            let findings = conflicts(&autoscaler, workload, scaling).into_iter();
-            problems.extend(findings.map(|finding| (finding, delete(&autoscaler, namespace))));
+            let remedy =
+                |conflict: &Conflict| conflict.remedy.clone().unwrap_or_else(|| delete(&autoscaler, namespace));
+            let conflicts = conflicts(&autoscaler, workload, scaling).into_iter();
+            problems.extend(conflicts.map(|conflict| (conflict.finding.clone(), remedy(&conflict))));
         }
     }
     if let Some(workload) = workload_at_zero(set_to) {
         problems.push(at_zero(workload, server, scaling, set_to, owner(workload).as_ref()));
     }
-    if let Some(count) = plan.unshared_replicas {
+    let backends = plan.statefulset.or(set_to.statefulset).unwrap_or_default();
+    let binds_sessions = binds_sessions_to_a_backend(Workload::StatefulSet, scaling.transport, backends);
+    let owner_of_backends = owner(Workload::StatefulSet);
+    // What an autoscaler may request of them is a finding of its own.
+    if binds_sessions && !matches!(owner_of_backends, Some(CountOwner::Autoscaler(_))) {
+        let set_by = set_by(owner_of_backends.as_ref());
+        problems.push((
+            format!("{backends} backends do not share sessions of transport sse{set_by}"),
+            "use transport streamable-http, or 1 backend: Redis does not help".to_owned(),
+        ));
+    }
+    let of_statefulset_alone =
+        binds_sessions && plan.deployment.or(set_to.deployment).is_none_or(|proxies| proxies <= 1);
+    if let Some(count) = plan.unshared_replicas.filter(|_| !of_statefulset_alone) {
         let owner = Workload::ALL.into_iter().find(|workload| is_unshared(&plan, set_to, *workload)).and_then(owner);
         problems.push((
             format!("{count} replicas do not share sessions{}", set_by(owner.as_ref())),
-            "set spec.sessionStorage.provider to redis".to_owned(),
+            format!(
+                "set spec.sessionStorage.provider to redis (ToolHive {} or newer)",
+                redis_since(ServerKind::McpServer)
+            ),
+        ));
+    }
+    if lacks_redis_password(ServerKind::McpServer, scaling.session_storage, storage) {
+        problems.push((
+            DEFAULT_REDIS_WITHOUT_PASSWORD.to_owned(),
+            "remove spec.sessionStorage, or name that Redis there".to_owned(),
         ));
     }
     if plan.is_status_misleading {
@@ -213,7 +240,19 @@ fn at_zero(
     };
     let finding = format!("{} is set to 0 replicas{}: {effect}", workload.kind(), set_by(owner));
     let (namespace, name) = (server.namespace(), server.name());
-    (finding, format!("kubectl scale statefulset {name} --namespace {namespace} --replicas={backends}"))
+    let command = format!("kubectl scale statefulset {name} --namespace {namespace} --replicas={backends}");
+    let remedy = match (workload, owner) {
+        // It starts the proxies again, and nothing but the reconciler starts a backend with them.
+        (Workload::Deployment, Some(CountOwner::Autoscaler(_))) => {
+            "run this reconciler with --couple-zero, which stops and starts the backend with its proxies".to_owned()
+        }
+        (Workload::StatefulSet, Some(CountOwner::Autoscaler(Autoscaler { kind, name, .. }))) => {
+            format!("set the minimum of {} {name} to 1 or more, and {command}", kind.name())
+        }
+        (Workload::Deployment, _) => format!("{command}, and up again with the proxies"),
+        (Workload::StatefulSet, _) => command,
+    };
+    (finding, remedy)
 }
 
 /// Who owns the count of a server's workload, if that is known.

@@ -6,6 +6,7 @@
 //! (<https://github.com/stacklok/toolhive/issues/4484>), and from v0.12.5 on one that starts does not scale a backend up from 0.
 
 use mcp_scaling_rules::stopped::stopped_alone;
+use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{Scaling, Workload, replicas};
 
 use crate::workload::PodsLeft;
@@ -37,8 +38,17 @@ pub fn next_step(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<Step> {
         Some(Workload::StatefulSet) => {
             preserved.map(|_| count_to_restore(scaling, set_to).map_or(Step::ForgetCount, Step::ScaleUp))
         }
-        None => preserved.filter(|_| backends > 0).map(|_| Step::ForgetCount),
+        None if backends > 0 => preserved.map(|_| Step::ForgetCount),
+        // Somebody stopped both, the backend perhaps by hand: it starts with its proxies again.
+        None => count_to_start(scaling).filter(|_| preserved.is_none()).map(Step::PreserveCount),
     }
+}
+
+/// The count for a backend that was stopped with its proxies by somebody else, so that nobody knows the one before: the declared
+/// one, or else the one that ToolHive makes a backend with. `None` if 0 is declared.
+fn count_to_start(scaling: &Scaling) -> Option<u32> {
+    let declared = Workload::StatefulSet.declared(scaling).unwrap_or(DEFAULT_REPLICAS);
+    Some(declared).filter(|count| *count > 0)
 }
 
 /// The count that a backend at 0 gets with its proxies: the declared one, which may have changed meanwhile, or else the
@@ -96,7 +106,8 @@ mod tests {
             (2, 2, Some(3), Some(ForgetCount)),
             // Somebody else scaled the backend to 0.
             (2, 0, None, None),
-            (0, 0, None, None),
+            // Somebody scaled both to 0.
+            (0, 0, None, Some(PreserveCount(1))),
         ] {
             let set_to = set_to(proxies, backends, preserved);
             assert_eq!(next_step(&scaling(Transport::Sse, None), set_to), step, "{set_to:?}");
@@ -117,6 +128,15 @@ mod tests {
             assert_eq!(next, Some(step), "{transport:?} {declared:?}");
         }
         assert_eq!(next_step(&scaling(Transport::Sse, Some(2)), set_to(1, 0, None)), None, "somebody scaled it to 0");
+    }
+
+    #[test]
+    fn records_a_count_for_a_backend_that_somebody_stopped_with_its_proxies() {
+        for (declared, step) in
+            [(None, Some(Step::PreserveCount(1))), (Some(3), Some(Step::PreserveCount(3))), (Some(0), None)]
+        {
+            assert_eq!(next_step(&scaling(Transport::Sse, declared), set_to(0, 0, None)), step, "{declared:?}");
+        }
     }
 
     #[test]
@@ -161,7 +181,7 @@ mod tests {
             let asleep = settle(set_to(0, backends, preserved));
             assert_eq!(asleep.and_then(|state| state.statefulset), Some(0), "{backends} {preserved:?}");
             let awake = asleep.and_then(|state| settle(WorkloadReplicas { deployment: Some(1), ..state }));
-            let expected = if backends > 0 { backends } else { preserved.unwrap_or_default() };
+            let expected = if backends > 0 { backends } else { preserved.unwrap_or(1) };
             assert_eq!(awake.map(|it| (it.statefulset, it.statefulset_before_zero)), Some((Some(expected), None)));
         }
     }

@@ -12,6 +12,7 @@ use mcp_scaling_rules::{ConditionStatus, ReplicasRule, Scaling, Workload};
 
 use crate::backoff::Target;
 use crate::client::FIELD_MANAGER;
+use crate::run_config::DEFAULT_REDIS_WITHOUT_PASSWORD;
 use crate::scale::ScaleChange;
 use crate::status::Transition;
 
@@ -163,6 +164,17 @@ pub(crate) fn count_lost(replicas: u32) -> EventContent {
 /// The event for an autoscaler that does not fit the spec.
 pub(crate) fn autoscaler_conflict(finding: String) -> EventContent {
     EventContent { is_warning: true, reason: "AutoscalerConflict", action: "Validate", note: finding, is_once: true }
+}
+
+/// The event for a server whose proxies use the operator's default Redis without its password.
+pub(crate) fn default_redis_without_password() -> EventContent {
+    EventContent {
+        is_warning: true,
+        reason: "DefaultRedisWithoutPassword",
+        action: "Validate",
+        note: DEFAULT_REDIS_WITHOUT_PASSWORD.to_owned(),
+        is_once: true,
+    }
 }
 
 /// The event for a target that another writer keeps reverting.

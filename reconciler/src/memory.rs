@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::deadlines::Deadlines;
+use crate::events::EventContent;
 use crate::recreated::StatefulSetCounts;
 use crate::retries::Retries;
 use crate::stabilization::StabilizationWindows;
@@ -23,8 +24,8 @@ pub(crate) struct Memory {
     pub(crate) ending_proxies: Deadlines,
     pub(crate) retries: Retries,
     pub(crate) statefulset_counts: StatefulSetCounts,
-    /// The conflicts with autoscalers that were reported, of servers that have some.
-    pub(crate) reported_conflicts: HashMap<Uid, Vec<String>>,
+    /// The conflicts that were reported, of servers that have some.
+    pub(crate) reported_conflicts: HashMap<Uid, Vec<EventContent>>,
 }
 
 impl Memory {

@@ -138,7 +138,7 @@ pub fn correction(workload: Workload, scaling: &Scaling, inputs: PlanInputs) -> 
 fn unshared_replicas(scaling: &Scaling, inputs: PlanInputs) -> Option<u32> {
     // Replicas that a correction removes lose their sessions whatever the storage is.
     let corrected = |workload| corrected(workload, scaling, inputs).or(inputs.set_to.of(workload));
-    sessions::unshared_replicas(inputs.storage, Workload::ALL.into_iter().filter_map(corrected))
+    sessions::unshared_replicas(scaling.transport, inputs.storage, Workload::ALL.into_iter().filter_map(corrected))
 }
 
 fn corrected(workload: Workload, scaling: &Scaling, inputs: PlanInputs) -> Option<u32> {

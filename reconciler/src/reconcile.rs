@@ -7,7 +7,8 @@ use kube::api::{ApiResource, GetParams};
 use kube::core::Request;
 use kube::runtime::controller::Action;
 use kube::{Client, Resource};
-use mcp_scaling_rules::{Condition, ConditionStatus, ConditionType, InvalidField, Scaling, Workload};
+use mcp_scaling_rules::sessions::lacks_redis_password;
+use mcp_scaling_rules::{Condition, ConditionStatus, ConditionType, InvalidField, Scaling, ServerKind, Workload};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -279,14 +280,19 @@ impl Reconciler {
         self.warn(fresh, events::count_lost(replicas)).await;
     }
 
-    /// Observes the conflicts of a server with autoscalers. Returns them unless they were reported; if there are none, it is
-    /// forgotten what was reported.
-    fn observe_conflicts(&self, server: &Server, scaling: &Scaling) -> Option<Vec<String>> {
+    /// Observes the conflicts of a server, with autoscalers and with the operator's default Redis. Returns the events for them
+    /// unless they were reported; if there are none, it is forgotten what was reported.
+    fn observe_conflicts(&self, server: &Server, scaling: &Scaling) -> Option<Vec<EventContent>> {
         let of_workload = |workload| {
             let autoscaler = self.autoscalers.get(workload, server.namespace(), server.name());
             autoscaler.map_or_else(Vec::new, |autoscaler| conflicts(&autoscaler, workload, scaling))
         };
-        let conflicts: Vec<String> = Workload::ALL.into_iter().flat_map(of_workload).collect();
+        let with_autoscalers = Workload::ALL.into_iter().flat_map(of_workload);
+        let with_autoscalers = with_autoscalers.map(|conflict| events::autoscaler_conflict(conflict.finding));
+        let storage = self.session_storages.storage(server, scaling, self.options.session_storage);
+        let lacks_password = lacks_redis_password(ServerKind::McpServer, scaling.session_storage, storage);
+        let with_redis = lacks_password.then(events::default_redis_without_password);
+        let conflicts: Vec<EventContent> = with_autoscalers.chain(with_redis).collect();
         let reported = &mut self.memory().reported_conflicts;
         if conflicts.is_empty() {
             reported.remove(&server.uid);
@@ -295,13 +301,13 @@ impl Reconciler {
         (reported.get(&server.uid) != Some(&conflicts)).then_some(conflicts)
     }
 
-    /// Reports the conflicts of a server with autoscalers, each once.
+    /// Reports the conflicts of a server, each once.
     async fn report_conflicts(&self, fresh: &FreshServer, scaling: &Scaling) {
         let server = &fresh.server;
         let Some(conflicts) = self.observe_conflicts(server, scaling) else { return };
         self.memory().reported_conflicts.insert(server.uid, conflicts.clone());
         for conflict in conflicts {
-            self.warn(fresh, events::autoscaler_conflict(conflict)).await;
+            self.warn(fresh, conflict).await;
         }
     }
 

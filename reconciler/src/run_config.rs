@@ -24,6 +24,10 @@ use crate::watch_cache::{ServerName, WatchCache};
 /// `kind`.
 pub(crate) const KIND: &str = "ConfigMap";
 
+/// What is wrong with a server whose proxies [lack the password](mcp_scaling_rules::sessions::lacks_redis_password) of their Redis.
+pub(crate) const DEFAULT_REDIS_WITHOUT_PASSWORD: &str = "spec.sessionStorage.provider is memory, and the proxies get the address of \
+     the operator's default Redis without its password: if it has one, they fail at start";
+
 /// The key of the ConfigMap with the run configuration.
 const FILE: &str = "runconfig.json";
 

@@ -170,15 +170,24 @@ async fn finds_each_kind_of_problem() {
                 "Deployment is set to 5 replicas instead of 1, set by a writer that managedFields does not name",
                 "kubectl scale deployment drifted --namespace default --replicas=1"
             ),
+            (
+                "drifted",
+                "2 backends do not share sessions of transport sse",
+                "use transport streamable-http, or 1 backend: Redis does not help"
+            ),
             ("invalid", "spec.transport has a value that ToolHive's CRD does not allow", "correct the field"),
             ("large", "spec.replicas has a value that ToolHive's CRD does not allow", "correct the field"),
-            ("unshared", "4 replicas do not share sessions, set by a writer that managedFields does not name", "set spec.sessionStorage.provider to redis"),
+            (
+                "unshared",
+                "4 replicas do not share sessions, set by a writer that managedFields does not name",
+                "set spec.sessionStorage.provider to redis (ToolHive v0.16 or newer)"
+            ),
         ]
     );
     let drifted = &findings[2];
     assert_eq!((drifted.declared.as_str(), drifted.set_to.as_str()), ("1/2", "5/2"));
     assert_eq!((drifted.transport.as_str(), drifted.storage.as_str()), ("sse", "redis"));
-    assert_eq!(findings[5].set_to, "4/-");
+    assert_eq!(findings[6].set_to, "4/-");
 }
 
 #[tokio::test]
@@ -202,8 +211,11 @@ async fn applies_the_default_storage_to_findings_but_not_to_conditions_of_toolhi
     let with_redis = run(&client, None, SessionStorage::Redis).await.expect("can be read");
     assert_eq!(with_redis.findings, [], "the conditions are those that operators write");
     let with_memory = findings(&client).await;
-    let remedy = "set spec.sessionStorage.provider to redis";
-    assert_eq!(texts(&with_memory), [("default", "3 replicas do not share sessions, set by a writer that managedFields does not name", remedy)]);
+    let remedy = "set spec.sessionStorage.provider to redis (ToolHive v0.16 or newer)";
+    assert_eq!(
+        texts(&with_memory),
+        [("default", "3 replicas do not share sessions, set by a writer that managedFields does not name", remedy)]
+    );
     assert_eq!(with_memory[0].storage, "memory");
 }
 
@@ -360,8 +372,22 @@ async fn finds_unshared_sessions_by_the_storage_that_is_really_used() {
         None => rest(target),
     });
     let report = check::run(&client, None, StorageSource::RunConfig, |_| {}).await.expect("can be read");
-    let found: Vec<&str> = report.findings.iter().map(|finding| finding.name.as_str()).collect();
-    assert_eq!(found, ["memory"]);
+    assert_eq!(
+        texts(&report.findings),
+        [
+            (
+                "memory",
+                "3 replicas do not share sessions, set by a writer that managedFields does not name",
+                "set spec.sessionStorage.provider to redis (ToolHive v0.16 or newer)"
+            ),
+            (
+                "redis",
+                "spec.sessionStorage.provider is memory, and the proxies get the address of the operator's default Redis \
+                 without its password: if it has one, they fail at start",
+                "remove spec.sessionStorage, or name that Redis there"
+            ),
+        ]
+    );
 }
 
 #[tokio::test]
@@ -369,7 +395,7 @@ async fn finds_servers_of_which_one_workload_is_at_zero() {
     let (client, _) = client(|target| match discovery(target) {
         Some(response) => response,
         None if target.contains("/mcpservers?") => {
-            let spec = json!({"transport": "sse", "sessionStorage": {"provider": "redis"}});
+            let spec = json!({"transport": "streamable-http", "sessionStorage": {"provider": "redis"}});
             let names = ["asleep", "fine", "kept", "without-backend", "without-proxies"];
             list(&names.map(|name| mcpserver(name, spec.clone(), json!([]))))
         }
@@ -403,7 +429,11 @@ async fn finds_servers_of_which_one_workload_is_at_zero() {
     assert_eq!(
         texts(&findings(&client).await),
         [
-            ("kept", "StatefulSet is set to 0 replicas, set by a writer that managedFields does not name: the proxies fail without a backend", scale("kept", 3).as_str()),
+            (
+                "kept",
+                "StatefulSet is set to 0 replicas, set by a writer that managedFields does not name: the proxies fail without a backend",
+                scale("kept", 3).as_str()
+            ),
             (
                 "without-backend",
                 "StatefulSet is set to 0 replicas, set by a writer that managedFields does not name: the proxies fail without a backend",
@@ -412,7 +442,83 @@ async fn finds_servers_of_which_one_workload_is_at_zero() {
             (
                 "without-proxies",
                 "Deployment is set to 0 replicas, set by field manager kubectl: the backend runs without a proxy",
-                scale("without-proxies", 0).as_str()
+                format!("{}, and up again with the proxies", scale("without-proxies", 0)).as_str()
+            ),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn finds_what_autoscalers_do_to_backends() {
+    let (client, _) = client(|target| {
+        if let Some(response) = discovery(target) {
+            return response;
+        }
+        let autoscaler = |name: &str, kind: &str, minimum: u32, owners: Value| {
+            let target = json!({"apiVersion": "apps/v1", "kind": kind, "name": name});
+            let metadata = json!({"namespace": "default", "name": name, "ownerReferences": owners});
+            let spec = json!({"minReplicas": minimum, "maxReplicas": 5, "scaleTargetRef": target});
+            json!({"metadata": metadata, "spec": spec})
+        };
+        let names = ["asleep", "split", "split-by-hpa", "stopped-by-keda", "to-zero"];
+        if target.contains("/mcpservers?") {
+            let spec = |transport| json!({"transport": transport, "sessionStorage": {"provider": "redis"}});
+            return list(&names.map(|name| {
+                let transport = if name.starts_with("split") { "sse" } else { "streamable-http" };
+                mcpserver(name, spec(transport), json!([]))
+            }));
+        }
+        if target.contains("/deployments?") {
+            return list(&names.map(|name| workload("Deployment", name, u32::from(name != "asleep"))));
+        }
+        if target.contains("/statefulsets?") {
+            let count = |name: &str| match name {
+                "stopped-by-keda" => 0,
+                _ if name.starts_with("split") => 2,
+                _ => 1,
+            };
+            return list(&names.map(|name| workload("StatefulSet", name, count(name))));
+        }
+        if target.contains("/horizontalpodautoscalers?") {
+            let keda = json!([{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "keda", "uid": "u"}]);
+            return list(&[
+                autoscaler("asleep", "Deployment", 1, keda.clone()),
+                autoscaler("split-by-hpa", "StatefulSet", 1, json!([])),
+                autoscaler("stopped-by-keda", "StatefulSet", 1, keda),
+                autoscaler("to-zero", "StatefulSet", 0, json!([])),
+            ]);
+        }
+        rest(target)
+    });
+    assert_eq!(
+        texts(&findings(&client).await),
+        [
+            (
+                "asleep",
+                "Deployment is set to 0 replicas, set by ScaledObject keda: the backend runs without a proxy",
+                "run this reconciler with --couple-zero, which stops and starts the backend with its proxies"
+            ),
+            (
+                "split",
+                "2 backends do not share sessions of transport sse",
+                "use transport streamable-http, or 1 backend: Redis does not help"
+            ),
+            (
+                "split-by-hpa",
+                "transport sse keeps each session in one backend, with Redis too; HorizontalPodAutoscaler split-by-hpa may \
+                 request 5",
+                "use transport streamable-http, or scale the Deployment only"
+            ),
+            (
+                "stopped-by-keda",
+                "StatefulSet is set to 0 replicas, set by ScaledObject keda: the proxies fail without a backend",
+                "set the minimum of ScaledObject keda to 1 or more, and kubectl scale statefulset stopped-by-keda \
+                 --namespace default --replicas=1"
+            ),
+            (
+                "to-zero",
+                "HorizontalPodAutoscaler to-zero may stop the backend under running proxies, which then fail",
+                "set minReplicas of HorizontalPodAutoscaler to-zero to 1 or more"
             ),
         ]
     );
@@ -491,7 +597,7 @@ async fn names_the_owner_of_a_wrong_count() {
             (
                 "unshared-by-hpa",
                 "3 replicas do not share sessions, set by HorizontalPodAutoscaler unshared-by-hpa",
-                "set spec.sessionStorage.provider to redis"
+                "set spec.sessionStorage.provider to redis (ToolHive v0.16 or newer)"
             ),
         ]
     );

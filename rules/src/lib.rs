@@ -17,6 +17,7 @@
 //! | | [`scaling`] | what the spec of a custom resource says about scaling |
 //! | | [`owner`] | which custom resource a workload runs for |
 //! | | [`autoscaler`] | what an autoscaler scales, and how far |
+//! | | [`auth_server`] | what the pods of an embedded auth server do not share |
 //! | | [`rolled_out`] | what an operator that resets counts last rolled out |
 //! | deciding | [`replicas`] | how many replicas a workload gets: declared counts, preserved counts, the stdio cap |
 //! | | [`resets`] | what a reset of a count is, and whether it is undone |
@@ -48,7 +49,7 @@ pub use deciding::{
     applied_generation, conditions, conflicts, grace_period, pod_template, replicas, resets, sessions, stopped,
 };
 pub use facts::{accounts, annotations, autoscaling, kind, labels, session_storage, spec_fields, transport, workload};
-pub use reading::{autoscaler, field, owner, rolled_out, scaling};
+pub use reading::{auth_server, autoscaler, field, owner, rolled_out, scaling};
 
 pub use autoscaling::AutoscalerKind;
 pub use conditions::{Condition, ConditionReason, ConditionStatus, ConditionType, spec_conditions};

@@ -1,7 +1,9 @@
 //! The decision tables, row by row. They run on the host and, with wasm-bindgen-test under Node, on wasm32.
 
 use mcp_scaling_rules::applied_generation::{self, TemplateDecision};
-use mcp_scaling_rules::autoscaler::Target;
+use mcp_scaling_rules::auth_server::{AuthServer, RawAuthServer, Unshared};
+use mcp_scaling_rules::autoscaler::{Minimum, Range, RawRange, Scales, Target};
+use mcp_scaling_rules::autoscaling::PAUSED_REPLICAS;
 use mcp_scaling_rules::conditions::{PresentCondition, own_condition, workload_warning};
 use mcp_scaling_rules::conflicts::{Conflicts, conflicts};
 use mcp_scaling_rules::field::replica_count;
@@ -11,7 +13,8 @@ use mcp_scaling_rules::owner::{OwnerLabels, OwnerReference};
 use mcp_scaling_rules::pod_template::{self, TemplateChange, TemplateCorrection};
 use mcp_scaling_rules::resets::OperatorWrite;
 use mcp_scaling_rules::scaling::SessionStorageSpec;
-use mcp_scaling_rules::sessions::unshared_replicas;
+use mcp_scaling_rules::session_storage::redis_since;
+use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, lacks_redis_password, needs_redis, unshared_replicas};
 use mcp_scaling_rules::{
     AutoscalerKind, Condition, ConditionReason, ConditionStatus, ConditionType, Field, InvalidField, Malformed, Owner,
     RawSpec, Replicas, ReplicasRule, RolledOut, Scaling, ServerKind, SessionStorage, Transport, Workload, accounts,
@@ -652,30 +655,170 @@ fn reads_what_an_autoscaler_scales() {
     ] {
         assert_eq!(Target::read(autoscaler, api_version, kind), expected, "{autoscaler:?} {api_version:?} {kind:?}");
     }
-    for (autoscaler, field, expected) in [
-        (Hpa, Value(5), Ok(5)),
-        (Hpa, Absent, Err(Malformed)),
-        (ScaledObject, Value(5), Ok(5)),
-        (ScaledObject, Absent, Ok(100)),
-        (ScaledObject, Field::Malformed, Err(Malformed)),
-    ] {
-        assert_eq!(autoscaler::maximum(autoscaler, field), expected, "{autoscaler:?} {field:?}");
-    }
     assert_eq!(autoscaler::known_as([("ScaledObject", "a")], "keda-hpa-a"), (ScaledObject, "a"));
     assert_eq!(autoscaler::known_as([("Rollout", "a")], "b"), (Hpa, "b"));
 }
 
+/// A range whose minimum this field decides.
+fn range(minimum: u32, decided_by: &'static str, maximum: u32) -> Range {
+    Range { minimum: Minimum { count: minimum, decided_by }, maximum }
+}
+
+#[test]
+fn reads_how_far_an_autoscaler_scales() {
+    use AutoscalerKind::{HorizontalPodAutoscaler as Hpa, ScaledObject};
+    use Field::{Absent, Value};
+    for (autoscaler, minimum, idle, maximum, expected) in [
+        (Hpa, Value(2), Absent, Value(5), Ok(range(2, "minReplicas", 5))),
+        (Hpa, Absent, Absent, Value(5), Ok(range(1, "minReplicas", 5))),
+        (Hpa, Value(0), Absent, Value(5), Ok(range(0, "minReplicas", 5))),
+        (Hpa, Absent, Absent, Absent, Err(Malformed)),
+        (Hpa, Field::Malformed, Absent, Value(5), Err(Malformed)),
+        (ScaledObject, Absent, Absent, Value(5), Ok(range(0, "minReplicaCount", 5))),
+        (ScaledObject, Value(2), Absent, Absent, Ok(range(2, "minReplicaCount", 100))),
+        (ScaledObject, Value(2), Value(0), Absent, Ok(range(0, "idleReplicaCount", 100))),
+        (ScaledObject, Absent, Absent, Field::Malformed, Err(Malformed)),
+        (ScaledObject, Absent, Field::Malformed, Absent, Err(Malformed)),
+    ] {
+        let raw = RawRange { minimum, idle, maximum, ..RawRange::default() };
+        assert_eq!(Scales::read(autoscaler, raw), expected.map(Scales::Within), "{autoscaler:?} {raw:?}");
+    }
+    let busy = RawRange { is_always_active: true, ..RawRange::default() };
+    assert_eq!(Scales::read(ScaledObject, busy), Ok(Scales::Within(range(1, "minReplicaCount", 100))));
+}
+
+#[test]
+fn reads_the_pause_of_a_scaled_object() {
+    let within = |minimum, decided_by, maximum| Scales::Within(range(minimum, decided_by, maximum));
+    let usual = within(1, "minReplicaCount", 3);
+    for (paused_replicas, paused, expected) in [
+        (None, None, usual),
+        (None, Some("false"), usual),
+        (None, Some("0"), usual),
+        (None, Some("true"), Scales::Nothing),
+        (None, Some(""), Scales::Nothing),
+        (None, Some("no"), Scales::Nothing),
+        (Some("5"), None, within(5, PAUSED_REPLICAS, 5)),
+        (Some("5"), Some("true"), within(5, PAUSED_REPLICAS, 5)),
+        (Some("0"), Some("false"), within(0, PAUSED_REPLICAS, 0)),
+        (Some("-1"), None, Scales::Unreadable),
+        (Some("five"), None, Scales::Unreadable),
+        (Some(""), Some("true"), Scales::Unreadable),
+        (Some("2147483648"), None, Scales::Unreadable),
+    ] {
+        let (minimum, maximum) = (Field::Value(1), Field::Value(3));
+        let raw = RawRange { minimum, maximum, paused_replicas, paused, ..RawRange::default() };
+        assert_eq!(Scales::read(AutoscalerKind::ScaledObject, raw), Ok(expected), "{raw:?}");
+        let of_hpa = Scales::read(AutoscalerKind::HorizontalPodAutoscaler, raw);
+        assert_eq!(of_hpa, Ok(within(1, "minReplicas", 3)), "the annotations are KEDA's: {raw:?}");
+    }
+}
+
 #[test]
 fn finds_the_conflicts_of_an_autoscaler() {
-    for (transport, replicas, maximum, declared, exceeds_stdio_cap) in [
-        (Sse, None, 5, None, false),
-        (Sse, Some(2), 5, Some(2), false),
-        (Stdio, None, 5, None, true),
-        (Stdio, None, 1, None, false),
-        (Stdio, Some(1), 5, Some(1), true),
+    use Workload::{Deployment, StatefulSet};
+    for (workload, transport, replicas, [minimum, maximum], found) in [
+        (Deployment, Sse, None, [0, 5], (None, false, false, false)),
+        (Deployment, Sse, Some(2), [1, 5], (Some(2), false, false, false)),
+        (Deployment, Stdio, None, [1, 5], (None, true, false, false)),
+        (Deployment, Stdio, None, [0, 1], (None, false, false, false)),
+        (Deployment, Stdio, Some(1), [1, 5], (Some(1), true, false, false)),
+        (StatefulSet, Sse, Some(2), [1, 5], (None, false, true, false)),
+        (StatefulSet, Sse, None, [1, 1], (None, false, false, false)),
+        (StatefulSet, Sse, None, [0, 5], (None, false, true, true)),
+        (StatefulSet, StreamableHttp, None, [0, 5], (None, false, false, true)),
+        (StatefulSet, StreamableHttp, None, [1, 5], (None, false, false, false)),
+        (StatefulSet, Stdio, None, [0, 1], (None, false, false, true)),
     ] {
-        let found = conflicts(Workload::Deployment, maximum, &scaling(transport, replicas, None));
-        assert_eq!(found, Conflicts { declared, exceeds_stdio_cap }, "{transport:?} {replicas:?} {maximum}");
+        let (declared, exceeds_stdio_cap, binds_sessions, stops_backend) = found;
+        let expected = Conflicts { declared, exceeds_stdio_cap, binds_sessions, stops_backend };
+        let range = range(minimum, "minReplicas", maximum);
+        let found = conflicts(workload, range, &scaling(transport, replicas, None));
+        assert_eq!(found, expected, "{workload:?} {transport:?} {replicas:?} {range:?}");
+    }
+}
+
+#[test]
+fn finds_who_starts_the_proxies_alone() {
+    use Workload::{Deployment, StatefulSet};
+    for (kind, workload, backends, old, new, expected) in [
+        (ServerKind::McpServer, Deployment, None, Some(0), 1, true),
+        (ServerKind::McpServer, Deployment, Some(0), Some(0), 2, true),
+        (ServerKind::McpServer, Deployment, Some(1), Some(0), 1, false),
+        (ServerKind::McpServer, Deployment, None, Some(0), 0, false),
+        (ServerKind::McpServer, Deployment, None, Some(1), 2, false),
+        (ServerKind::McpServer, Deployment, None, None, 1, false),
+        (ServerKind::McpServer, StatefulSet, None, Some(0), 1, false),
+        (ServerKind::VirtualMcpServer, Deployment, None, Some(0), 1, false),
+    ] {
+        let spec = Scaling { backend_replicas: backends, ..scaling(Sse, None, None) };
+        let case = format!("{kind:?} {workload:?} {backends:?} from {old:?} to {new}");
+        assert_eq!(stopped::starts_alone(kind, workload, &spec, old, new), expected, "{case}");
+    }
+}
+
+#[test]
+fn needs_redis_only_where_it_helps() {
+    for (transport, storage, count, expected) in [
+        (Sse, Memory, 2, true),
+        (StreamableHttp, Memory, 2, true),
+        (StreamableHttp, Memory, 1, false),
+        (StreamableHttp, Redis, 2, false),
+        (Stdio, Memory, 3, false),
+    ] {
+        assert_eq!(needs_redis(transport, storage, count), expected, "{transport:?} {storage:?} {count}");
+    }
+    assert!(binds_sessions_to_a_backend(Workload::StatefulSet, Sse, 2));
+    assert!(!binds_sessions_to_a_backend(Workload::Deployment, Sse, 2));
+    assert!(!binds_sessions_to_a_backend(Workload::StatefulSet, StreamableHttp, 2));
+    for (kind, declared, used, expected) in [
+        (ServerKind::McpServer, Some(Memory), Some(Redis), true),
+        (ServerKind::VirtualMcpServer, Some(Memory), Some(Redis), true),
+        (ServerKind::McpRemoteProxy, Some(Memory), Some(Redis), false),
+        (ServerKind::McpServer, None, Some(Redis), false),
+        (ServerKind::McpServer, Some(Redis), Some(Redis), false),
+        (ServerKind::McpServer, Some(Memory), Some(Memory), false),
+        (ServerKind::McpServer, Some(Memory), None, false),
+    ] {
+        assert_eq!(lacks_redis_password(kind, declared, used), expected, "{kind:?} {declared:?} {used:?}");
+    }
+    for (kind, since) in [
+        (ServerKind::McpServer, "v0.16"),
+        (ServerKind::VirtualMcpServer, "v0.16"),
+        (ServerKind::McpRemoteProxy, "v0.30"),
+    ] {
+        assert_eq!(redis_since(kind), since);
+    }
+}
+
+#[test]
+fn finds_what_the_pods_of_an_auth_server_do_not_share() {
+    use Field::{Absent, Value};
+    for (storage_type, signing_keys, hmac_secrets, missing) in [
+        (Absent, Absent, Absent, "storage.type redis, signingKeySecretRefs, hmacSecretRefs"),
+        (Value("memory"), Value(1), Value(1), "storage.type redis"),
+        (Value("redis"), Absent, Value(0), "signingKeySecretRefs, hmacSecretRefs"),
+        (Value("redis"), Absent, Value(1), "signingKeySecretRefs"),
+        (Value("redis"), Value(2), Absent, "hmacSecretRefs"),
+        (Value("redis"), Value(1), Value(2), ""),
+        (Value("etcd"), Value(1), Value(1), ""),
+        (Field::Malformed, Value(1), Value(1), ""),
+        (Value("redis"), Field::Malformed, Field::Malformed, ""),
+    ] {
+        let raw = RawAuthServer { storage_type, signing_keys, hmac_secrets };
+        let auth_server = AuthServer::InSpec(Unshared::read(raw));
+        assert_eq!(auth_server.may_lose_logins(StreamableHttp, 2), !missing.is_empty(), "{raw:?}");
+        if !missing.is_empty() {
+            let sentence = format!("2 replicas do not share logins; authServerConfig needs {missing}");
+            assert_eq!(auth_server.requirement("2"), sentence, "{raw:?}");
+        }
+    }
+    for auth_server in [AuthServer::Referenced, AuthServer::InSpec(Unshared { storage: true, ..Unshared::default() })] {
+        for (transport, replicas, expected) in
+            [(StreamableHttp, 2, true), (Sse, 2, true), (Sse, 1, false), (Sse, 0, false), (Stdio, 3, false)]
+        {
+            assert_eq!(auth_server.may_lose_logins(transport, replicas), expected, "{transport:?} {replicas}");
+        }
     }
 }
 
@@ -700,11 +843,12 @@ fn warns_of_what_toolhives_conditions_do_not_tell() {
         let case = format!("{transport:?} {replicas:?} {backend_replicas:?} {proxies:?} {backends:?}");
         assert_eq!(workload_warning(&spec, count, is_unshared), expected, "{case}");
     }
-    assert_eq!(unshared_replicas(Some(Memory), [1, 3]), Some(3));
-    assert_eq!(unshared_replicas(Some(Memory), [1, 1]), None);
-    assert_eq!(unshared_replicas(Some(Redis), [1, 3]), None);
-    assert_eq!(unshared_replicas(None, [1, 3]), None);
-    assert_eq!(unshared_replicas(Some(Memory), []), None);
+    assert_eq!(unshared_replicas(Sse, Some(Memory), [1, 3]), Some(3));
+    assert_eq!(unshared_replicas(Sse, Some(Memory), [1, 1]), None);
+    assert_eq!(unshared_replicas(Sse, Some(Redis), [1, 3]), None);
+    assert_eq!(unshared_replicas(Sse, None, [1, 3]), None);
+    assert_eq!(unshared_replicas(Sse, Some(Memory), []), None);
+    assert_eq!(unshared_replicas(Stdio, Some(Memory), [1, 3]), None, "one of them has all sessions");
 }
 
 #[test]

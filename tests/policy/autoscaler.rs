@@ -79,14 +79,18 @@ fn warns_about_replicas_without_shared_sessions() {
 fn gives_every_warning_on_an_update_too() {
     let server = mcpserver(json!({"replicas": 3}));
     let outcome = update(hpa(5), hpa(6)).lookup_finds(&server).run();
-    assert_eq!(outcome.warnings(), [STDIO.replace("request 5", "request 6").as_str(), DECLARED, SESSIONS]);
-    assert_eq!(outcome.annotations().len(), 3);
+    assert_eq!(outcome.warnings(), [STDIO.replace("request 5", "request 6").as_str(), DECLARED]);
+    assert_eq!(outcome.annotations().len(), 2);
+    let server = mcpserver(json!({"transport": "sse", "replicas": 3}));
+    let outcome = update(hpa(5), hpa(6)).lookup_finds(&server).run();
+    assert_eq!(outcome.warnings(), [DECLARED, SESSIONS]);
+    assert_eq!(outcome.annotations().len(), 2);
 }
 
 #[test]
 fn reads_spec_backend_replicas_for_a_statefulset() {
     let target = with(hpa(5), "/spec/scaleTargetRef/kind", json!("StatefulSet"));
-    let server = with(with_redis("sse"), "/spec/backendReplicas", json!(2));
+    let server = with(with_redis("streamable-http"), "/spec/backendReplicas", json!(2));
     let expected = DECLARED.replace("spec.replicas", "spec.backendReplicas");
     assert_eq!(create(target).lookup_finds(&server).run().warnings(), [expected]);
     create(hpa(5)).lookup_finds(&server).run().assert_accepted_as_is("no count is declared for the Deployment");
@@ -99,8 +103,106 @@ fn applies_the_defaults_of_keda() {
     let one = scaled_object(json!({"scaleTargetRef": {"name": "github"}, "maxReplicaCount": 1}));
     create(one).lookup_finds(&with_redis("stdio")).run().assert_accepted_as_is("a maximum of 1");
     let explicit = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "github"});
-    let explicit = scaled_object(json!({"scaleTargetRef": explicit, "maxReplicaCount": 4}));
+    let explicit = json!({"scaleTargetRef": explicit, "minReplicaCount": 1, "maxReplicaCount": 4});
+    let explicit = scaled_object(explicit);
     assert_eq!(create(explicit).lookup_finds(&with_redis("stdio")).run().annotations(), ["stdio-replicas=maximum=4"]);
+}
+
+fn stops_backend(field: &str) -> String {
+    format!("{field} 0 stops the backend under running proxies, which then fail; keep 1 or more")
+}
+
+/// A ScaledObject for the StatefulSet with these other members of its spec.
+fn backend_scaled_object(members: Value) -> Value {
+    let mut spec = json!({"scaleTargetRef": {"kind": "StatefulSet", "name": "github"}, "maxReplicaCount": 5});
+    spec.as_object_mut().expect("is an object").extend(members.as_object().expect("is an object").clone());
+    scaled_object(spec)
+}
+
+#[test]
+fn warns_about_an_autoscaler_that_stops_the_backend() {
+    let hpa = |minimum: Value| {
+        let hpa = with(hpa(5), "/spec/scaleTargetRef/kind", json!("StatefulSet"));
+        with(hpa, "/spec/minReplicas", minimum)
+    };
+    let (queue, cpu, memory) = (json!({"type": "prometheus"}), json!({"type": "cpu"}), json!({"type": "memory"}));
+    for (autoscaler, field) in [
+        (hpa(json!(0)), Some("minReplicas")),
+        (hpa(json!(1)), None),
+        (hpa(json!(null)), None),
+        (backend_scaled_object(json!({})), Some("minReplicaCount")),
+        (backend_scaled_object(json!({"minReplicaCount": 0})), Some("minReplicaCount")),
+        (backend_scaled_object(json!({"minReplicaCount": 1})), None),
+        (backend_scaled_object(json!({"minReplicaCount": 2, "idleReplicaCount": 0})), Some("idleReplicaCount")),
+        (backend_scaled_object(json!({"triggers": [queue, cpu]})), Some("minReplicaCount")),
+        (backend_scaled_object(json!({"triggers": [cpu, memory]})), None),
+        (backend_scaled_object(json!({"triggers": []})), Some("minReplicaCount")),
+    ] {
+        let case = autoscaler["spec"].to_string();
+        for request in [create(autoscaler.clone()), update(autoscaler.clone(), autoscaler)] {
+            let outcome = request.lookup_finds(&with_redis("streamable-http")).run();
+            let expected: Vec<_> = field.into_iter().map(stops_backend).collect();
+            assert_eq!(outcome.warnings(), expected, "{case}");
+            let annotations = field.map(|field| format!("backend-stops-alone={field}=0"));
+            assert_eq!(outcome.annotations(), annotations.into_iter().collect::<Vec<_>>(), "{case}");
+        }
+    }
+    let proxies = scaled_object(json!({"scaleTargetRef": {"name": "github"}}));
+    create(proxies).lookup_finds(&with_redis("sse")).run().assert_accepted_as_is("proxies may go to 0");
+}
+
+#[test]
+fn warns_about_several_backends_with_transport_sse() {
+    let warning = "sse keeps each session in 1 backend; the autoscaler may request 5";
+    let hpa = |maximum| with(hpa(maximum), "/spec/scaleTargetRef/kind", json!("StatefulSet"));
+    let outcome = create(hpa(5)).lookup_finds(&with_redis("sse")).run();
+    assert_eq!(outcome.warnings(), [warning]);
+    assert_eq!(outcome.annotations(), ["sse-backends=maximum=5"]);
+    let outcome = create(hpa(5)).lookup_finds(&mcpserver(json!({"transport": "sse"}))).run();
+    assert_eq!(outcome.warnings(), [warning], "Redis is not recommended where it does not help");
+    assert_eq!(outcome.annotations(), ["sessions-at-risk=maximum=5", "sse-backends=maximum=5"]);
+    let keda = backend_scaled_object(json!({"minReplicaCount": 1}));
+    assert_eq!(create(keda).lookup_finds(&with_redis("sse")).run().warnings(), [warning]);
+    create(hpa(1)).lookup_finds(&with_redis("sse")).run().assert_accepted_as_is("one backend");
+    create(hpa(5)).lookup_finds(&with_redis("streamable-http")).run().assert_accepted_as_is("another transport");
+    let ignoring = create(hpa(5)).lookup_finds(&with_redis("sse")).settings(json!({"sessionStorage": "ignore"}));
+    ignoring.run().assert_accepted_as_is("the setting ignore");
+}
+
+#[test]
+fn reads_the_pause_of_a_scaled_object() {
+    let paused = |annotations: Value, kind: &str| {
+        let spec =
+            json!({"scaleTargetRef": {"kind": kind, "name": "github"}, "minReplicaCount": 1, "maxReplicaCount": 1});
+        with(scaled_object(spec), "/metadata/annotations", annotations)
+    };
+    const PAUSED_REPLICAS: &str = "autoscaling.keda.sh/paused-replicas";
+    let malformed = format!("{PAUSED_REPLICAS} is no count, so that KEDA scales nothing; write 0 or more");
+    for (count, warning, annotation) in [
+        ("5", STDIO.to_owned(), "stdio-replicas=maximum=5"),
+        ("-1", malformed.clone(), "paused-replicas=malformed"),
+        ("many", malformed.clone(), "paused-replicas=malformed"),
+        ("", malformed, "paused-replicas=malformed"),
+    ] {
+        let annotations = json!({PAUSED_REPLICAS: count, "autoscaling.keda.sh/paused": "true"});
+        let outcome = create(paused(annotations, "Deployment")).lookup_finds(&with_redis("stdio")).run();
+        assert_eq!(outcome.warnings(), [warning], "{count:?}");
+        assert_eq!(outcome.annotations(), [annotation], "{count:?}");
+    }
+    let stopped = paused(json!({PAUSED_REPLICAS: "0"}), "StatefulSet");
+    let outcome = create(stopped).lookup_finds(&with_redis("streamable-http")).run();
+    assert_eq!(outcome.warnings(), [stops_backend(PAUSED_REPLICAS)]);
+    for count in ["0", "1"] {
+        let case = create(paused(json!({PAUSED_REPLICAS: count}), "Deployment")).lookup_finds(&with_redis("stdio"));
+        case.run().assert_accepted_as_is(count);
+    }
+    let many = |paused: &str| {
+        let annotations = json!({"autoscaling.keda.sh/paused": paused});
+        let spec = json!({"scaleTargetRef": {"name": "github"}, "maxReplicaCount": 5});
+        create(with(scaled_object(spec), "/metadata/annotations", annotations)).lookup_finds(&with_redis("stdio"))
+    };
+    many("true").run().assert_accepted_as_is("KEDA scales nothing");
+    assert_eq!(many("false").run().warnings(), [STDIO]);
 }
 
 #[test]

@@ -88,10 +88,8 @@ fn rejects_or_warns_about_stdio_above_one_where_the_settings_say_so() {
     assert_eq!(outcome.changes(), [""; 0]);
     assert_eq!(
         outcome.warnings(),
-        [
-            "transport stdio supports 1 replica; spec.replicas requests 3",
-            "3 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis"
-        ]
+        ["transport stdio supports 1 replica; spec.replicas requests 3"],
+        "nobody can use the others, with Redis neither"
     );
 }
 
@@ -128,7 +126,7 @@ fn warns_about_replicas_without_shared_sessions() {
     let outcome = update(deployment(1), deployment(3)).lookup_finds(&mcpserver(json!({"transport": "sse"}))).run();
     assert_eq!(
         outcome.warnings(),
-        ["3 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis"]
+        ["3 replicas without Redis lose sessions; ToolHive v0.16+: set spec.sessionStorage.provider to redis"]
     );
     assert_eq!(outcome.changes(), [""; 0]);
 }

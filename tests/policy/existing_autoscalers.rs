@@ -106,6 +106,19 @@ fn tells_of_the_autoscaler_where_a_server_becomes_stdio() {
 }
 
 #[test]
+fn tells_of_an_autoscaler_of_the_backend_where_a_server_becomes_sse() {
+    let (sse, streamable) = (|| with_redis("sse", &json!({})), || with_redis("streamable-http", &json!({})));
+    for case in [create(sse()), update(streamable(), sse())] {
+        let outcome = reading(case, &[autoscaler("web", "Deployment", 5), autoscaler("db", "StatefulSet", 4)]).run();
+        assert_eq!(
+            outcome.warnings(),
+            ["sse keeps each session in 1 backend; HorizontalPodAutoscaler db may request 4"]
+        );
+        assert_eq!(outcome.annotations(), ["sse-backends=maximum=4"]);
+    }
+}
+
+#[test]
 fn names_the_scaled_object_that_keda_made_the_autoscaler_for() {
     let owner = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "web", "controller": true});
     let keda = with(autoscaler("keda-hpa-web", "Deployment", 100), "/metadata/ownerReferences", json!([owner]));
@@ -128,15 +141,17 @@ fn reads_autoscalers_only_where_there_can_be_a_warning() {
     let labelled = || with(declaring(), "/metadata/labels", json!({"a": "b"}));
     let unnamed = with(declaring(), "/metadata/name", None);
     let stdio = || server("stdio", json!({}));
+    let streamable = || server("streamable-http", json!({}));
     for (case, description) in [
         (create(declaring()).settings(json!({})), "the setting is off"),
         (create(declaring()).by(OPERATOR), "the operator"),
         (create(declaring()).by(AUTOSCALER), "a controller"),
-        (create(server("sse", json!({}))), "no count"),
+        (create(streamable()), "no count"),
         (update(declaring(), labelled()), "the count stays"),
         (update(declaring(), server("sse", json!({}))), "the count is removed"),
         (update(stdio(), with(stdio(), "/spec/image", json!("b"))), "stdio stays"),
-        (update(stdio(), server("sse", json!({}))), "no longer stdio"),
+        (update(stdio(), streamable()), "no longer stdio"),
+        (update(declaring(), with(declaring(), "/spec/image", json!("b"))), "sse stays"),
         (create(unnamed).with_member("name", json!(null)), "no name yet"),
     ] {
         let is_off = description == "the setting is off";

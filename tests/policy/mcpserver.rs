@@ -10,7 +10,7 @@ use fixtures::{OPERATOR, create, mcpserver, server, update, with};
 const STDIO: &str = "transport stdio supports 1 replica; spec.replicas requests 2";
 const BACKEND_STDIO: &str = "transport stdio supports 1 replica; spec.backendReplicas requests 2";
 const SESSIONS: &str =
-    "2 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis";
+    "2 replicas without Redis lose sessions; ToolHive v0.16+: set spec.sessionStorage.provider to redis";
 
 fn redis() -> Value {
     json!({"provider": "redis", "address": "redis:6379"})
@@ -66,9 +66,13 @@ fn warns_about_replicas_without_shared_sessions() {
 }
 
 #[test]
-fn warns_about_stdio_and_sessions_together() {
-    let outcome = create(mcpserver(json!({"replicas": 2}))).run();
-    assert_eq!(outcome.warnings(), [STDIO, SESSIONS]);
+fn recommends_no_redis_for_stdio() {
+    for action in ["warn", "reject"] {
+        let outcome = create(mcpserver(json!({"replicas": 2}))).settings(json!({"sessionStorage": action})).run();
+        assert_eq!(outcome.warnings(), [STDIO], "its count becomes 1, or nobody can use the others");
+        assert_eq!(outcome.annotations(), ["stdio-replicas=spec.replicas=2"]);
+        assert_eq!(outcome.refusal(), None);
+    }
 }
 
 #[test]
@@ -80,7 +84,9 @@ fn takes_the_default_storage_from_the_settings() {
         .assert_accepted_as_is("Redis is the default");
     let declared = mcpserver(json!({"transport": "sse", "replicas": 2, "sessionStorage": {"provider": "memory"}}));
     let outcome = create(declared).settings(json!({"defaultSessionStorage": "redis"})).run();
-    assert_eq!(outcome.warnings(), [SESSIONS], "the declared storage overrides the default");
+    let lacks_password =
+        "memory gets the address of ToolHive's default Redis without its password; remove spec.sessionStorage";
+    assert_eq!(outcome.warnings(), [SESSIONS, lacks_password], "the declared storage overrides the default");
 }
 
 #[test]
@@ -93,7 +99,7 @@ fn ignores_or_rejects_replicas_without_shared_sessions_where_the_settings_say_so
     assert_eq!(
         message,
         "spec.replicas requests 2, and replicas share sessions only in Redis: lower it to 1, or set \
-         spec.sessionStorage.provider of the MCPServer to redis (ToolHive v0.13 or newer)"
+         spec.sessionStorage.provider of the MCPServer to redis (ToolHive v0.16 or newer)"
     );
 }
 
@@ -113,10 +119,16 @@ fn rejects_stdio_above_one_where_the_settings_say_so() {
 
 #[test]
 fn gives_both_reasons_in_one_refusal() {
-    let settings = json!({"declaredReplicas": "reject", "sessionStorage": "reject"});
-    let (_, message) =
-        create(mcpserver(json!({"replicas": 2}))).settings(settings).run().refusal().expect("is refused");
-    assert!(message.contains("stdio") && message.contains("Redis"), "{message}");
+    let spec = json!({"transport": "sse", "replicas": 2, "backendReplicas": 3});
+    let settings = json!({"sessionStorage": "reject"});
+    let (_, message) = create(mcpserver(spec)).settings(settings).run().refusal().expect("is refused");
+    assert_eq!(
+        message,
+        "spec.replicas requests 2, and replicas share sessions only in Redis: lower it to 1, or set \
+         spec.sessionStorage.provider of the MCPServer to redis (ToolHive v0.16 or newer); \
+         spec.backendReplicas requests 3, and replicas share sessions only in Redis: lower it to 1, or use transport \
+         streamable-http and set spec.sessionStorage.provider of the MCPServer to redis (ToolHive v0.16 or newer)"
+    );
 }
 
 #[test]
@@ -162,7 +174,7 @@ fn caps_stdio_only() {
 fn writes_audit_annotations_but_no_warnings_for_the_operator() {
     let outcome = create(mcpserver(json!({"replicas": 2}))).by(OPERATOR).run();
     assert_eq!(outcome.warnings(), [""; 0]);
-    assert_eq!(outcome.annotations(), ["sessions-at-risk=spec.replicas=2", "stdio-replicas=spec.replicas=2"]);
+    assert_eq!(outcome.annotations(), ["stdio-replicas=spec.replicas=2"]);
 }
 
 #[test]
@@ -198,13 +210,14 @@ fn accepts_updates_that_do_not_raise_a_count_which_violated_a_rule_before() {
     assert!(refused(server("stdio", 1), server("stdio", 2)), "the first violation");
     assert!(!refused(server("sse", 3), server("sse", 3)));
     assert!(refused(server("sse", 3), server("stdio", 3)), "another rule than the one that was violated before");
+    assert!(refused(server("stdio", 3), server("sse", 3)), "with stdio it lost no sessions");
 
     let with_redis = with(server("sse", 3), "/spec/sessionStorage", redis());
     assert!(refused(with_redis.clone(), server("sse", 3)), "Redis is removed");
     assert!(!refused(server("sse", 3), with_redis));
 
     let still_violating = update(server("stdio", 3), server("stdio", 3)).settings(settings.clone()).run();
-    assert_eq!(still_violating.warnings().len(), 2, "the update is accepted with warnings");
+    assert_eq!(still_violating.warnings().len(), 1, "the update is accepted with a warning");
 }
 
 #[test]
@@ -237,14 +250,11 @@ fn ignores_subresources() {
 
 #[test]
 fn joins_the_audit_annotations_of_both_fields() {
-    let outcome = create(mcpserver(json!({"replicas": 3, "backendReplicas": 2}))).run();
-    assert_eq!(
-        outcome.annotations(),
-        [
-            "sessions-at-risk=spec.replicas=3,spec.backendReplicas=2",
-            "stdio-replicas=spec.replicas=3,spec.backendReplicas=2"
-        ]
-    );
+    for (transport, annotation) in [("stdio", "stdio-replicas"), ("streamable-http", "sessions-at-risk")] {
+        let spec = json!({"transport": transport, "replicas": 3, "backendReplicas": 2});
+        let outcome = create(mcpserver(spec)).run();
+        assert_eq!(outcome.annotations(), [format!("{annotation}=spec.replicas=3,spec.backendReplicas=2")]);
+    }
 }
 
 #[test]

@@ -29,9 +29,10 @@ fn caps_no_other_kind() {
 
 #[test]
 fn warns_about_replicas_without_shared_sessions() {
-    for kind in KINDS.map(ServerKind::name) {
-        let expected =
-            "3 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis";
+    for (kind, since) in KINDS.map(ServerKind::name).into_iter().zip(["v0.16", "v0.30"]) {
+        let expected = format!(
+            "3 replicas without Redis lose sessions; ToolHive {since}+: set spec.sessionStorage.provider to redis"
+        );
         assert_eq!(create(server(kind, json!({"replicas": 3}))).run().warnings().join(""), expected);
         let scaled = update(owned_by(kind, 1), owned_by(kind, 3)).lookup_finds(&server(kind, json!({}))).run();
         assert_eq!(scaled.warnings(), [expected]);

@@ -1,10 +1,12 @@
 //! Shows the warnings about sessions that Redis alone does not keep together, each with its audit annotation: transport `sse`
-//! with several backends, backends without a proxy, `proxyMode: sse`, and an embedded auth server in memory.
+//! with several backends, backends without a proxy, `proxyMode: sse`, and an embedded auth server whose pods do not share logins.
 
 use mcp_scaling_rules::{ServerKind, Workload};
 use serde_json::{Value, json};
 
-use fixtures::{AUTOSCALER, Case, OPERATOR, create, mcpserver, scale, selector, server, statefulset, with};
+use fixtures::{
+    AUTOSCALER, Case, OPERATOR, create, deployment, mcpserver, scale, selector, server, statefulset, update, with,
+};
 
 /// Asserts the only warning and annotation of a person's request, that nobody else is warned, and that
 /// `sessionStorage: ignore` turns both off.
@@ -92,24 +94,157 @@ fn warns_about_proxy_mode_sse_of_a_stdio_server() {
     }
 }
 
+/// A `VirtualMCPServer` with sessions in Redis and this auth server.
+fn virtual_server(replicas: Option<u32>, auth_server: Value) -> Value {
+    let spec = with_redis(json!({"replicas": replicas, "authServerConfig": auth_server}));
+    server(ServerKind::VirtualMcpServer.name(), spec)
+}
+
+/// The configuration of an auth server with this storage and references to its keys.
+fn with_keys(storage: Value) -> Value {
+    let refs = json!([{"name": "keys", "key": "current"}]);
+    json!({"issuer": "https://x", "storage": storage, "signingKeySecretRefs": refs, "hmacSecretRefs": refs})
+}
+
 #[test]
-fn warns_about_an_embedded_auth_server_in_memory() {
-    let spec = |storage: Value, replicas: u32| {
-        with_redis(json!({"replicas": replicas, "authServerConfig": {"issuer": "https://x", "storage": storage}}))
-    };
-    for storage in [json!(null), json!({}), json!({"type": "memory"})] {
+fn warns_about_logins_that_the_pods_of_an_embedded_auth_server_do_not_share() {
+    let redis = || with_keys(json!({"type": "redis"}));
+    for (auth_server, annotation, missing) in [
+        (json!({"issuer": "https://x"}), "storage", "storage.type redis, signingKeySecretRefs, hmacSecretRefs"),
+        (with_keys(json!(null)), "storage", "storage.type redis"),
+        (with_keys(json!({})), "storage", "storage.type redis"),
+        (with_keys(json!({"type": "memory"})), "storage", "storage.type redis"),
+        (with(redis(), "/signingKeySecretRefs", None), "keys", "signingKeySecretRefs"),
+        (with(redis(), "/hmacSecretRefs", json!([])), "keys", "hmacSecretRefs"),
+        (json!({"issuer": "https://x", "storage": {"type": "redis"}}), "keys", "signingKeySecretRefs, hmacSecretRefs"),
+    ] {
         assert_warns(
-            || create(server(ServerKind::VirtualMcpServer.name(), spec(storage.clone(), 2))),
-            "auth-server-storage=spec.replicas=2",
-            "2 replicas do not share logins with an auth server in memory; set authServerConfig.storage.type to redis",
+            || create(virtual_server(Some(2), auth_server.clone())),
+            &format!("auth-server-{annotation}=spec.replicas=2"),
+            &format!("2 replicas do not share logins; authServerConfig needs {missing}"),
         );
     }
+    create(virtual_server(Some(2), redis())).run().assert_accepted_as_is("all is shared");
+}
+
+#[test]
+fn warns_about_logins_whoever_asks_for_the_replicas() {
+    let (unsafe_server, safe) = (
+        virtual_server(None, json!({"issuer": "https://x"})),
+        virtual_server(None, with_keys(json!({"type": "redis"}))),
+    );
+    let owned = |count| {
+        let kind = json!(ServerKind::VirtualMcpServer.name());
+        with(deployment(count), "/metadata/ownerReferences/0/kind", kind)
+    };
+    let selector = "app=virtualmcpserver,app.kubernetes.io/name=virtualmcpserver,toolhive=true,toolhive-name=github";
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "github"});
+    let autoscaler = |api_version, kind, spec: Value| {
+        let metadata = json!({"name": "web", "namespace": "default"});
+        json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec})
+    };
+    let hpa = |maximum: u32| {
+        let spec = json!({"scaleTargetRef": target, "maxReplicas": maximum});
+        autoscaler("autoscaling/v2", "HorizontalPodAutoscaler", spec)
+    };
+    let scaled_object = || autoscaler("keda.sh/v1alpha1", "ScaledObject", json!({"scaleTargetRef": target}));
+    let needs = "do not share logins; authServerConfig needs storage.type redis, signingKeySecretRefs, hmacSecretRefs";
+    type Request<'r> = &'r dyn Fn() -> Case;
+    for (case, annotation, count) in [
+        (&|| scale("deployments", selector, 1, 3) as Case, "spec.replicas=3", "3"),
+        (&|| create(owned(2)), "spec.replicas=2", "2"),
+        (&|| create(hpa(5)), "maximum=5", "several"),
+        (&|| create(scaled_object()), "maximum=100", "several"),
+    ] as [(Request<'_>, &str, &str); 4]
+    {
+        assert_warns(
+            || case().lookup_finds(&unsafe_server),
+            &format!("auth-server-storage={annotation}"),
+            &format!("{count} replicas {needs}"),
+        );
+        case().lookup_finds(&safe).run().assert_accepted_as_is("all is shared");
+    }
+    let edited = update(owned(1), owned(3)).lookup_finds(&unsafe_server).run();
+    assert_eq!(edited.warnings(), [format!("3 replicas {needs}")]);
+    for case in [scale("deployments", selector, 3, 1), update(owned(3), owned(1)), create(hpa(1))] {
+        case.lookup_finds(&unsafe_server).run().assert_accepted_as_is("one replica");
+    }
+}
+
+/// Another object configures it, which the policy does not read: the warning is true for each configuration.
+#[test]
+fn tells_what_the_pods_of_an_auth_server_in_another_object_have_to_share() {
+    let requirement = |count: &str| {
+        format!(
+            "{count} replicas share logins only if their auth server has Redis, signingKeySecretRefs, hmacSecretRefs"
+        )
+    };
+    let reference = json!({"kind": "MCPExternalAuthConfig", "name": "auth"});
+    let spec = |transport: &str, members: Value| {
+        let mut spec = with_redis(members);
+        spec["transport"] = json!(transport);
+        spec["authServerRef"] = reference.clone();
+        spec
+    };
+    for kind in [ServerKind::McpServer, ServerKind::McpRemoteProxy].map(ServerKind::name) {
+        let server = |members: Value| server(kind, spec("streamable-http", members));
+        assert_warns(
+            || create(server(json!({"replicas": 2}))),
+            "auth-server-referenced=spec.replicas=2",
+            &requirement("2"),
+        );
+        let owned = || with(deployment(3), "/metadata/ownerReferences/0/kind", json!(kind));
+        assert_warns(
+            || create(owned()).lookup_finds(&server(json!({}))),
+            "auth-server-referenced=spec.replicas=3",
+            &requirement("3"),
+        );
+        create(server(json!({"replicas": 1}))).run().assert_accepted_as_is("one replica");
+    }
+    let found = mcpserver(spec("streamable-http", json!({})));
+    let proxies = scale("deployments", selector(Workload::Deployment), 1, 3).lookup_finds(&found);
+    assert_eq!(proxies.run().warnings(), [requirement("3")]);
+    let backends = scale("statefulsets", selector(Workload::StatefulSet), 1, 3).lookup_finds(&found);
+    backends.run().assert_accepted_as_is("the proxies have the auth server");
+    let stdio = create(mcpserver(spec("stdio", json!({"replicas": 3})))).run();
+    assert_eq!(stdio.warnings(), ["transport stdio supports 1 replica; spec.replicas requests 3"]);
+}
+
+#[test]
+fn warns_about_memory_beside_a_default_redis() {
+    let warning =
+        "memory gets the address of ToolHive's default Redis without its password; remove spec.sessionStorage";
+    let case = |kind: ServerKind, storage: Value, default: &str| {
+        let server = server(kind.name(), json!({"sessionStorage": storage}));
+        create(server).settings(json!({"defaultSessionStorage": default}))
+    };
+    let memory = || json!({"provider": "memory"});
+    for kind in [ServerKind::McpServer, ServerKind::VirtualMcpServer] {
+        let outcome = case(kind, memory(), "redis").run();
+        assert_eq!(outcome.warnings(), [warning]);
+        assert_eq!(outcome.annotations(), ["default-redis=memory"]);
+        assert_eq!(case(kind, memory(), "redis").by(OPERATOR).run().warnings(), [""; 0]);
+        case(kind, json!(null), "redis").run().assert_accepted_as_is("it gets the password too");
+        case(kind, json!({"provider": "redis"}), "redis").run().assert_accepted_as_is("Redis of its own");
+        case(kind, memory(), "memory").run().assert_accepted_as_is("no default Redis");
+    }
+    let proxy = case(ServerKind::McpRemoteProxy, memory(), "redis");
+    proxy.run().assert_accepted_as_is("the default applies where the storage is absent");
+}
+
+#[test]
+fn ignores_auth_servers_that_it_does_not_know() {
+    let spec = |storage: Value, replicas: u32| {
+        with_redis(json!({"replicas": replicas, "authServerConfig": with_keys(storage)}))
+    };
     for (case, spec) in [
         ("Redis", spec(json!({"type": "redis"}), 2)),
         ("one replica", spec(json!(null), 1)),
         ("no auth server", with_redis(json!({"replicas": 2}))),
         ("a type that ToolHive does not know", spec(json!({"type": "etcd"}), 2)),
         ("a malformed type", spec(json!({"type": 7}), 2)),
+        ("a malformed storage", spec(json!("redis"), 2)),
+        ("a malformed auth server", with_redis(json!({"replicas": 2, "authServerConfig": "x"}))),
     ] {
         create(server(ServerKind::VirtualMcpServer.name(), spec)).run().assert_accepted_as_is(case);
     }

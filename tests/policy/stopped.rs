@@ -12,6 +12,11 @@ const BACKEND: &str = "a backend runs on without proxies; kubectl -n default sca
 const PROXIES: &str =
     "running proxies fail without a backend; kubectl -n default scale deploy github --replicas=0 stops them";
 
+const START_BOTH: &str =
+    "a backend at 0 does not start with its proxies, but by the reconciler's --couple-zero: scale both up again";
+const STARTS_ALONE: &str =
+    "the proxies fail if their backend is at 0; without the reconciler's --couple-zero, scale the StatefulSet too";
+
 /// A `streamable-http` server with sessions in Redis and these other members of its spec.
 fn spec(members: &Value) -> Value {
     let mut spec = json!({"transport": "streamable-http", "sessionStorage": {"provider": "redis"}});
@@ -31,11 +36,11 @@ fn scale_update(workload: Workload, old: u32, new: u32) -> Case {
     scale(workload.resource(), selector(workload), old, new)
 }
 
-/// The warning and the audit annotation where `field` stops this workload alone.
-fn report(workload: Workload, field: &str) -> ([&'static str; 1], [String; 1]) {
+/// The warnings and the audit annotation where `field` stops this workload alone.
+fn report(workload: Workload, field: &str) -> ([&'static str; 2], [String; 1]) {
     match workload {
-        Workload::Deployment => ([BACKEND], [format!("backend-keeps-running={field}=0")]),
-        Workload::StatefulSet => ([PROXIES], [format!("proxies-without-backend={field}=0")]),
+        Workload::Deployment => ([BACKEND, START_BOTH], [format!("backend-keeps-running={field}=0")]),
+        Workload::StatefulSet => ([PROXIES, START_BOTH], [format!("proxies-without-backend={field}=0")]),
     }
 }
 
@@ -48,7 +53,6 @@ fn reports_a_workload_that_a_person_stops_alone() {
         (Deployment, json!({"backendReplicas": 2}), 3, 0, true),
         (Deployment, json!({}), 0, 0, false),
         (Deployment, json!({}), 3, 1, false),
-        (Deployment, json!({}), 0, 1, false),
         // Both are stopped.
         (Deployment, json!({"backendReplicas": 0}), 3, 0, false),
         // It is declared, and was reported then.
@@ -98,6 +102,43 @@ fn reports_nothing_where_a_declared_0_takes_the_place_of_another_count() {
 }
 
 #[test]
+fn tells_a_person_who_starts_only_the_proxies_of_the_backend() {
+    for (declared, old, new, is_reported) in [
+        (json!({}), 0, 1, true),
+        (json!({}), 0, 3, true),
+        (json!({"backendReplicas": 0}), 0, 1, true),
+        // A proxy that starts sets the declared count.
+        (json!({"backendReplicas": 2}), 0, 1, false),
+        (json!({}), 1, 2, false),
+        (json!({}), 0, 0, false),
+    ] {
+        let server = mcpserver(spec(&declared));
+        let description = format!("{declared} from {old} to {new}");
+        for case in [workload_update, scale_update] {
+            let outcome = case(Workload::Deployment, old, new).lookup_finds(&server).run();
+            if is_reported {
+                assert_eq!(outcome.warnings(), [STARTS_ALONE], "{description}");
+                assert_eq!(outcome.annotations(), [format!("proxies-started-alone=spec.replicas={new}")]);
+            } else {
+                outcome.assert_accepted_as_is(&description);
+            }
+        }
+        let by_keda = scale_update(Workload::Deployment, old, new).by(AUTOSCALER).lookup_finds(&server).run();
+        assert_eq!(by_keda.warnings(), [""; 0], "nobody reads it: {description}");
+        let with_count = |count: u32| {
+            let mut members = declared.clone();
+            members["replicas"] = json!(count);
+            mcpserver(spec(&members))
+        };
+        let outcome = update(with_count(old), with_count(new)).run();
+        let is_told = outcome.warnings().iter().any(|warning| warning == STARTS_ALONE);
+        assert_eq!(is_told, is_reported && declared == json!({}), "{description}: {:?}", outcome.warnings());
+    }
+    let backend = scale_update(Workload::StatefulSet, 0, 1).lookup_finds(&mcpserver(spec(&json!({}))));
+    backend.run().assert_accepted_as_is("the backend alone");
+}
+
+#[test]
 fn reports_declared_counts_that_stop_one_workload() {
     let both = json!({"replicas": 0, "backendReplicas": 0});
     let none = json!({});
@@ -130,7 +171,7 @@ fn reports_declared_counts_that_stop_one_workload() {
         match stopped {
             Some(workload) => {
                 let (warnings, annotations) = report(workload, workload.declared_in());
-                assert_eq!(outcome.warnings()[..1], warnings, "{description}");
+                assert_eq!(outcome.warnings()[..2], warnings, "{description}");
                 assert_eq!(outcome.annotations(), annotations, "{description}");
             }
             None => {
@@ -220,5 +261,6 @@ fn gives_no_command_that_does_not_fit_into_a_warning() {
 fn gives_no_command_for_a_name_that_comes_after_admission() {
     let generated = with(mcpserver(spec(&json!({"backendReplicas": 0}))), "/metadata/name", None);
     let warnings = create(with(generated, "/metadata/generateName", json!("github-"))).run().warnings();
-    assert_eq!(warnings, ["running proxies fail without a backend; scale the Deployment of the same name to 0 too"]);
+    let stopped = "running proxies fail without a backend; scale the Deployment of the same name to 0 too";
+    assert_eq!(warnings, [stopped, START_BOTH]);
 }

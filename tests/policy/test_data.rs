@@ -28,8 +28,6 @@ fn warns_about_an_mcpserver_with_stdio_and_three_replicas() {
         verdict("mcpserver-stdio-three-replicas"),
         "verdict   accepted as it is\n\
          warning   transport stdio supports 1 replica; spec.replicas requests 3\n\
-         warning   3 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis\n\
-         audit     sessions-at-risk: spec.replicas=3\n\
          audit     stdio-replicas: spec.replicas=3\n"
     );
 }
@@ -39,7 +37,7 @@ fn warns_about_an_mcpserver_without_redis() {
     assert_eq!(
         verdict("mcpserver-without-redis"),
         "verdict   accepted as it is\n\
-         warning   2 replicas without Redis lose sessions; ToolHive v0.13+: set spec.sessionStorage.provider to redis\n\
+         warning   2 replicas without Redis lose sessions; ToolHive v0.16+: set spec.sessionStorage.provider to redis\n\
          audit     sessions-at-risk: spec.replicas=2\n"
     );
 }
@@ -129,8 +127,6 @@ fn warns_about_an_autoscaler_for_a_stdio_server() {
         verdict("autoscaler-stdio"),
         "verdict   accepted as it is\n\
          warning   transport stdio of MCPServer github supports 1 replica; the autoscaler may request 5\n\
-         warning   MCPServer github does not store sessions in Redis; more than 1 replica loses sessions\n\
-         audit     sessions-at-risk: maximum=5\n\
          audit     stdio-replicas: maximum=5\n"
     );
 }

@@ -68,6 +68,26 @@ async fn scales_the_backend_to_zero_with_its_proxies_and_up_again() {
     }
 }
 
+/// The policy's advice to who stops the proxies: stop the backend too.
+#[tokio::test(start_paused = true)]
+async fn starts_a_backend_with_its_proxies_that_a_person_stopped() {
+    for (spec, count) in [(json!({}), 1), (json!({"backendReplicas": 2}), 2)] {
+        let server = cluster(spec, 0, 0);
+        let _running = start_with(&server, COUPLED).await;
+        sleep(A_WHILE).await;
+        assert_eq!(backend(&server), (json!(0), json!(count.to_string())));
+        scale(&server, "deployments", 1);
+        sleep(A_WHILE).await;
+        assert_eq!(backend(&server), (json!(count), Value::Null));
+    }
+    let declared = cluster(json!({"backendReplicas": 0}), 0, 0);
+    let _running = start_with(&declared, COUPLED).await;
+    sleep(A_WHILE).await;
+    scale(&declared, "deployments", 1);
+    sleep(A_WHILE).await;
+    assert_eq!(backend(&declared), (json!(0), Value::Null), "0 is declared");
+}
+
 #[tokio::test(start_paused = true)]
 async fn leaves_the_backend_alone_unless_it_is_told_to() {
     let server = cluster(json!({}), 0, 3);

@@ -511,6 +511,10 @@ async fn warns_by_the_storage_that_is_really_used() {
     for name in ["default-redis", "no-config-map"] {
         assert_eq!(condition(&server, name, "WorkloadReplicasWarning"), None, "{name}");
     }
+    let lacking = "Warning DefaultRedisWithoutPassword: spec.sessionStorage.provider is memory, and the proxies get the address \
+                   of the operator's default Redis without its password: if it has one, they fail at start";
+    let told = || notes(&server).into_iter().filter(|note| note == lacking).count();
+    assert_eq!(told(), 1, "{:?}", notes(&server));
     // One server gets a Redis, and the other loses it.
     let change = |name: &str, scaling_config: Value| {
         let data = run_config("x", &scaling_config)["data"].clone();
@@ -521,6 +525,7 @@ async fn warns_by_the_storage_that_is_really_used() {
     sleep(WINDOW * 2).await;
     assert_eq!(warning("memory"), pair("False", "WorkloadReplicasFit"));
     assert_eq!(warning("default-redis"), warned);
+    assert_eq!(told(), 2, "once for each server");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 //! a count alone restarts every pod of the backend. It skips its write if the generation that is stored there is greater
 //! than its own, so that a runner from before an edit cannot undo it (`shouldSkipStatefulSetApply` in
 //! `pkg/container/kubernetes/client.go`). The policy keeps the older generation in the template if nothing else changes,
-//! records the newer one in [`crate::annotations::APPLIED_GENERATION`], and takes over the runner's check for the generations in
+//! records the newer one in [`crate::facts::annotations::APPLIED_GENERATION`], and takes over the runner's check for the generations in
 //! between.
 
 /// What happens to the pod template that a proxy runner writes.

@@ -4,12 +4,12 @@
 //! from v0.13 on (`cmd/thv-operator/api/*/mcpserver_types.go`), so that readers and alerts find the same words whoever wrote
 //! them. The third type is ours.
 
+use crate::deciding::sessions::sessions_at_risk;
+use crate::facts::session_storage::SessionStorage;
+use crate::facts::transport::exceeds_stdio_cap;
+use crate::facts::workload::Workload;
 use crate::named::named;
-use crate::scaling::Scaling;
-use crate::session_storage::SessionStorage;
-use crate::sessions::sessions_at_risk;
-use crate::transport::exceeds_stdio_cap;
-use crate::workload::Workload;
+use crate::reading::scaling::Scaling;
 
 named! {
     /// `type` of a condition.

@@ -1,8 +1,10 @@
 //! What conflicts with an autoscaler.
 
-use crate::scaling::Scaling;
-use crate::transport::exceeds_stdio_cap;
-use crate::workload::Workload;
+use crate::deciding::sessions::binds_sessions_to_a_backend;
+use crate::facts::transport::exceeds_stdio_cap;
+use crate::facts::workload::Workload;
+use crate::reading::autoscaler::Range;
+use crate::reading::scaling::Scaling;
 
 /// The conflicts of an autoscaler with the server whose workload it scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,9 +13,19 @@ pub struct Conflicts {
     pub declared: Option<u32>,
     /// Says whether the autoscaler may request more replicas than `stdio` supports.
     pub exceeds_stdio_cap: bool,
+    /// Says whether the autoscaler may request several backends and each session stays in one of them, whatever the storage.
+    pub binds_sessions: bool,
+    /// Says whether the autoscaler may stop the backend. It knows nothing of the proxies, which fail without one.
+    pub stops_backend: bool,
 }
 
-/// The conflicts of an autoscaler of this `maximum` with the spec of the server whose `workload` it scales.
-pub fn conflicts(workload: Workload, maximum: u32, scaling: &Scaling) -> Conflicts {
-    Conflicts { declared: workload.declared(scaling), exceeds_stdio_cap: exceeds_stdio_cap(scaling.transport, maximum) }
+/// The conflicts of an autoscaler of this `range` with the spec of the server whose `workload` it scales.
+pub fn conflicts(workload: Workload, range: Range, scaling: &Scaling) -> Conflicts {
+    let Range { minimum, maximum } = range;
+    Conflicts {
+        declared: workload.declared(scaling),
+        exceeds_stdio_cap: exceeds_stdio_cap(scaling.transport, maximum),
+        binds_sessions: binds_sessions_to_a_backend(workload, scaling.transport, maximum),
+        stops_backend: workload == Workload::StatefulSet && minimum.count == 0,
+    }
 }

@@ -1,8 +1,8 @@
 //! How many replicas a workload gets, and which rule says so.
 
+use crate::deciding::resets;
+use crate::facts::transport::{STDIO_REPLICAS, Transport, exceeds_stdio_cap};
 use crate::named::named;
-use crate::resets;
-use crate::transport::{STDIO_REPLICAS, Transport, exceeds_stdio_cap};
 
 named! {
     /// The rule by which a workload gets another count than the one that it asks for or has.

@@ -4,14 +4,14 @@
 //! again as long as another count is there. Only at 1 does it go on and write the whole spec, with a new image, say. An
 //! operator whose resets are always undone therefore never rolls out anything.
 //!
-//! The annotation [`crate::annotations::ROLLED_OUT`] on the Deployment says what the operator last rolled out. As long as that
+//! The annotation [`crate::facts::annotations::ROLLED_OUT`] on the Deployment says what the operator last rolled out. As long as that
 //! is current, a reset is undone. Once it is not, one reset is let through, and the count that it takes away is recorded in the
 //! annotation until the operator's next write, which restores it.
 
-use crate::kind::{ServerKind, V1ALPHA1};
-use crate::owner::Owner;
-use crate::rolled_out::RolledOut;
-use crate::transport::{Transport, exceeds_stdio_cap};
+use crate::facts::kind::{ServerKind, V1ALPHA1};
+use crate::facts::transport::{Transport, exceeds_stdio_cap};
+use crate::reading::owner::Owner;
+use crate::reading::rolled_out::RolledOut;
 
 /// The count that operators reset to.
 const RESET_TO: u32 = 1;

@@ -1,15 +1,19 @@
 //! Whether more than one replica would lose sessions, or be of no use to them.
 
-use crate::session_storage::SessionStorage;
-use crate::transport::Transport;
+use crate::facts::kind::ServerKind;
+use crate::facts::session_storage::SessionStorage;
+use crate::facts::transport::Transport;
+use crate::facts::workload::Workload;
 
-/// Returns whether a session of this transport stays in the one backend of `backends` that began it, whatever the storage.
+/// Returns whether `replicas` of this workload are backends, and a session of this transport stays in the one that began it,
+/// whatever the storage.
 ///
-/// The proxy finds the backend of a session by the header `Mcp-Session-Id`, which only `streamable-http` has.
+/// The proxy finds the backend of a session by the header `Mcp-Session-Id`, which only `streamable-http` has. Redis holds the
+/// sessions of the proxies; what the server itself keeps of a session is in the memory of its pod.
 ///
 /// Source: `pkg/transport/proxy/transparent/transparent_proxy.go` in ToolHive v0.13.0 to v0.62.0.
-pub fn binds_sessions_to_a_backend(transport: Transport, backends: u32) -> bool {
-    transport == Transport::Sse && backends > 1
+pub fn binds_sessions_to_a_backend(workload: Workload, transport: Transport, replicas: u32) -> bool {
+    workload == Workload::StatefulSet && transport == Transport::Sse && replicas > 1
 }
 
 /// Returns whether some of `backends` get no request from `proxies`: the Service in front of the backends keeps each proxy, by its IP
@@ -25,8 +29,29 @@ pub fn sessions_at_risk(storage: SessionStorage, requested: u32) -> bool {
     requested > 1 && storage != SessionStorage::Redis
 }
 
-/// The most of these counts, if so many replicas lose sessions. `None` if none do, or if the storage is not known.
-pub fn unshared_replicas(storage: Option<SessionStorage>, counts: impl IntoIterator<Item = u32>) -> Option<u32> {
+/// Returns whether `replicas` of a server of this transport lose sessions that Redis would keep. With `stdio` only one of them has
+/// any: its count becomes 1, or nobody can use the others.
+pub fn needs_redis(transport: Transport, storage: SessionStorage, replicas: u32) -> bool {
+    transport != Transport::Stdio && sessions_at_risk(storage, replicas)
+}
+
+/// The most of these counts of a server's workloads, if so many replicas lose sessions. `None` if none do, or if the storage is
+/// not known.
+pub fn unshared_replicas(
+    transport: Transport,
+    storage: Option<SessionStorage>,
+    counts: impl IntoIterator<Item = u32>,
+) -> Option<u32> {
     let storage = storage?;
-    counts.into_iter().max().filter(|most| sessions_at_risk(storage, *most))
+    counts.into_iter().max().filter(|most| needs_redis(transport, storage, *most))
+}
+
+/// Returns whether the pods of a server get the default Redis of ToolHive's operator, `used` or known as the default,
+/// although memory is `declared`. They get its address and not its password, so that they fail at start
+/// if it has one. A server that declares nothing gets both, and an `MCPRemoteProxy` that declares memory uses it.
+///
+/// Source: `populateScalingConfig`, `populateScalingConfigForRemoteProxy` and `buildRedisPasswordEnvVar` in `cmd/thv-operator/controllers`, from ToolHive v0.30.1 on.
+pub fn lacks_redis_password(kind: ServerKind, declared: Option<SessionStorage>, used: Option<SessionStorage>) -> bool {
+    let is_overridden = (declared, used) == (Some(SessionStorage::Memory), Some(SessionStorage::Redis));
+    is_overridden && kind != ServerKind::McpRemoteProxy
 }

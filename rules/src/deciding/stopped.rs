@@ -3,9 +3,9 @@
 //! Proxies at 0 leave the backend running, which nobody can reach then (ToolHive #4484). Proxies without a backend answer with
 //! errors, and each one that starts ends within a second (seen with ToolHive v0.10.0 and v0.47.0).
 
-use crate::kind::ServerKind;
-use crate::scaling::Scaling;
-use crate::workload::{DEFAULT_REPLICAS, Workload};
+use crate::facts::kind::ServerKind;
+use crate::facts::workload::{DEFAULT_REPLICAS, Workload};
+use crate::reading::scaling::Scaling;
 
 /// The workload that has no replicas while the other one has some.
 pub fn stopped_alone(count: impl Fn(Workload) -> u32) -> Option<Workload> {
@@ -25,6 +25,13 @@ pub fn newly_declared_alone(kind: ServerKind, new: &Scaling, old: Option<&Scalin
         Some(old) => declared_alone(kind, old) != Some(*workload),
         None => *workload == Workload::StatefulSet,
     })
+}
+
+/// Returns whether a request that sets this workload from `old` to `new` replicas starts the proxies alone: no release of ToolHive
+/// raises a backend from 0 with them, unless the spec declares its count, which a proxy that starts sets.
+pub fn starts_alone(kind: ServerKind, workload: Workload, scaling: &Scaling, old: Option<u32>, new: u32) -> bool {
+    let is_start = workload == Workload::Deployment && old == Some(0) && new > 0;
+    kind == ServerKind::McpServer && is_start && scaling.backend_replicas.is_none_or(|declared| declared == 0)
 }
 
 /// Returns whether a request that sets this workload to 0 stops it alone. What the spec declares for a workload soon takes the

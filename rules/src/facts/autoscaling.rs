@@ -5,6 +5,25 @@ use crate::named::named;
 /// The maximum that KEDA gives a ScaledObject without `maxReplicaCount`.
 pub const KEDA_DEFAULT_MAXIMUM: u32 = 100;
 
+/// The minimum that KEDA gives a ScaledObject without `minReplicaCount`.
+pub const KEDA_DEFAULT_MINIMUM: u32 = 0;
+
+/// The minimum that Kubernetes gives a HorizontalPodAutoscaler without `minReplicas`.
+pub const HPA_DEFAULT_MINIMUM: u32 = 1;
+
+/// KEDA's annotation on a ScaledObject with the count that it scales to, whatever the minimum and the maximum are. It scales to
+/// nothing else until the annotation is removed, whatever [`PAUSED`] says.
+pub const PAUSED_REPLICAS: &str = "autoscaling.keda.sh/paused-replicas";
+
+/// KEDA's annotation on a ScaledObject that stops it from scaling at all, unless it is false.
+pub const PAUSED: &str = "autoscaling.keda.sh/paused";
+
+/// The types of trigger that KEDA leaves to its HorizontalPodAutoscaler. They are never inactive, so that a ScaledObject with no
+/// others keeps at least one replica.
+///
+/// Source: KEDA's documents of the scalers "cpu" and "memory".
+pub const ALWAYS_ACTIVE_TRIGGERS: [&str; 2] = ["cpu", "memory"];
+
 named! {
     /// A kind of autoscaler.
     #[derive(PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! The kinds of custom resource that scale.
 
+use crate::facts::transport::Transport;
 use crate::named::named;
-use crate::transport::Transport;
 
 /// The API group of ToolHive's custom resources.
 pub const GROUP: &str = "toolhive.stacklok.dev";

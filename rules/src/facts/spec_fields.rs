@@ -10,8 +10,11 @@ pub const BACKEND_REPLICAS: &str = "spec.backendReplicas";
 /// `spec.sessionStorage.provider`, as a path.
 pub const SESSION_STORAGE_PROVIDER: &str = "spec.sessionStorage.provider";
 
-/// Every field that [`crate::Scaling`] is read from, as a path. Nothing else of a custom resource has to be fetched.
-pub const FIELDS: [&str; 4] = [BACKEND_REPLICAS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT];
+/// `spec.authServerRef.name`, as a path. Of an `MCPServer` and an `MCPRemoteProxy`: the object that configures its embedded auth server.
+pub const AUTH_SERVER_REF: &str = "spec.authServerRef.name";
+
+/// Every field that [`crate::Scaling`] is read from, and the one that tells of an auth server, as paths. Nothing else of a custom resource has to be fetched.
+pub const FIELDS: [&str; 5] = [AUTH_SERVER_REF, BACKEND_REPLICAS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT];
 
 /// [`REPLICAS`], as the names that lead to it.
 pub const REPLICAS_PATH: &[&str] = &["spec", "replicas"];

@@ -1,7 +1,7 @@
 //! The two workloads of a server, and which field of the custom resource declares the count of each.
 
-use crate::kind::ServerKind;
-use crate::spec_fields::{BACKEND_REPLICAS, BACKEND_REPLICAS_PATH, REPLICAS, REPLICAS_PATH};
+use crate::facts::kind::ServerKind;
+use crate::facts::spec_fields::{BACKEND_REPLICAS, BACKEND_REPLICAS_PATH, REPLICAS, REPLICAS_PATH};
 
 /// The count that Kubernetes gives a workload without `spec.replicas`.
 pub const DEFAULT_REPLICAS: u32 = 1;

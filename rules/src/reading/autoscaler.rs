@@ -1,9 +1,11 @@
 //! What an autoscaler scales, how far, and what people know it as.
 
-use crate::autoscaling::{AutoscalerKind, KEDA_DEFAULT_MAXIMUM};
-use crate::field::{Field, Malformed};
-use crate::kind::{EMBEDDING_SERVER, GROUP, ServerKind};
-use crate::workload::Workload;
+use crate::facts::autoscaling::{
+    AutoscalerKind, HPA_DEFAULT_MINIMUM, KEDA_DEFAULT_MAXIMUM, KEDA_DEFAULT_MINIMUM, PAUSED_REPLICAS,
+};
+use crate::facts::kind::{EMBEDDING_SERVER, GROUP, ServerKind};
+use crate::facts::workload::Workload;
+use crate::reading::field::{Field, Malformed, replica_count};
 
 /// The kind of object that an autoscaler scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +46,87 @@ impl Target {
     }
 }
 
-/// The most replicas that an autoscaler may request: `spec.maxReplicas`, or `spec.maxReplicaCount` of a ScaledObject.
-///
-/// # Errors
-/// [`Malformed`] if the field is malformed, or if a HorizontalPodAutoscaler lacks it.
-pub fn maximum(autoscaler: AutoscalerKind, field: Field<u32>) -> Result<u32, Malformed> {
-    match (field.optional()?, autoscaler) {
-        (Some(maximum), _) => Ok(maximum),
-        (None, AutoscalerKind::ScaledObject) => Ok(KEDA_DEFAULT_MAXIMUM),
-        (None, AutoscalerKind::HorizontalPodAutoscaler) => Err(Malformed),
+/// The counts that an autoscaler may request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Range {
+    /// The fewest replicas, and what says so.
+    pub minimum: Minimum,
+    /// The most replicas.
+    pub maximum: u32,
+}
+
+/// The fewest replicas that an autoscaler may request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Minimum {
+    /// The count.
+    pub count: u32,
+    /// The name of the field or the annotation that decides, also where its default does.
+    pub decided_by: &'static str,
+}
+
+/// What decides about the range, as it came. Each kind of autoscaler has only some of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RawRange<'a> {
+    /// `spec.minReplicas`, or `spec.minReplicaCount` of a ScaledObject.
+    pub minimum: Field<u32>,
+    /// `spec.idleReplicaCount` of a ScaledObject.
+    pub idle: Field<u32>,
+    /// `spec.maxReplicas`, or `spec.maxReplicaCount` of a ScaledObject.
+    pub maximum: Field<u32>,
+    /// Says whether a ScaledObject has triggers, and none of them is ever inactive.
+    pub is_always_active: bool,
+    /// The annotation [`PAUSED_REPLICAS`] of a ScaledObject.
+    pub paused_replicas: Option<&'a str>,
+    /// The annotation [`crate::facts::autoscaling::PAUSED`] of a ScaledObject.
+    pub paused: Option<&'a str>,
+}
+
+/// What an autoscaler does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scales {
+    /// It scales within this range.
+    Within(Range),
+    /// Nothing, as long as KEDA's annotation [`crate::facts::autoscaling::PAUSED`] is there.
+    Nothing,
+    /// Nothing, because KEDA cannot read its annotation [`PAUSED_REPLICAS`].
+    Unreadable,
+}
+
+impl Scales {
+    /// Reads what an autoscaler does.
+    ///
+    /// # Errors
+    /// [`Malformed`] if a field is malformed, or if a HorizontalPodAutoscaler lacks its maximum.
+    pub fn read(autoscaler: AutoscalerKind, raw: RawRange<'_>) -> Result<Self, Malformed> {
+        let within = |minimum, maximum| Self::Within(Range { minimum, maximum });
+        let (minimum, maximum) = (raw.minimum.optional()?, raw.maximum.optional()?);
+        if autoscaler == AutoscalerKind::HorizontalPodAutoscaler {
+            let count = minimum.unwrap_or(HPA_DEFAULT_MINIMUM);
+            return Ok(within(Minimum { count, decided_by: "minReplicas" }, maximum.ok_or(Malformed)?));
+        }
+        let idle = raw.idle.optional()?;
+        if let Some(text) = raw.paused_replicas {
+            let count = text.parse().ok().and_then(replica_count);
+            return Ok(match count {
+                Some(count) => within(Minimum { count, decided_by: PAUSED_REPLICAS }, count),
+                None => Self::Unreadable,
+            });
+        }
+        if raw.paused.is_some_and(|text| !is_false(text)) {
+            return Ok(Self::Nothing);
+        }
+        let (count, decided_by) = match idle {
+            Some(idle) => (idle, "idleReplicaCount"),
+            None => (minimum.unwrap_or(KEDA_DEFAULT_MINIMUM), "minReplicaCount"),
+        };
+        let count = if raw.is_always_active { count.max(1) } else { count };
+        Ok(within(Minimum { count, decided_by }, maximum.unwrap_or(KEDA_DEFAULT_MAXIMUM)))
     }
+}
+
+/// Returns whether KEDA, which is written in Go, reads this text as false. It takes what is no boolean for true.
+fn is_false(text: &str) -> bool {
+    matches!(text, "0" | "f" | "F" | "false" | "FALSE" | "False")
 }
 
 /// What people know a HorizontalPodAutoscaler of this name as: if KEDA made it for a ScaledObject, which is one of its `owners`

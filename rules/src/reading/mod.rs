@@ -1,5 +1,6 @@
 //! Reading: what the fields of an object mean. Nothing is decided here.
 
+pub mod auth_server;
 pub mod autoscaler;
 pub mod field;
 pub mod owner;

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::field::{Field, Malformed};
-use crate::kind::ServerKind;
-use crate::labels;
+use crate::facts::kind::ServerKind;
+use crate::facts::labels;
+use crate::reading::field::{Field, Malformed};
 
 /// The custom resource that a workload runs for.
 #[derive(Clone, Debug, PartialEq, Eq)]

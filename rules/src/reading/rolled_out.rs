@@ -1,4 +1,4 @@
-//! The content of the annotation [`crate::annotations::ROLLED_OUT`], which the policy writes on the Deployment of an operator that
+//! The content of the annotation [`crate::facts::annotations::ROLLED_OUT`], which the policy writes on the Deployment of an operator that
 //! resets counts, and which the reconciler reads.
 
 use std::fmt::{self, Display, Formatter};

@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::field::Field;
-use crate::kind::ServerKind;
-use crate::session_storage::SessionStorage;
-use crate::spec_fields::{BACKEND_REPLICAS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT};
-use crate::transport::Transport;
-use crate::workload::Workload;
+use crate::facts::kind::ServerKind;
+use crate::facts::session_storage::SessionStorage;
+use crate::facts::spec_fields::{BACKEND_REPLICAS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT};
+use crate::facts::transport::Transport;
+use crate::facts::workload::Workload;
+use crate::reading::field::Field;
 
 /// The part of a custom resource's spec that decides how it may scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
