@@ -19,7 +19,7 @@ use crate::verdict::{Verdict, assignment, shortened};
 /// Scale that the autoscaler writes is validated when it comes.
 ///
 /// # Errors
-/// [`Malformed`] where a field that decides is malformed.
+/// [`Malformed`] if a field that decides is malformed.
 pub(crate) fn validate(
     autoscaler: AutoscalerKind,
     request: &Request<'_>,
@@ -103,7 +103,7 @@ pub(crate) fn report_existing(
     }
 }
 
-/// Reports a HorizontalPodAutoscaler where it conflicts with the server of this kind and name. `None` where it does not scale
+/// Reports a HorizontalPodAutoscaler if it conflicts with the server of this kind and name. `None` if it does not scale
 /// the server, or is malformed.
 fn report_item(
     verdict: &mut Verdict,
@@ -136,7 +136,7 @@ fn report_item(
 
 /// An autoscaler that scales a workload of a server.
 struct Conflict<'a> {
-    /// ` of `, kind and name of the server; empty where the request itself is about the server.
+    /// ` of `, kind and name of the server; empty if the request itself is about the server.
     of_server: &'a str,
     /// What the autoscaler is called in a warning.
     autoscaler: &'a str,
@@ -233,7 +233,7 @@ fn scales(autoscaler: AutoscalerKind, object: &Object, spec: &Spec) -> Result<Sc
     Scales::read(autoscaler, raw)
 }
 
-/// Whether there are triggers of a ScaledObject, and none of them is ever inactive.
+/// Returns whether there are triggers of a ScaledObject, and none of them is ever inactive.
 fn is_always_active(spec: &Spec) -> bool {
     let is_always_active = |trigger: &Value| {
         let name = trigger.get("type").and_then(Value::as_str);
@@ -258,7 +258,7 @@ fn lookup_owner<'a>(
     })
 }
 
-/// Whether the workload of this name runs for an `EmbeddingServer`.
+/// Returns whether the workload of this name runs for an `EmbeddingServer`.
 fn runs_embedding_server(workload: Workload, name: &str, request: &Request<'_>, get: &ReadResources<'_>) -> bool {
     workload == Workload::StatefulSet && lookup::exists(EMBEDDING_SERVER, name, request, get)
 }

@@ -1,4 +1,4 @@
-//! Keeps the pods of a backend running where a proxy runner's write of the StatefulSet changes nothing of them but the
+//! Keeps the pods of a backend running if a proxy runner's write of the StatefulSet changes nothing of them but the
 //! generation of the server, as it does when only a count was edited.
 
 use mcp_scaling_rules::annotations;
@@ -17,7 +17,7 @@ const APPLIED_GENERATION: Path = &["metadata", "annotations", annotations::APPLI
 pub(crate) struct Kept {
     /// The verdict with the edits for it.
     pub(crate) verdict: Verdict,
-    /// Whether the runner is from before an edit, so that its count is an old one too.
+    /// Says whether the runner is from before an edit, so that its count is an old one too.
     pub(crate) is_old_runner: bool,
 }
 

@@ -20,18 +20,18 @@ pub(crate) struct RequestedReplicas<'a> {
     pub(crate) transport: Transport,
     /// The count.
     pub(crate) count: u32,
-    /// The same field before the request, where there was an object.
+    /// The same field before the request, if there was an object.
     pub(crate) old: Option<u32>,
     /// The transport of the server before the request.
     pub(crate) old_transport: Transport,
     /// Who makes the request.
     pub(crate) requester: Requester,
-    /// Whether the custom resource declares as many, so that the count was validated there.
+    /// Says whether the custom resource declares as many, so that the count was validated there.
     pub(crate) is_declared: bool,
 }
 
 impl RequestedReplicas<'_> {
-    /// Whether the request may be refused, where the settings say so.
+    /// Returns whether the request may be refused, if the settings say so.
     ///
     /// Requests of ToolHive's own accounts never are: without their write a server would not run at all. Nor is an update
     /// that does not raise the count of an object that violated the same rule before (`violated`), so that a rule which is

@@ -1,14 +1,10 @@
 //! `MCPServer`, `VirtualMCPServer` and `MCPRemoteProxy`: validates the counts that they declare.
 
-use mcp_scaling_rules::auth_server::{AuthServer, RawAuthServer, Unshared};
 use mcp_scaling_rules::sessions::{lacks_redis_password, leaves_backends_idle};
 use mcp_scaling_rules::spec_fields::{BACKEND_REPLICAS, REPLICAS};
 use mcp_scaling_rules::stopped::{newly_declared_alone, starts_alone};
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
-use mcp_scaling_rules::{
-    Field, InvalidField, Malformed, RawSpec, Scaling, ServerKind, Transport, Workload, annotations, exceeds_stdio_cap,
-};
-use serde_json::{Map, Value};
+use mcp_scaling_rules::{Malformed, Scaling, ServerKind, Transport, Workload, annotations, exceeds_stdio_cap};
 
 use crate::autoscaler;
 use crate::checks::{self, RequestedReplicas};
@@ -16,30 +12,15 @@ use crate::edit::{self, Path};
 use crate::lookup::ReadResources;
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
+use crate::server_spec::{auth_server, scaling};
 use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
 use crate::stopped;
 use crate::verdict::{Verdict, assignment, scale_command};
 
-/// What a spec says about scaling.
-///
-/// # Errors
-/// [`InvalidField`] with the field that ToolHive's CRD does not allow.
-pub(crate) fn scaling(kind: ServerKind, spec: &Spec) -> Result<Scaling, InvalidField> {
-    Scaling::read(
-        kind,
-        RawSpec {
-            transport: &spec.transport,
-            replicas: spec.replicas,
-            backend_replicas: spec.backend_replicas,
-            session_storage: &spec.session_storage,
-        },
-    )
-}
-
 /// Validates CREATE and UPDATE of a custom resource by the counts that its spec declares.
 ///
 /// # Errors
-/// [`Malformed`] where a field that decides is malformed. The API server validates after mutation and refuses it then.
+/// [`Malformed`] if a field that decides is malformed. The API server validates after mutation and refuses it then.
 pub(crate) fn validate(
     kind: ServerKind,
     request: &Request<'_>,
@@ -145,30 +126,7 @@ fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec, scaling: &Scal
     }
 }
 
-/// The embedded auth server of a custom resource. A `VirtualMCPServer` has it in its spec. The other kinds refer to an
-/// `MCPExternalAuthConfig`, which the policy does not read.
-pub(crate) fn auth_server(kind: ServerKind, spec: &Spec) -> Option<AuthServer> {
-    if kind != ServerKind::VirtualMcpServer {
-        return spec.auth_server_ref.get().map(|_| AuthServer::Referenced);
-    }
-    let config = spec.auth_server_config.get()?;
-    let storage = member(config, "storage").and_then(Value::as_object);
-    let storage_type = match storage {
-        Field::Value(storage) => member(storage, "type").and_then(Value::as_str),
-        Field::Absent => Field::Absent,
-        Field::Malformed => Field::Malformed,
-    };
-    let entries = |name| member(config, name).and_then(|refs| refs.as_array().map(Vec::len));
-    let (signing_keys, hmac_secrets) = (entries("signingKeySecretRefs"), entries("hmacSecretRefs"));
-    Some(AuthServer::InSpec(Unshared::read(RawAuthServer { storage_type, signing_keys, hmac_secrets })))
-}
-
-/// A member of an object that was not validated.
-fn member<'m>(object: &'m Map<String, Value>, name: &str) -> Field<&'m Value> {
-    object.get(name).filter(|value| !value.is_null()).map_or(Field::Absent, Field::Value)
-}
-
-/// Whether the request creates the object, or changes its spec anyway. An edit of a spec that stays raises the generation,
+/// Returns whether the request creates the object, or changes its spec anyway. An edit of a spec that stays raises the generation,
 /// for which ToolHive v0.24.1 and newer restart every pod of an `MCPServer`.
 fn changes_spec(request: &Request<'_>) -> bool {
     !request.is_update()
@@ -193,7 +151,7 @@ const REQUESTED_REPLICAS: Path = &["metadata", "annotations", annotations::REQUE
 
 /// Keeps the annotation with the counts that were requested before the cap lowered them.
 ///
-/// A count that an earlier request asked for stays in it as long as its field has the count that the cap set. Where nothing is
+/// A count that an earlier request asked for stays in it as long as its field has the count that the cap set. If nothing is
 /// capped any more, the annotation is removed.
 fn record_requested_replicas(
     verdict: &mut Verdict,

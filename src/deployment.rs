@@ -13,7 +13,7 @@ use crate::verdict::Verdict;
 /// Validates CREATE and UPDATE of a Deployment that runs for `owner`.
 ///
 /// # Errors
-/// [`Malformed`] where a field that decides is malformed.
+/// [`Malformed`] if a field that decides is malformed.
 pub(crate) fn validate(
     owner: &Owner<'_>,
     request: &Request<'_>,

@@ -33,6 +33,7 @@ mod request;
 mod requester;
 mod rollout;
 mod scale;
+mod server_spec;
 pub mod settings;
 mod statefulset;
 mod stopped;

@@ -9,8 +9,8 @@ use mcp_scaling_rules::{AutoscalerKind, Field, Owner, Scaling, ServerKind};
 
 use serde::Serialize;
 
-use crate::custom_resource;
 use crate::request::{Object, ObjectList, Request};
+use crate::server_spec;
 
 /// The host's `get_resource` and `list_resources_by_namespace`: the JSON text of the object or of the list, as the API server
 /// gives it.
@@ -32,7 +32,7 @@ pub struct ResourceRequest<'a> {
     pub namespace: &'a str,
     /// Paths of the fields to fetch. Metadata is fetched in any case.
     pub field_masks: &'a [&'a str],
-    /// Whether the host asks the API server. It always has to: an answer from the host's cache, some seconds old, would undo
+    /// Says whether the host asks the API server. It always has to: an answer from the host's cache, some seconds old, would undo
     /// a change that the operator is just carrying out. The host ignores this for a list, which it takes from a watch.
     pub disable_cache: bool,
 }
@@ -52,7 +52,7 @@ pub struct HostError(
 );
 
 impl HostError {
-    /// Whether the host says that the object does not exist. Only the text tells, and an API version that is not served has
+    /// Returns whether the host says that the object does not exist. Only the text tells, and an API version that is not served has
     /// a text of its own.
     ///
     /// Source: `policy-evaluator`, `src/callback_handler/kubernetes/client.rs`.
@@ -131,10 +131,10 @@ const FIELDS_AND_AUTH_SERVER: [&str; 8] = [
     TRANSPORT,
 ];
 
-/// Looks the custom resource up at the API version that its owner reference names, or else at ToolHive's newest. Where that
+/// Looks the custom resource up at the API version that its owner reference names, or else at ToolHive's newest. If that
 /// does not find it, one other version is tried.
 ///
-/// An owner that is known by its name alone is tried at one version where it is not found, and a failed lookup of it counts
+/// An owner that is known by its name alone is tried at one version if it is not found, and a failed lookup of it counts
 /// as not found: the name may as well belong to something else.
 pub(crate) fn find(owner: &Owner<'_>, fields: Fields, request: &Request<'_>, get: &ReadResources<'_>) -> Lookup {
     let read = Read {
@@ -149,7 +149,7 @@ pub(crate) fn find(owner: &Owner<'_>, fields: Fields, request: &Request<'_>, get
     }
 }
 
-/// Whether there is a custom resource of this kind and name. A failed lookup counts as not found.
+/// Returns whether there is a custom resource of this kind and name. A failed lookup counts as not found.
 pub(crate) fn exists(kind: &str, name: &str, request: &Request<'_>, get: &ReadResources<'_>) -> bool {
     Read { kind, name, field_masks: &[REPLICAS], is_by_name_only: true }.object(None, request, get).is_ok()
 }
@@ -235,13 +235,13 @@ fn found(kind: ServerKind, object: &str) -> Lookup {
     let Field::Value(spec) = object.spec else {
         return Lookup::Failed;
     };
-    let Ok(scaling) = custom_resource::scaling(kind, &spec) else {
+    let Ok(scaling) = server_spec::scaling(kind, &spec) else {
         return Lookup::NotFound;
     };
     let status = object.status.value().unwrap_or_default();
     Lookup::Found(Found {
         scaling,
-        auth_server: custom_resource::auth_server(kind, &spec),
+        auth_server: server_spec::auth_server(kind, &spec),
         generation: object.metadata.value().and_then(|metadata| metadata.generation.value()),
         tool_config_hash: status.tool_config_hash.value(),
         external_auth_config_hash: status.external_auth_config_hash.value(),

@@ -28,7 +28,7 @@ pub(crate) fn pod(spec: &Spec) -> Result<&PodSpec, Malformed> {
     spec.template.get().and_then(|template| template.spec.get()).ok_or(Malformed)
 }
 
-/// Corrects the pod template of a Deployment of this kind of server, where it is new or changes anyway.
+/// Corrects the pod template of a Deployment of this kind of server, if it is new or changes anyway.
 ///
 /// # Errors
 /// [`Malformed`] if the grace period is malformed.

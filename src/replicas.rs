@@ -19,15 +19,15 @@ use crate::verdict::{UNAVAILABLE, Verdict, assignment, shortened};
 pub(crate) struct ReplicasRequest {
     /// The count that is requested.
     pub(crate) requested: u32,
-    /// The count before the request, where there was an object.
+    /// The count before the request, if there was an object.
     pub(crate) old: Option<u32>,
     /// Who makes the request.
     pub(crate) requester: Requester,
-    /// Whether the object was there before.
+    /// Says whether the object was there before.
     pub(crate) is_update: bool,
     /// The workload whose count it is.
     pub(crate) workload: Workload,
-    /// Whether the request is for the Scale of the workload. A Scale is only capped: the operator sets a declared count soon
+    /// Says whether the request is for the Scale of the workload. A Scale is only capped: the operator sets a declared count soon
     /// enough, and does not reset counts there.
     pub(crate) is_scale: bool,
     /// The transport that a label of the workload names. Anybody who may edit the workload can change it.
@@ -38,7 +38,7 @@ impl ReplicasRequest {
     /// The request for a count that an UPDATE or CREATE of a Deployment or a StatefulSet makes.
     ///
     /// # Errors
-    /// [`Malformed`] where the count is malformed.
+    /// [`Malformed`] if the count is malformed.
     pub(crate) fn of_workload(
         request: &Request<'_>,
         spec: &Spec,
@@ -61,12 +61,12 @@ impl ReplicasRequest {
         self.is_update && self.old == Some(self.requested)
     }
 
-    /// Whether ToolHive updates the workload itself, so that the request may be a reset.
+    /// Returns whether ToolHive updates the workload itself, so that the request may be a reset.
     fn is_update_by_toolhive(&self) -> bool {
         self.requester == Requester::ToolHive && self.is_update && !self.is_scale
     }
 
-    /// Whether the request is one that an operator before v0.10.1 may send.
+    /// Returns whether the request is one that an operator before v0.10.1 may send.
     fn may_be_by_resetting_operator(&self, owner: &Owner<'_>, settings: &Settings) -> bool {
         settings.preserve_scaling
             && self.is_update_by_toolhive()
@@ -74,27 +74,27 @@ impl ReplicasRequest {
             && resets::may_reset(owner)
     }
 
-    /// Whether the custom resource has to be looked up: some rule could apply, depending on what it declares.
+    /// Returns whether the custom resource has to be looked up: some rule could apply, depending on what it declares.
     fn needs_lookup(&self) -> bool {
         // A count of 0 or 1 on a Scale can only cause a warning, and only a person gets those.
         let is_low_scale_of_nobody = self.is_scale && self.requester != Requester::Person;
         self.requested > 1 || !(self.is_unchanged() || is_low_scale_of_nobody)
     }
 
-    /// Whether the request asks for 0 and gets it, and stops the workload alone.
+    /// Returns whether the request asks for 0 and gets it, and stops the workload alone.
     fn stops_workload_alone(&self, owner: &Owner<'_>, scaling: &Scaling, count: u32) -> bool {
         (self.requested, count) == (0, 0)
             && self.old.is_some_and(|old| old > 0)
             && stopped::stops_alone(owner.kind, self.workload, scaling)
     }
 
-    /// Whether the request may be refused at all. ToolHive's own writes and a count that does not rise never are.
+    /// Returns whether the request may be refused at all. ToolHive's own writes and a count that does not rise never are.
     fn can_be_refused(&self) -> bool {
         self.requester != Requester::ToolHive && self.old.is_none_or(|old| self.requested > old)
     }
 
-    /// Whether the request may be refused because the custom resource could not be read, so that nothing is known of the
-    /// count. A count of 0 or 1 can only differ from a declared one, which matters where such a difference is refused too:
+    /// Returns whether the request may be refused because the custom resource could not be read, so that nothing is known of the
+    /// count. A count of 0 or 1 can only differ from a declared one, which matters if such a difference is refused too:
     /// in an audit, that is, which sends requests to create what is there.
     fn can_be_refused_unchecked(&self, settings: &Settings) -> bool {
         let may_be_refused_at_any_count = settings.corrections == Corrections::Reject && !self.is_update;
@@ -218,7 +218,7 @@ fn report(
         let reason = rule.name();
         verdict.annotate("replicas", format!("requested={requested} wanted={count} reason={reason}"));
         // A request that can be refused differs from a declared count here: only ToolHive's own writes are capped or undone
-        // where no object may be changed.
+        // if no object may be changed.
         let message = || {
             format!(
                 "{REPLICAS} requests {requested} and {field} of {kind} {name} wants {count}: request {count}, or change {field}"

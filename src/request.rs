@@ -85,7 +85,7 @@ pub(crate) struct ObjectList {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Metadata {
-    /// Absent where the object gets its name after admission.
+    /// Absent if the object gets its name after admission.
     pub(crate) name: Field<String>,
     #[serde(deserialize_with = "integer")]
     pub(crate) generation: Field<i64>,

@@ -12,7 +12,7 @@ use crate::verdict::Verdict;
 /// Validates UPDATE of the Scale of a workload that runs for `owner`.
 ///
 /// # Errors
-/// [`Malformed`] where the count is malformed.
+/// [`Malformed`] if the count is malformed.
 pub(crate) fn validate(
     owner: &Owner<'_>,
     workload: Workload,

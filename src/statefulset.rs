@@ -14,7 +14,7 @@ use crate::verdict::Verdict;
 /// Validates CREATE and UPDATE of a StatefulSet that runs for `owner`. The proxy runner sets its grace period.
 ///
 /// # Errors
-/// [`Malformed`] where a field that decides is malformed.
+/// [`Malformed`] if a field that decides is malformed.
 pub(crate) fn validate(
     owner: &Owner<'_>,
     request: &Request<'_>,

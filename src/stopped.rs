@@ -1,4 +1,4 @@
-//! Warns where one of the two workloads of an `MCPServer` goes to 0 and the other one stays, and where only the proxies start again.
+//! Warns if one of the two workloads of an `MCPServer` goes to 0 and the other one stays, or if only the proxies start again.
 
 use mcp_scaling_rules::Workload;
 

@@ -100,7 +100,7 @@ impl Verdict {
         }
     }
 
-    /// Refuses the request. Where there are several reasons the message gives them all, and the code is that of the first.
+    /// Refuses the request. If there are several reasons the message gives them all, and the code is that of the first.
     pub(crate) fn refuse(&mut self, code: u16, reason: &str) {
         match &mut self.refusal {
             None => {

@@ -66,7 +66,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Says whether the cluster serves an API version. If manifests have objects of its group, the group is served at the versions
+    /// Returns whether the cluster serves an API version. If manifests have objects of its group, the group is served at the versions
     /// that they have; of other groups nothing is known, so that every version is served.
     fn serves(&self, api_version: &str) -> bool {
         let group = |version: &str| version.rsplit_once('/').map(|(group, _)| group.to_owned());

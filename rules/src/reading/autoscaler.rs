@@ -60,7 +60,7 @@ pub struct Range {
 pub struct Minimum {
     /// The count.
     pub count: u32,
-    /// The name of the field or the annotation that decides, also where its default does.
+    /// The name of the field or the annotation that decides, also if its default does.
     pub decided_by: &'static str,
 }
 
