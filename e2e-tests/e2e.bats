@@ -64,7 +64,7 @@ patch() { answer '.patch // "" | @base64d' | jq -c '.[]?'; }
 	validate mcpserver-without-redis
 	[ "$(answer .allowed)" = true ]
 	[ -z "$(patch)" ]
-	[[ "$(answer '.warnings[0]')" == "2 replicas without Redis lose sessions"* ]]
+	[[ "$(answer '.warnings[0]')" == "2 replicas without Redis: clients with sessions fail"* ]]
 }
 
 @test "warns about the autoscaler of an MCPServer where the settings say so" {

@@ -119,7 +119,7 @@ pub(crate) fn session_storage(
         );
     } else if is_person && !binds_sessions {
         verdict.warn(&format!(
-            "{resulting} replicas without Redis lose sessions; ToolHive {since}+: set spec.sessionStorage.provider to redis"
+            "{resulting} replicas without Redis: clients with sessions fail, most for good; {since}+: spec.sessionStorage.provider redis"
         ));
     }
 }

@@ -10,7 +10,7 @@ use fixtures::{OPERATOR, create, mcpserver, server, update, with};
 const STDIO: &str = "transport stdio supports 1 replica; spec.replicas requests 2";
 const BACKEND_STDIO: &str = "transport stdio supports 1 replica; spec.backendReplicas requests 2";
 const SESSIONS: &str =
-    "2 replicas without Redis lose sessions; ToolHive v0.16+: set spec.sessionStorage.provider to redis";
+    "2 replicas without Redis: clients with sessions fail, most for good; v0.16+: spec.sessionStorage.provider redis";
 
 fn redis() -> Value {
     json!({"provider": "redis", "address": "redis:6379"})

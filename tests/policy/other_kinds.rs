@@ -31,7 +31,7 @@ fn caps_no_other_kind() {
 fn warns_about_replicas_without_shared_sessions() {
     for (kind, since) in KINDS.map(ServerKind::name).into_iter().zip(["v0.16", "v0.30"]) {
         let expected = format!(
-            "3 replicas without Redis lose sessions; ToolHive {since}+: set spec.sessionStorage.provider to redis"
+            "3 replicas without Redis: clients with sessions fail, most for good; {since}+: spec.sessionStorage.provider redis"
         );
         assert_eq!(create(server(kind, json!({"replicas": 3}))).run().warnings().join(""), expected);
         let scaled = update(owned_by(kind, 1), owned_by(kind, 3)).lookup_finds(&server(kind, json!({}))).run();

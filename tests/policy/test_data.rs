@@ -37,7 +37,7 @@ fn warns_about_an_mcpserver_without_redis() {
     assert_eq!(
         verdict("mcpserver-without-redis"),
         "verdict   accepted as it is\n\
-         warning   2 replicas without Redis lose sessions; ToolHive v0.16+: set spec.sessionStorage.provider to redis\n\
+         warning   2 replicas without Redis: clients with sessions fail, most for good; v0.16+: spec.sessionStorage.provider redis\n\
          audit     sessions-at-risk: spec.replicas=2\n"
     );
 }

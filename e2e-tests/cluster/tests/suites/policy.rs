@@ -108,7 +108,7 @@ async fn warns_about_kubectl_scale_without_redis(cluster: &mut TestCluster) -> R
     let namespace = "person-sse";
     create_server_with_workloads(cluster, namespace, json!({"transport": "sse"})).await?;
     let warnings = cluster.kubectl_scale("deployments", namespace, "github", 3).await?;
-    expect_warning(&warnings, "3 replicas without Redis lose sessions")?;
+    expect_warning(&warnings, "3 replicas without Redis: clients with sessions fail")?;
     expect_replicas(&cluster.admin, "deployments", namespace, "github", 3).await?;
     cluster.admin.merge("mcpservers", namespace, "github", &redis_patch()).await?.success()?;
     let warnings = cluster.kubectl_scale("deployments", namespace, "github", 4).await?;
@@ -315,7 +315,7 @@ async fn applies_declared_count_to_other_kinds(cluster: &mut TestCluster) -> Res
         let name = kind.name().to_lowercase();
         let resource = custom_resource(kind, cluster.toolhive_version(), &name, spec);
         let created = cluster.admin.create(kind.resource(), &namespace, &resource).await?.success()?;
-        expect_warning(&created.warnings, "2 replicas without Redis lose sessions")?;
+        expect_warning(&created.warnings, "2 replicas without Redis: clients with sessions fail")?;
         operator.create("deployments", &namespace, &deployment(&created.body, 5)).await?.success()?;
         expect_replicas(&cluster.admin, "deployments", &namespace, &name, 2).await?;
     }
