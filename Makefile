@@ -71,16 +71,18 @@ e2e-tests: policy.wasm evaluate
 
 # Tests on a real API server, and the test that the interpreter and wasmtime agree. TESTS=word runs only the tests with this word in
 # their names. POLICY_SERVER=file runs the annotated module in this policy-server; kwctl annotates it, unless ANNOTATED_POLICY names
-# an annotated one.
+# an annotated one. KUBERNETES="1.36 1.37" runs them on each of these versions in turn.
+KUBERNETES ?=
 TESTS ?=
 POLICY_SERVER ?=
 ANNOTATED_POLICY ?= annotated-policy.wasm
 cluster-tests: policy.wasm $(if $(POLICY_SERVER),$(ANNOTATED_POLICY))
 	scripts/reconciler $(RECONCILER)
-	assets=$$(scripts/control-plane) && helm=$$(scripts/helm) && \
+	helm=$$(scripts/helm) && for kubernetes in $(or $(KUBERNETES),""); do \
+		assets=$$(KUBERNETES=$$kubernetes scripts/control-plane) && \
 		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" HELM="$$helm" \
 		POLICY_SERVER="$(if $(POLICY_SERVER),$(abspath $(POLICY_SERVER)))" ANNOTATED_POLICY="$(abspath $(ANNOTATED_POLICY))" \
-		cargo test --locked --package cluster-tests --package wasmtime-host -- $(TESTS)
+		cargo test --locked --package cluster-tests --package wasmtime-host -- $(TESTS) || exit; done
 
 # The tests with ToolHive's own programs, of every release in e2e-tests/toolhive and in the folder $TOOLHIVE_RELEASES; then
 # the table in docs/compatibility.md, from what is seen with these programs.

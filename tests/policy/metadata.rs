@@ -172,6 +172,11 @@ fn repeats_the_metadata_for_artifact_hub() {
     assert_eq!(package["containersImages"][0]["image"], image);
     let install = package["install"].as_str().expect("is text");
     assert!(install.contains(&image), "{install}");
+    // Since Kubewarden 1.37, the chart admission-controller takes the place of these.
+    let package_text = text("artifacthub-pkg.yml");
+    for chart in ["kubewarden-crds", "kubewarden-controller", "kubewarden-defaults"] {
+        assert!(!package_text.contains(chart), "{chart} is deprecated");
+    }
     // Readers of Artifact Hub have no clone of the repository.
     assert!(!install.contains("deploy/"), "{install}");
     let maintainer = &package["maintainers"][0];

@@ -34,8 +34,8 @@ contextAwareResources:
 namespaceSelector:
   {{- toYaml . | nindent 2 }}
 {{- else }}
-# To include only some namespaces (Kubewarden's own is always excluded). Only matchExpressions: Kubewarden's controller ignores
-# matchLabels here, and the policy would apply to all namespaces.
+# To include only some namespaces (Kubewarden's own is excluded without allowInsideAdmissionControllerNamespace). Only
+# matchExpressions: Kubewarden's controller ignores matchLabels here, and the policy would apply to all namespaces.
 # namespaceSelector:
 #   matchExpressions:
 #     - {key: mcp-scaling, operator: In, values: [enforced]}

@@ -9,7 +9,7 @@
 //! | `HELM` | Helm, which only the tests of the chart need | `helm` on the `PATH` |
 //! | `POLICY_SERVER` | Kubewarden's policy-server, which then runs the policy in place of the binary `policy-webhook` | none |
 //! | `ANNOTATED_POLICY` | the annotated policy module, which `POLICY_SERVER` needs in place of `POLICY_WASM` | `annotated-policy.wasm` |
-//! | `TOOLHIVE_TAGS` | the releases of ToolHive that the suite `toolhive` runs, by their tags | `v0.47.0,v0.10.0` |
+//! | `TOOLHIVE_TAGS` | the releases of ToolHive that the suite `toolhive` runs, by their tags | `v0.63.0,v0.10.0` |
 //! | `TOOLHIVE_RELEASES` | a folder with releases of ToolHive that somebody built; see `scripts/toolhive` | none |
 
 use std::env;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -47,6 +48,26 @@ impl ToolHiveRelease {
     pub fn tag(&self) -> &str {
         self.definitions.name()
     }
+
+    /// The modules in place of which the programs were built with a stand-in, by the last part of their names.
+    ///
+    /// # Errors
+    /// If the file that says so cannot be read.
+    pub fn stand_ins(&self) -> Result<Vec<String>> {
+        let path = self.folder.join("replaced");
+        match fs::read_to_string(&path) {
+            Ok(replaced) => Ok(stand_ins_in(&replaced)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+}
+
+/// The modules that lines of a `go.mod` such as `MODULE => ./FOLDER` replace by a folder, by the last part of their names.
+fn stand_ins_in(replaced: &str) -> Vec<String> {
+    let replacements = replaced.lines().filter_map(|line| line.split_once(" => "));
+    let by_folder = replacements.filter(|(_, replacement)| replacement.starts_with("./"));
+    by_folder.map(|(module, _)| module.rsplit('/').next().unwrap_or(module).to_owned()).collect()
 }
 
 impl TestCluster {

@@ -15,7 +15,7 @@ use crate::wait::{wait_for_value, wait_until};
 
 /// The newest release of which the definitions are pinned. It serves `v1beta1` and `v1alpha1`, and the list of conditions
 /// has one entry for each type.
-pub const NEWEST: &str = "v0.62.0";
+pub const NEWEST: &str = "v0.63.0";
 
 /// A release in which no field declares a count and the list of conditions is atomic. It serves `v1alpha1` only.
 pub const WITHOUT_COUNTS: &str = "v0.10.0";

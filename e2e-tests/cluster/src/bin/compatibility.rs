@@ -55,7 +55,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<()> {
-    let tags = env::var("TOOLHIVE_TAGS").context("TOOLHIVE_TAGS has to name releases, such as v0.10.0,v0.47.0")?;
+    let tags = env::var("TOOLHIVE_TAGS").context("TOOLHIVE_TAGS has to name releases, such as v0.10.0,v0.63.0")?;
     let inputs = Inputs::from_environment(&env::current_exe()?.with_file_name("policy-webhook"))?;
     let mut cluster = TestCluster::start(inputs).await.context("the cluster does not start")?;
     let mut seen: Vec<(Vec<String>, Rows)> = Vec::new();
@@ -71,14 +71,21 @@ async fn run() -> Result<()> {
             }
         };
         let rows = observe_release(&mut cluster, &release).await.with_context(|| tag.to_owned())?;
+        let name = name_in_table(&release)?;
         match seen.last_mut().filter(|(_, last)| *last == rows) {
-            Some((tags, _)) => tags.push(tag.to_owned()),
-            None => seen.push((vec![tag.to_owned()], rows)),
+            Some((names, _)) => names.push(name),
+            None => seen.push((vec![name], rows)),
         }
     }
     let table = table(&seen, &missing);
     println!("{table}");
     write(&table)
+}
+
+/// The tag of a release, and what it was built with a stand-in for.
+fn name_in_table(release: &ToolHiveRelease) -> Result<String> {
+    let (tag, stand_ins) = (release.tag(), release.stand_ins()?.join(" and "));
+    Ok(if stand_ins.is_empty() { tag.to_owned() } else { format!("{tag} (built with a stand-in for {stand_ins})") })
 }
 
 async fn observe_release(cluster: &mut TestCluster, release: &ToolHiveRelease) -> Result<Rows> {
@@ -148,8 +155,8 @@ fn true_conditions(server: &Value) -> String {
 
 fn table(seen: &[(Vec<String>, Rows)], missing: &[String]) -> String {
     let mut table = format!("\n{HEADER}");
-    for (tags, rows) in seen {
-        let mut first = tags.join(", ");
+    for (names, rows) in seen {
+        let mut first = names.join(", ");
         for row in rows {
             table.push_str(&format!("| {first} | {} |\n", row.join(" | ")));
             first.clear();

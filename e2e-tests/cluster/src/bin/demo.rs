@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 /// The newest release that resets counts.
 const WITH_RESETS: &str = "v0.10.0";
 /// A release that restarts every pod of a server when a count changes.
-const WITH_RESTARTS: &str = "v0.47.0";
+const WITH_RESTARTS: &str = "v0.63.0";
 
 /// The columns of `kubectl get` for workloads.
 const COUNTS: &str = "-o=custom-columns=KIND:.kind,NAME:.metadata.name,REPLICAS:.spec.replicas";
@@ -146,7 +146,7 @@ async fn show_restarts(cluster: &mut TestCluster) -> Result<()> {
     }
 
     say(
-        "ToolHive v0.47.0. KWOK simulates a node, on which pods get ready but run nothing, so that the demo starts the proxy\n\
+        "ToolHive v0.63.0. KWOK simulates a node, on which pods get ready but run nothing, so that the demo starts the proxy\n\
          runner of new proxies.",
     );
     kubectl(cluster, namespace, &["get", "mcpservers", TRANSPORTS]).await?;

@@ -1,7 +1,7 @@
 //! The policy beside ToolHive's own operator and proxy runner, and beside the controllers of Kubernetes.
 //!
 //! Each test runs for every release that the environment variable `TOOLHIVE_TAGS` names (separated by commas or spaces)
-//! and that the test is meant for. The default is the newest release that can be built and v0.10.0, the last one whose
+//! and that the test is meant for. The default is the newest release and v0.10.0, the last one whose
 //! operator resets counts.
 
 use std::env;
@@ -32,7 +32,7 @@ use crate::toolhive_releases::{
 const SETUP: Setup = Setup { webhook: true, reconciler: false, crds: None };
 
 const TAGS: &str = "TOOLHIVE_TAGS";
-const DEFAULT_TAGS: &str = "v0.47.0,v0.10.0";
+const DEFAULT_TAGS: &str = "v0.63.0,v0.10.0";
 
 /// How long a new image may take until it is in the Deployment, at the count that was there before.
 const ROLLOUT_TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -76,7 +76,7 @@ pub(crate) fn tests() -> Result<Vec<Test>> {
     let tags = env::var(TAGS).unwrap_or_else(|_| DEFAULT_TAGS.to_owned());
     let mut releases = Vec::new();
     for tag in split_tags(&tags) {
-        let version = parse_version(tag).with_context(|| format!("{TAGS}: {tag:?} is not a tag such as v0.47.0"))?;
+        let version = parse_version(tag).with_context(|| format!("{TAGS}: {tag:?} is not a tag such as v0.63.0"))?;
         releases.push((version, Arc::new(Requested { tag: tag.to_owned(), found: OnceLock::new() })));
     }
     releases.sort_by_key(|(version, _)| *version);

@@ -1,8 +1,10 @@
 // Some of these modules could not be downloaded where this file was made. Their versions and checksums are those of ToolHive's own
 // go.mod and go.sum.
-module mcpserver-scaling-policy/toolhive/v0.62.0
+module mcpserver-scaling-policy/toolhive/v0.63.0
 
 go 1.27.0
+
+toolchain go1.27.3
 
 tool (
 	github.com/stacklok/toolhive/cmd/thv-operator
@@ -248,7 +250,7 @@ require (
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/spf13/viper v1.21.0 // indirect
 	github.com/spiffe/go-spiffe/v2 v2.9.0 // indirect
-	github.com/stacklok/toolhive v0.62.0 // indirect
+	github.com/stacklok/toolhive v0.63.0 // indirect
 	github.com/stacklok/toolhive-catalog v0.20261026.0 // indirect
 	github.com/stacklok/toolhive-core v0.0.58 // indirect
 	github.com/stacklok/toolhive-core/redisconn v0.0.58 // indirect
