@@ -1,10 +1,10 @@
 //! `HorizontalPodAutoscaler` and KEDA's `ScaledObject`: warns about what will happen when they scale.
 
 use mcp_scaling_rules::autoscaler::{Range, RawRange, Scales, Target, known_as};
-use mcp_scaling_rules::autoscaling::{ALWAYS_ACTIVE_TRIGGERS, PAUSED, PAUSED_REPLICAS};
+use mcp_scaling_rules::autoscaling::{ALWAYS_ACTIVE_TRIGGERS, IDLE_REPLICA_COUNT, PAUSED, PAUSED_REPLICAS};
 use mcp_scaling_rules::conflicts::conflicts;
 use mcp_scaling_rules::kind::EMBEDDING_SERVER;
-use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, needs_redis};
+use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, needs_redis, storage_in_use};
 use mcp_scaling_rules::{AutoscalerKind, Field, Malformed, Owner, Scaling, ServerKind, Transport, Workload, owner};
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ pub(crate) fn validate(
                         let autoscaler = "the autoscaler";
                         let conflict = Conflict { of_server: &of_server, autoscaler, workload, range, settings };
                         conflict.report(&mut verdict, requester, &found.scaling);
-                        conflict.report_sessions(&mut verdict, requester, &server, &found);
+                        conflict.report_sessions(&mut verdict, requester, owner.kind, &server, &found);
                     }
                     Scales::Nothing => {}
                     Scales::Unreadable => {
@@ -172,7 +172,9 @@ impl Conflict<'_> {
         }
         if conflicts.stops_backend {
             let field = minimum.decided_by;
-            let warning = format!("{field} 0 stops the backend under running proxies, which then fail; keep 1 or more");
+            // KEDA supports no other value of the idle count than 0.
+            let remedy = if field == IDLE_REPLICA_COUNT { "remove it" } else { "keep 1 or more" };
+            let warning = format!("{field} 0 stops the backend under running proxies, which then fail; {remedy}");
             verdict.report(requester, "backend-stops-alone", assignment(field, 0), &warning);
         }
         if conflicts.binds_sessions && self.warns_of_sessions() {
@@ -182,13 +184,20 @@ impl Conflict<'_> {
     }
 
     /// Reports sessions and logins that the server loses with more than 1 replica.
-    fn report_sessions(&self, verdict: &mut Verdict, requester: Requester, server: &str, found: &Found) {
+    fn report_sessions(
+        &self,
+        verdict: &mut Verdict,
+        requester: Requester,
+        kind: ServerKind,
+        server: &str,
+        found: &Found,
+    ) {
         if !self.warns_of_sessions() {
             return;
         }
         let Self { workload, range: Range { maximum, .. }, settings, .. } = *self;
         let scaling = &found.scaling;
-        let storage = scaling.session_storage_or(settings.default_session_storage);
+        let storage = storage_in_use(kind, scaling.session_storage, settings.default_session_storage);
         if needs_redis(scaling.transport, storage, maximum) {
             // Redis changes nothing for sessions that stay in one backend, so that it is not named.
             if binds_sessions_to_a_backend(workload, scaling.transport, maximum) {
@@ -226,6 +235,7 @@ fn scales(autoscaler: AutoscalerKind, object: &Object, spec: &Spec) -> Result<Sc
         minimum: minimum.count(),
         idle: spec.idle_replica_count.count(),
         maximum: maximum.count(),
+        fallback: spec.fallback.get().map_or(Field::Absent, |fallback| fallback.replicas.count()),
         is_always_active: is_always_active(spec),
         paused_replicas: object.annotation(PAUSED_REPLICAS),
         paused: object.annotation(PAUSED),

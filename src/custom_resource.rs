@@ -1,8 +1,8 @@
 //! `MCPServer`, `VirtualMCPServer` and `MCPRemoteProxy`: validates the counts that they declare.
 
-use mcp_scaling_rules::sessions::{lacks_redis_password, leaves_backends_idle};
+use mcp_scaling_rules::sessions::{lacks_redis_password, leaves_backends_idle, storage_in_use};
 use mcp_scaling_rules::spec_fields::{BACKEND_REPLICAS, REPLICAS};
-use mcp_scaling_rules::stopped::{newly_declared_alone, starts_alone};
+use mcp_scaling_rules::stopped::{frees_stopped_backend, newly_declared_alone, starts_alone};
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{Malformed, Scaling, ServerKind, Transport, Workload, annotations, exceeds_stdio_cap};
 
@@ -34,7 +34,7 @@ pub(crate) fn validate(
     let new = scaling_of(spec)?;
     // An old object that cannot be read violated no rule.
     let old = request.old_spec().and_then(|spec| scaling_of(spec).ok());
-    let storage = |scaling: &Scaling| scaling.session_storage_or(settings.default_session_storage);
+    let storage = |scaling: &Scaling| storage_in_use(kind, scaling.session_storage, settings.default_session_storage);
     let requester = Requester::of(request, settings, None);
 
     let mut capped = Vec::new();
@@ -84,14 +84,20 @@ pub(crate) fn validate(
         }
     }
     if let Some(workload) = newly_declared_alone(kind, &new, old.as_ref()) {
-        stopped::report(&mut verdict, workload, workload.declared_in(), request, requester);
+        stopped::report(&mut verdict, workload, workload.declared_in(), request, &new, requester);
     } else if let (Some(count), Some(old)) = (new.replicas, old.as_ref())
         && starts_alone(kind, Workload::Deployment, &new, old.replicas, count)
     {
-        stopped::report_start(&mut verdict, REPLICAS, count, requester);
+        stopped::report_start(&mut verdict, REPLICAS, count, &new, requester);
+    } else if old.as_ref().is_some_and(|old| frees_stopped_backend(kind, &new, old)) {
+        let warning =
+            "a backend at 0 stays there without spec.backendReplicas, and proxies fail; scale the StatefulSet up";
+        verdict.report(requester, "proxies-without-backend", "spec.backendReplicas=none".to_owned(), warning);
     }
-    if kind == ServerKind::McpServer && requester == Requester::Person && counts_change {
-        warn_of_restart(&mut verdict, request, changed_count);
+    let is_stopped = new.replicas == Some(0);
+    if kind == ServerKind::McpServer && requester == Requester::Person && counts_change && !is_stopped {
+        // With stdio, 1 replica is the only count, which needs no advice.
+        warn_of_restart(&mut verdict, request, changed_count.filter(|_| new.transport != Transport::Stdio));
     }
     if settings.read_autoscalers && requester == Requester::Person {
         autoscaler::report_existing(&mut verdict, kind, request, &new, old.as_ref(), settings, get);

@@ -49,7 +49,9 @@ pub(crate) fn validate(
     let of_old = |spec| self::pod(spec).ok()?.termination_grace_period_seconds.optional().ok();
     let old = request.old_spec().and_then(of_old).map(|seconds| seconds.unwrap_or(DEFAULT_GRACE_PERIOD));
     let lost = old.filter(|old| floor > 0 && *old > requested.unwrap_or(DEFAULT_GRACE_PERIOD));
-    if raised.is_none() && pre_stop == 0 && lost.is_none() {
+    let old_pod = request.old_spec().and_then(|spec| self::pod(spec).ok());
+    let loses_hook = floor > 0 && old_pod.zip(hookless).is_some_and(|(old, index)| has_hook(old, index));
+    if raised.is_none() && pre_stop == 0 && lost.is_none() && !loses_hook {
         return Ok(());
     }
     let Some((mut template, change)) = compare(request, requested, old, hookless) else { return Ok(()) };
@@ -59,7 +61,7 @@ pub(crate) fn validate(
             if let Some(lost) = lost {
                 annotate_grace_period(verdict, requested, lost);
             }
-            if pre_stop > 0 {
+            if loses_hook {
                 verdict.annotate("pre-stop", "kept".to_owned());
             }
             verdict.correct(settings, TEMPLATE, template, false, String::new);
@@ -116,6 +118,12 @@ fn hookless_container(pod: &PodSpec, kind: ServerKind) -> Option<usize> {
             && container.lifecycle.get().is_none_or(|lifecycle| lifecycle.pre_stop == Field::Absent)
     };
     pod.containers.get()?.iter().position(|container| container.get().is_some_and(is_hookless))
+}
+
+/// Returns whether the container at `index` has a preStop hook.
+fn has_hook(pod: &PodSpec, index: usize) -> bool {
+    let container = pod.containers.get().and_then(|containers| containers.get(index)).and_then(Field::get);
+    container.and_then(|it| it.lifecycle.get()).is_some_and(|lifecycle| lifecycle.pre_stop != Field::Absent)
 }
 
 /// Adds a hook to the container at `index`. `None` if there is none.

@@ -1,6 +1,7 @@
 //! Validates the count that a request asks for, on a Deployment, a StatefulSet or a Scale.
 
 use mcp_scaling_rules::resets::{self, ResetDecision};
+use mcp_scaling_rules::sessions::storage_in_use;
 use mcp_scaling_rules::spec_fields::{REPLICAS, REPLICAS_PATH};
 use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{
@@ -145,10 +146,12 @@ pub(crate) fn validate(
     }
     let decided = decide(replicas, &server.scaling, reset.preserved, settings);
     report(&mut verdict, owner, replicas, &server.scaling, decided, settings);
+    // A declared count soon takes the place of what a Scale requests.
+    let soon = replicas.workload.declared(&server.scaling).unwrap_or(decided.count);
     if replicas.stops_workload_alone(owner, &server.scaling, decided.count) {
-        crate::stopped::report(&mut verdict, replicas.workload, REPLICAS, request, replicas.requester);
-    } else if stopped::starts_alone(owner.kind, replicas.workload, &server.scaling, replicas.old, decided.count) {
-        crate::stopped::report_start(&mut verdict, REPLICAS, decided.count, replicas.requester);
+        crate::stopped::report(&mut verdict, replicas.workload, REPLICAS, request, &server.scaling, replicas.requester);
+    } else if stopped::starts_alone(owner.kind, replicas.workload, &server.scaling, replicas.old, soon) {
+        crate::stopped::report_start(&mut verdict, REPLICAS, soon, &server.scaling, replicas.requester);
     }
     if settings.session_storage != UnsharedSessions::Ignore && replicas.workload == Workload::Deployment {
         let (transport, described) = (server.scaling.transport, decided.count.to_string());
@@ -198,7 +201,7 @@ fn report(
 ) {
     let ReplicasRequest { requested, old, requester, .. } = *replicas;
     let Replicas { count, rule } = decided;
-    let storage = scaling.session_storage_or(settings.default_session_storage);
+    let storage = storage_in_use(owner.kind, scaling.session_storage, settings.default_session_storage);
     let declared = replicas.workload.declared(scaling);
     let request = RequestedReplicas {
         field: REPLICAS,

@@ -135,6 +135,16 @@ pub(crate) struct Spec {
     pub(crate) max_replica_count: Field<i64>,
     /// ScaledObjects.
     pub(crate) triggers: Field<Vec<Value>>,
+    /// ScaledObjects.
+    pub(crate) fallback: Field<Fallback>,
+}
+
+/// What a ScaledObject does while its triggers fail.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Fallback {
+    #[serde(deserialize_with = "integer")]
+    pub(crate) replicas: Field<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,6 +1,6 @@
 //! Warns if one of the two workloads of an `MCPServer` goes to 0 and the other one stays, or if only the proxies start again.
 
-use mcp_scaling_rules::Workload;
+use mcp_scaling_rules::{Scaling, Workload};
 
 use crate::request::Request;
 use crate::requester::Requester;
@@ -9,12 +9,14 @@ use crate::verdict::{Verdict, assignment, scale_command};
 /// Reports that `field` of the object of the request stops `workload` alone, and how to stop the other one. Both workloads
 /// and their server have the same name.
 ///
-/// The count of the other one is not looked up, so that each warning is worded to be true at any count of it.
+/// The live count of the other one is not looked up, so that each warning is worded to be true at any count of it. `scaling` is the
+/// server's: a declared count of the other one is where it has to be set to 0, since ToolHive undoes a Scale then.
 pub(crate) fn report(
     verdict: &mut Verdict,
     workload: Workload,
     field: &str,
     request: &Request<'_>,
+    scaling: &Scaling,
     requester: Requester,
 ) {
     verdict.annotate(annotation(workload), assignment(field, 0));
@@ -26,10 +28,22 @@ pub(crate) fn report(
         Workload::StatefulSet => ("running proxies fail without a backend", "stops them"),
     };
     let other = workload.other();
-    let command = scale_command(other, request.namespace(), request.name(), 0);
-    let warning = command.map(|command| format!("{state}; {command} {them}"));
-    verdict.warn_in_full(warning, &format!("{state}; scale the {} of the same name to 0 too", other.kind()));
-    verdict.warn(START_BOTH);
+    if is_declared(other, scaling) {
+        verdict.warn(&format!("{state}; set {} to 0 too", other.declared_in()));
+    } else {
+        let command = scale_command(other, request.namespace(), request.name(), 0);
+        let warning = command.map(|command| format!("{state}; {command} {them}"));
+        verdict.warn_in_full(warning, &format!("{state}; scale the {} of the same name to 0 too", other.kind()));
+    }
+    // A proxy that starts sets the declared count of its backend.
+    if !is_declared(Workload::StatefulSet, scaling) {
+        verdict.warn(START_BOTH);
+    }
+}
+
+/// Returns whether the spec declares that the workload runs.
+fn is_declared(workload: Workload, scaling: &Scaling) -> bool {
+    workload.declared(scaling).is_some_and(|count| count > 0)
 }
 
 fn annotation(stopped: Workload) -> &'static str {
@@ -41,11 +55,15 @@ fn annotation(stopped: Workload) -> &'static str {
 
 /// The advice to stop the other workload ends with a backend that ToolHive does not start again.
 const START_BOTH: &str =
-    "a backend at 0 does not start with its proxies, but by the reconciler's --couple-zero: scale both up again";
+    "nothing starts a backend at 0 with its proxies but the reconciler's --couple-zero; scale both up again";
 
 /// Reports that `field` starts the proxies of an `MCPServer`, whose backend stays at 0 if it is there: its count is not looked up.
-pub(crate) fn report_start(verdict: &mut Verdict, field: &str, count: u32, requester: Requester) {
-    let warning =
-        "the proxies fail if their backend is at 0; without the reconciler's --couple-zero, scale the StatefulSet too";
+pub(crate) fn report_start(verdict: &mut Verdict, field: &str, count: u32, scaling: &Scaling, requester: Requester) {
+    let warning = match scaling.backend_replicas {
+        Some(_) => "the proxies fail without a backend: spec.backendReplicas is 0; raise it too",
+        None => {
+            "the proxies fail if their backend is at 0; without the reconciler's --couple-zero, scale the StatefulSet too"
+        }
+    };
     verdict.report(requester, "proxies-started-alone", assignment(field, count), warning);
 }

@@ -109,7 +109,27 @@ fn applies_the_defaults_of_keda() {
 }
 
 fn stops_backend(field: &str) -> String {
-    format!("{field} 0 stops the backend under running proxies, which then fail; keep 1 or more")
+    let remedy = if field == "idleReplicaCount" { "remove it" } else { "keep 1 or more" };
+    format!("{field} 0 stops the backend under running proxies, which then fail; {remedy}")
+}
+
+#[test]
+fn warns_about_the_count_that_keda_sets_while_triggers_fail() {
+    let object = |fallback: Value| {
+        scaled_object(json!({"scaleTargetRef": {"name": "github"}, "maxReplicaCount": 1, "fallback": fallback}))
+    };
+    let warnings = |fallback| create(object(fallback)).lookup_finds(&with_redis("stdio")).run().warnings();
+    let stdio = "transport stdio of MCPServer github supports 1 replica; the autoscaler may request 6";
+    assert_eq!(warnings(json!({"failureThreshold": 3, "replicas": 6})), [stdio]);
+    assert_eq!(warnings(json!({"failureThreshold": 3, "replicas": 1})), [""; 0]);
+    assert_eq!(warnings(json!(null)), [""; 0]);
+}
+
+#[test]
+fn takes_an_empty_kind_of_a_scaledobjects_target_for_an_absent_one() {
+    let target = json!({"apiVersion": "", "kind": "", "name": "github"});
+    let object = scaled_object(json!({"scaleTargetRef": target, "maxReplicaCount": 4}));
+    assert_eq!(create(object).lookup_finds(&with_redis("stdio")).run().annotations(), ["stdio-replicas=maximum=4"]);
 }
 
 /// A ScaledObject for the StatefulSet with these other members of its spec.

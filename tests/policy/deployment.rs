@@ -126,7 +126,9 @@ fn warns_about_replicas_without_shared_sessions() {
     let outcome = update(deployment(1), deployment(3)).lookup_finds(&mcpserver(json!({"transport": "sse"}))).run();
     assert_eq!(
         outcome.warnings(),
-        ["3 replicas without Redis: clients with sessions fail, most for good; v0.16+: spec.sessionStorage.provider redis"]
+        [
+            "3 replicas without Redis: clients with sessions fail, most for good; v0.16+: spec.sessionStorage.provider redis"
+        ]
     );
     assert_eq!(outcome.changes(), [""; 0]);
 }

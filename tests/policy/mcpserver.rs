@@ -86,7 +86,7 @@ fn takes_the_default_storage_from_the_settings() {
     let outcome = create(declared).settings(json!({"defaultSessionStorage": "redis"})).run();
     let lacks_password =
         "memory gets the address of ToolHive's default Redis without its password; remove spec.sessionStorage";
-    assert_eq!(outcome.warnings(), [SESSIONS, lacks_password], "the declared storage overrides the default");
+    assert_eq!(outcome.warnings(), [lacks_password], "ToolHive uses its default Redis in place of memory");
 }
 
 #[test]

@@ -166,6 +166,16 @@ fn keeps_what_it_set_where_an_operator_writes_the_template_without_it() {
 }
 
 #[test]
+fn keeps_a_hook_of_earlier_settings_that_an_operator_leaves_out() {
+    for kind in ServerKind::ALL {
+        let old = with(proxies(kind, 30), LIFECYCLE, hook(20));
+        let template = old["spec"]["template"].clone();
+        let case = update(old, proxies(kind, 30)).by(OPERATOR);
+        assert_eq!(template_after(wanting(case, 30, 0)), template, "{kind:?}: no pod restarts");
+    }
+}
+
+#[test]
 fn keeps_a_longer_grace_period_that_a_person_gave_until_something_else_changes() {
     let stored = proxies(ServerKind::McpServer, 3600);
     let written = proxies(ServerKind::McpServer, 30);

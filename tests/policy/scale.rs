@@ -84,7 +84,9 @@ fn warns_about_replicas_without_shared_sessions() {
     let outcome = deployment(1, 3).lookup_finds(&without_redis()).run();
     assert_eq!(
         outcome.warnings(),
-        ["3 replicas without Redis: clients with sessions fail, most for good; v0.16+: spec.sessionStorage.provider redis"]
+        [
+            "3 replicas without Redis: clients with sessions fail, most for good; v0.16+: spec.sessionStorage.provider redis"
+        ]
     );
     assert_eq!(outcome.changes(), [""; 0]);
     deployment(1, 3).lookup_finds(&with_redis()).run().assert_accepted_as_is("sessions in Redis");
@@ -255,7 +257,9 @@ fn applies_the_same_rules_to_other_kinds() {
     assert_eq!(outcome.lookups, ["toolhive.stacklok.dev/v1beta1 VirtualMCPServer default/github"]);
     assert_eq!(
         outcome.warnings(),
-        ["3 replicas without Redis: clients with sessions fail, most for good; v0.16+: spec.sessionStorage.provider redis"]
+        [
+            "3 replicas without Redis: clients with sessions fail, most for good; v0.16+: spec.sessionStorage.provider redis"
+        ]
     );
 }
 

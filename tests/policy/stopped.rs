@@ -13,7 +13,7 @@ const PROXIES: &str =
     "running proxies fail without a backend; kubectl -n default scale deploy github --replicas=0 stops them";
 
 const START_BOTH: &str =
-    "a backend at 0 does not start with its proxies, but by the reconciler's --couple-zero: scale both up again";
+    "nothing starts a backend at 0 with its proxies but the reconciler's --couple-zero; scale both up again";
 const STARTS_ALONE: &str =
     "the proxies fail if their backend is at 0; without the reconciler's --couple-zero, scale the StatefulSet too";
 
@@ -36,11 +36,22 @@ fn scale_update(workload: Workload, old: u32, new: u32) -> Case {
     scale(workload.resource(), selector(workload), old, new)
 }
 
-/// The warnings and the audit annotation where `field` stops this workload alone.
-fn report(workload: Workload, field: &str) -> ([&'static str; 2], [String; 1]) {
+/// The warnings and the audit annotation if `field` stops this workload of a server alone, which declares these counts.
+fn report(workload: Workload, field: &str, declared: &Value) -> (Vec<&'static str>, [String; 1]) {
+    let runs = |name: &str| declared[name].as_u64().is_some_and(|count| count > 0);
     match workload {
-        Workload::Deployment => ([BACKEND, START_BOTH], [format!("backend-keeps-running={field}=0")]),
-        Workload::StatefulSet => ([PROXIES, START_BOTH], [format!("proxies-without-backend={field}=0")]),
+        // A proxy that starts sets the declared count.
+        Workload::Deployment if runs("backendReplicas") => {
+            let warning = "a backend runs on without proxies; set spec.backendReplicas to 0 too";
+            (vec![warning], [format!("backend-keeps-running={field}=0")])
+        }
+        Workload::Deployment => (vec![BACKEND, START_BOTH], [format!("backend-keeps-running={field}=0")]),
+        Workload::StatefulSet => {
+            // ToolHive would undo `kubectl scale` of a declared count.
+            let declared = "running proxies fail without a backend; set spec.replicas to 0 too";
+            let warning = if runs("replicas") { declared } else { PROXIES };
+            (vec![warning, START_BOTH], [format!("proxies-without-backend={field}=0")])
+        }
     }
 }
 
@@ -68,7 +79,7 @@ fn reports_a_workload_that_a_person_stops_alone() {
             let outcome = case(workload, old, new).lookup_finds(&server).run();
             let description = format!("{workload:?} with {declared} from {old} to {new}");
             if is_reported {
-                let (warnings, annotations) = report(workload, "spec.replicas");
+                let (warnings, annotations) = report(workload, "spec.replicas", &declared);
                 assert_eq!(outcome.warnings(), warnings, "{description}");
                 assert_eq!(outcome.annotations(), annotations, "{description}");
                 assert_eq!((outcome.changes().len(), outcome.lookups.len()), (0, 1), "{description}");
@@ -117,7 +128,9 @@ fn tells_a_person_who_starts_only_the_proxies_of_the_backend() {
         for case in [workload_update, scale_update] {
             let outcome = case(Workload::Deployment, old, new).lookup_finds(&server).run();
             if is_reported {
-                assert_eq!(outcome.warnings(), [STARTS_ALONE], "{description}");
+                let stays = "the proxies fail without a backend: spec.backendReplicas is 0; raise it too";
+                let expected = if declared == json!({}) { STARTS_ALONE } else { stays };
+                assert_eq!(outcome.warnings(), [expected], "{description}");
                 assert_eq!(outcome.annotations(), [format!("proxies-started-alone=spec.replicas={new}")]);
             } else {
                 outcome.assert_accepted_as_is(&description);
@@ -136,6 +149,27 @@ fn tells_a_person_who_starts_only_the_proxies_of_the_backend() {
     }
     let backend = scale_update(Workload::StatefulSet, 0, 1).lookup_finds(&mcpserver(spec(&json!({}))));
     backend.run().assert_accepted_as_is("the backend alone");
+}
+
+#[test]
+fn tells_a_person_who_no_longer_declares_that_the_backend_is_stopped() {
+    let server = |members: Value| mcpserver(spec(&members));
+    let told = |old, new| {
+        let warnings = update(server(old), server(new)).run().warnings();
+        warnings.iter().any(|warning| warning.starts_with("a backend at 0 stays there without spec.backendReplicas"))
+    };
+    assert!(told(json!({"backendReplicas": 0}), json!({})));
+    assert!(told(json!({"replicas": 1, "backendReplicas": 0}), json!({"replicas": 1})));
+    assert!(!told(json!({"replicas": 0, "backendReplicas": 0}), json!({"replicas": 0})), "there are no proxies");
+    assert!(!told(json!({"backendReplicas": 2}), json!({})), "it runs");
+    assert!(!told(json!({"backendReplicas": 0}), json!({"backendReplicas": 1})), "the declared count is set");
+}
+
+#[test]
+fn tells_nobody_of_proxies_that_a_declared_count_keeps_stopped() {
+    let server = mcpserver(spec(&json!({"replicas": 0})));
+    let warnings = scale_update(Workload::Deployment, 0, 2).lookup_finds(&server).run().warnings();
+    assert_eq!(warnings, ["spec.replicas of MCPServer github is 0 and overrides the requested 2"]);
 }
 
 #[test]
@@ -159,7 +193,6 @@ fn reports_declared_counts_that_stop_one_workload() {
         // The proxies are started without their backend.
         (Some(both.clone()), json!({"replicas": 1, "backendReplicas": 0}), Some(Workload::StatefulSet)),
         (Some(json!({"backendReplicas": 0})), json!({"backendReplicas": 0}), None),
-        (Some(json!({"backendReplicas": 0})), none, None),
     ] {
         let server = |members: &Value| mcpserver(spec(members));
         let case = match &old {
@@ -170,8 +203,8 @@ fn reports_declared_counts_that_stop_one_workload() {
         let description = format!("{old:?} to {new}");
         match stopped {
             Some(workload) => {
-                let (warnings, annotations) = report(workload, workload.declared_in());
-                assert_eq!(outcome.warnings()[..2], warnings, "{description}");
+                let (warnings, annotations) = report(workload, workload.declared_in(), &new);
+                assert_eq!(outcome.warnings()[..warnings.len()], warnings, "{description}");
                 assert_eq!(outcome.annotations(), annotations, "{description}");
             }
             None => {
@@ -192,7 +225,7 @@ fn writes_audit_annotations_but_no_warnings_for_controllers() {
             let case = workload_update(workload, 2, 0).by(user).settings(settings).lookup_finds(&server);
             let outcome = case.run();
             assert_eq!(outcome.warnings(), [""; 0], "{user}");
-            assert_eq!(outcome.annotations(), report(workload, "spec.replicas").1, "{user}");
+            assert_eq!(outcome.annotations(), report(workload, "spec.replicas", &json!({})).1, "{user}");
         }
         let stopped = mcpserver(spec(&json!({"replicas": 0})));
         let outcome = update(server.clone(), stopped).by(user).run();

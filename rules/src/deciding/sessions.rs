@@ -11,7 +11,7 @@ use crate::facts::workload::Workload;
 /// The proxy finds the backend of a session by the header `Mcp-Session-Id`, which only `streamable-http` has. Redis holds the
 /// sessions of the proxies; what the server itself keeps of a session is in the memory of its pod.
 ///
-/// Source: `pkg/transport/proxy/transparent/transparent_proxy.go` in ToolHive v0.13.0 to v0.62.0.
+/// Source: `pkg/transport/proxy/transparent/transparent_proxy.go` in ToolHive v0.13.0 to v0.63.0.
 pub fn binds_sessions_to_a_backend(workload: Workload, transport: Transport, replicas: u32) -> bool {
     workload == Workload::StatefulSet && transport == Transport::Sse && replicas > 1
 }
@@ -19,7 +19,7 @@ pub fn binds_sessions_to_a_backend(workload: Workload, transport: Transport, rep
 /// Returns whether some of `backends` get no request from `proxies`: the Service in front of the backends keeps each proxy, by its IP
 /// address, at one backend. Without a proxy nothing gets a request, and `stdio` has one of both.
 ///
-/// Source: `createMCPService` in `pkg/container/kubernetes/client.go` of ToolHive v0.13.0 to v0.62.0, and ToolHive #5738.
+/// Source: `createMCPService` in `pkg/container/kubernetes/client.go` of ToolHive v0.13.0 to v0.63.0, and ToolHive #5738.
 pub fn leaves_backends_idle(transport: Transport, proxies: u32, backends: u32) -> bool {
     transport != Transport::Stdio && proxies > 0 && backends > proxies
 }
@@ -54,4 +54,10 @@ pub fn unshared_replicas(
 pub fn lacks_redis_password(kind: ServerKind, declared: Option<SessionStorage>, used: Option<SessionStorage>) -> bool {
     let is_overridden = (declared, used) == (Some(SessionStorage::Memory), Some(SessionStorage::Redis));
     is_overridden && kind != ServerKind::McpRemoteProxy
+}
+
+/// The storage that the pods of a server use, if ToolHive's operator has this `default`: it is Redis instead of a declared memory
+/// too, [without its password](lacks_redis_password).
+pub fn storage_in_use(kind: ServerKind, declared: Option<SessionStorage>, default: SessionStorage) -> SessionStorage {
+    if lacks_redis_password(kind, declared, Some(default)) { default } else { declared.unwrap_or(default) }
 }

@@ -34,6 +34,13 @@ pub fn starts_alone(kind: ServerKind, workload: Workload, scaling: &Scaling, old
     kind == ServerKind::McpServer && is_start && scaling.backend_replicas.is_none_or(|declared| declared == 0)
 }
 
+/// Returns whether a spec no longer declares that the backend is stopped, with proxies that may run. The policy preserves the 0 of
+/// a StatefulSet without a declared count against the proxy runner.
+pub fn frees_stopped_backend(kind: ServerKind, new: &Scaling, old: &Scaling) -> bool {
+    let is_freed = old.backend_replicas == Some(0) && new.backend_replicas.is_none();
+    kind == ServerKind::McpServer && is_freed && new.replicas != Some(0)
+}
+
 /// Returns whether a request that sets this workload to 0 stops it alone. What the spec declares for a workload soon takes the
 /// place of what is requested, and the other workload has one replica unless the spec says otherwise.
 pub fn stops_alone(kind: ServerKind, workload: Workload, scaling: &Scaling) -> bool {

@@ -49,3 +49,6 @@ impl AutoscalerKind {
         }
     }
 }
+
+/// The field of a ScaledObject with the count while no trigger is active.
+pub const IDLE_REPLICA_COUNT: &str = "idleReplicaCount";

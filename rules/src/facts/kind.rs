@@ -15,7 +15,7 @@ pub const V1ALPHA1: &str = "toolhive.stacklok.dev/v1alpha1";
 /// The kind of custom resource that runs an embedding model, in a StatefulSet of its name. Nobody but its `spec.replicas`,
 /// which is 1 if it is absent, decides the count of that: the operator of every release that has the kind sets it back.
 ///
-/// Source: `cmd/thv-operator/controllers/embeddingserver_controller.go` in ToolHive v0.9.3 to v0.62.0.
+/// Source: `cmd/thv-operator/controllers/embeddingserver_controller.go` in ToolHive v0.9.3 to v0.63.0.
 pub const EMBEDDING_SERVER: &str = "EmbeddingServer";
 
 named! {

@@ -1,7 +1,8 @@
 //! What an autoscaler scales, how far, and what people know it as.
 
 use crate::facts::autoscaling::{
-    AutoscalerKind, HPA_DEFAULT_MINIMUM, KEDA_DEFAULT_MAXIMUM, KEDA_DEFAULT_MINIMUM, PAUSED_REPLICAS,
+    AutoscalerKind, HPA_DEFAULT_MINIMUM, IDLE_REPLICA_COUNT, KEDA_DEFAULT_MAXIMUM, KEDA_DEFAULT_MINIMUM,
+    PAUSED_REPLICAS,
 };
 use crate::facts::kind::{EMBEDDING_SERVER, GROUP, ServerKind};
 use crate::facts::workload::Workload;
@@ -26,7 +27,9 @@ impl Target {
     /// # Errors
     /// [`Malformed`] if a field is malformed, or if a HorizontalPodAutoscaler lacks one.
     pub fn read(autoscaler: AutoscalerKind, api_version: Field<&str>, kind: Field<&str>) -> Result<Self, Malformed> {
+        // KEDA, which is written in Go, does not tell an empty text from an absent one.
         let or_default = |text: Field<_>, default| match (text.optional()?, autoscaler) {
+            (Some(""), AutoscalerKind::ScaledObject) => Ok(default),
             (Some(text), _) => Ok(text),
             (None, AutoscalerKind::ScaledObject) => Ok(default),
             (None, AutoscalerKind::HorizontalPodAutoscaler) => Err(Malformed),
@@ -73,6 +76,8 @@ pub struct RawRange<'a> {
     pub idle: Field<u32>,
     /// `spec.maxReplicas`, or `spec.maxReplicaCount` of a ScaledObject.
     pub maximum: Field<u32>,
+    /// `spec.fallback.replicas` of a ScaledObject: the count that KEDA sets while its triggers fail, whatever the maximum.
+    pub fallback: Field<u32>,
     /// Says whether a ScaledObject has triggers, and none of them is ever inactive.
     pub is_always_active: bool,
     /// The annotation [`PAUSED_REPLICAS`] of a ScaledObject.
@@ -104,7 +109,7 @@ impl Scales {
             let count = minimum.unwrap_or(HPA_DEFAULT_MINIMUM);
             return Ok(within(Minimum { count, decided_by: "minReplicas" }, maximum.ok_or(Malformed)?));
         }
-        let idle = raw.idle.optional()?;
+        let (idle, fallback) = (raw.idle.optional()?, raw.fallback.optional()?);
         if let Some(text) = raw.paused_replicas {
             let count = text.parse().ok().and_then(replica_count);
             return Ok(match count {
@@ -116,11 +121,12 @@ impl Scales {
             return Ok(Self::Nothing);
         }
         let (count, decided_by) = match idle {
-            Some(idle) => (idle, "idleReplicaCount"),
+            Some(idle) => (idle, IDLE_REPLICA_COUNT),
             None => (minimum.unwrap_or(KEDA_DEFAULT_MINIMUM), "minReplicaCount"),
         };
         let count = if raw.is_always_active { count.max(1) } else { count };
-        Ok(within(Minimum { count, decided_by }, maximum.unwrap_or(KEDA_DEFAULT_MAXIMUM)))
+        let maximum = maximum.unwrap_or(KEDA_DEFAULT_MAXIMUM).max(fallback.unwrap_or_default());
+        Ok(within(Minimum { count, decided_by }, maximum))
     }
 }
 
