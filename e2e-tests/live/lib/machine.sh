@@ -26,6 +26,23 @@ why_not_here() {
 	done
 }
 
+# Prints the Debian packages of the programs that this machine does not have, from whatever source.
+missing_packages() {
+	local program package
+	while read -r program package; do
+		command -v "$program" >/dev/null || echo "$package"
+	done <<-LIST
+		containerd containerd
+		runc runc
+		/usr/lib/cni/bridge containernetworking-plugins
+		iptables iptables
+		redis-server redis-server
+		ip iproute2
+		jq jq
+		openssl openssl
+	LIST
+}
+
 # keep_sysctls FILE: notes the values that the kubelet changes.
 keep_sysctls() {
 	local name
