@@ -43,12 +43,12 @@ start_clients() {
 
 # measure NAME BEFORE AFTER DECLARED SETTING TITLE: adds a line to results.jsonl.
 measure() {
-	local namespace=run-$((measured += 1)) begun load_before
+	local namespace=run-$((measured += 1)) acted load_before
 	choose_policy "$5"
 	prepare_server "$namespace" "$2" "$4"
 	start_clients "$namespace"
 	sleep $before_seconds
-	load_before=$(load) begun=$(date +%s.%N)
+	load_before=$(load) acted=$(date +%s.%N)
 	"act_$1" "$namespace"
 	# The change has to reach ToolHive before the server can be settled again.
 	sleep 3
@@ -56,7 +56,7 @@ measure() {
 	sleep $after_seconds
 	stop clients
 	jq -c --arg name "$1" --arg title "$6" --arg setting "$5" --arg toolhive "$TOOLHIVE" --arg load "$load_before $(load)" \
-		--argjson acted "$begun" '{name: $name, title: $title, setting: $setting, toolhive: $toolhive, load: $load, acted: $acted} + .' \
+		--argjson acted "$acted" '{name: $name, title: $title, setting: $setting, toolhive: $toolhive, load: $load, acted: $acted} + .' \
 		"$RUN/clients.json" >>"$RUN/results.jsonl"
 	tail -n 1 "$RUN/results.jsonl" >>"$RESULTS/results.jsonl"
 	tail -n 1 "$RUN/results.jsonl" | jq -r '"  failed \(.failed), lost \(.lost), ended \(.ended), state gone \(.stateGone), longest gap \(.longestGap) s, load \(.load) \(.errors)"' >&2

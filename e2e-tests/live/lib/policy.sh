@@ -18,17 +18,13 @@ require_policy_account() {
 	kubeconfig policy "$(k create token --namespace=kubewarden policy-server --duration=24h)"
 }
 
-# The policy adds its grace period and its sleep to every Deployment of a server, so that a change in a dry run shows that it is asked.
+# The policy warns a person of a stdio server with several replicas, so that the warning in a dry run shows that it is asked.
 policy_answers() {
-	k create --dry-run=server --filename=- -o json <<-YAML | jq -e '.spec.template.spec.terminationGracePeriodSeconds >= 30'
-		apiVersion: apps/v1
-		kind: Deployment
-		metadata: {name: probe, namespace: toolhive-system, labels: {toolhive: "true"}}
-		spec:
-		  selector: {matchLabels: {toolhive: "true"}}
-		  template:
-		    metadata: {labels: {toolhive: "true"}}
-		    spec: {terminationGracePeriodSeconds: 5, containers: [{name: toolhive, image: none}]}
+	k create --dry-run=server --filename=- 2>&1 <<-YAML | grep "Warning: .*stdio"
+		apiVersion: toolhive.stacklok.dev/$(toolhive_version)
+		kind: MCPServer
+		metadata: {name: probe, namespace: toolhive-system}
+		spec: {image: none, transport: stdio, replicas: 3}
 	YAML
 }
 

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Processes of the node, and waiting for them.
 
-begun=$(date +%s)
-say() { echo "$(($(date +%s) - begun)) s: $*" >&2; }
+tests_began=$(date +%s)
+say() { echo "$(($(date +%s) - tests_began)) s: $*" >&2; }
 
 fail() {
 	say "$*"

@@ -25,10 +25,10 @@ type Summary struct {
 	// Good and Failed are numbers of calls.
 	Good   int `json:"good"`
 	Failed int `json:"failed"`
-	// Lost is how often a session was unknown (404), and Ended how often the SDK gave up a session for another reason.
+	// Lost is how many users' sessions were unknown (404), and Ended how often the SDK gave up a session for another reason.
 	Lost  int `json:"lost"`
 	Ended int `json:"ended"`
-	// StateGone is how often a session got an answer from a server that did not know its earlier calls.
+	// StateGone is how many users got an answer from a server that did not know the earlier calls of their session.
 	StateGone int `json:"stateGone"`
 	// LongestGap is the longest time from one good answer of a session to its next, in seconds.
 	LongestGap float64 `json:"longestGap"`

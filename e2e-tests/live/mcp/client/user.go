@@ -25,6 +25,8 @@ type user struct {
 	session *mcp.ClientSession
 	// counted is the last count that the server answered in this session.
 	counted int64
+	// wasLost and lostState say whether this has happened to the user already: users are counted, and not how often it happens to one.
+	wasLost, lostState bool
 	// answered is the time of the last good answer.
 	answered time.Time
 }
@@ -57,7 +59,10 @@ func (u *user) call() error {
 	if err != nil {
 		u.report.failed(begun, err)
 		if u.transport.gone.Swap(false) || errors.Is(err, mcp.ErrSessionMissing) {
-			u.report.lost()
+			if !u.wasLost {
+				u.wasLost = true
+				u.report.lost()
+			}
 			u.forget()
 		} else if errors.Is(err, mcp.ErrConnectionClosed) {
 			u.report.ended()
@@ -70,7 +75,8 @@ func (u *user) call() error {
 	u.report.waited(u.answered, now)
 	u.answered = now
 	// A call whose answer got lost has counted as well, so that a count may be higher than expected, but never lower.
-	if count <= u.counted {
+	if count <= u.counted && !u.lostState {
+		u.lostState = true
 		u.report.stateGone()
 	}
 	u.counted = count
