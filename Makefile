@@ -10,7 +10,7 @@ RECONCILER := $(TARGET_DIR)/mcpserver-scaling-reconciler
 EMPTY_GUEST := $(TARGET_DIR)/empty-guest.wasm
 FIXED_RESPONSE_GUEST := $(TARGET_DIR)/fixed-response-guest.wasm
 
-.PHONY: run test exploration e2e-tests cluster-tests compatibility demo evaluate artifacthub-pkg.yml publish release-dry-run \
+.PHONY: run test exploration e2e-tests cluster-tests live-tests live-test compatibility demo evaluate artifacthub-pkg.yml publish release-dry-run \
 	reproducible fmt generate lint bench bench-policy bench-reconciler bench-admission fuzz clean
 
 # Evaluates REQUEST="file or folder..." with SETTINGS=file and CLUSTER=file or folder; without REQUEST, the examples.
@@ -83,6 +83,15 @@ cluster-tests: policy.wasm $(if $(POLICY_SERVER),$(ANNOTATED_POLICY))
 		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" HELM="$$helm" \
 		POLICY_SERVER="$(if $(POLICY_SERVER),$(abspath $(POLICY_SERVER)))" ANNOTATED_POLICY="$(abspath $(ANNOTATED_POLICY))" \
 		cargo test --locked --package cluster-tests --package wasmtime-host -- $(TESTS) || exit; done
+
+# Real pods and sessions on a node of one's own, while a server is scaled: Linux, root, Go, and about a quarter of an hour for each of
+# the RUNS; elsewhere it says why nothing is tested. TOOLHIVE=tag chooses the release, TESTS=word the scenarios.
+live-tests:
+	TESTS="$(TESTS)" e2e-tests/live/run
+
+# One of them, with the policy's defaults: an edit under load loses nothing.
+live-test:
+	e2e-tests/live/run --check
 
 # The tests with ToolHive's own programs, of every release in e2e-tests/toolhive and in the folder $TOOLHIVE_RELEASES; then
 # the table in docs/compatibility.md, from what is seen with these programs.

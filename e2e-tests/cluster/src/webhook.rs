@@ -62,6 +62,14 @@ pub fn webhook_configuration(policy: &Value) -> Value {
     })
 }
 
+/// The webhook configuration of a policy with the server that the API server calls, at this URL and with a certificate of this
+/// authority (in PEM).
+pub fn called_at(mut configuration: Value, policy: &Value, url: &str, authority: &str) -> Value {
+    configuration["webhooks"][0]["clientConfig"] =
+        json!({"url": format!("{url}/validate/{}", unique_name(policy)), "caBundle": encode(authority)});
+    configuration
+}
+
 /// The path of a webhook configuration.
 pub fn configuration_path(configuration: &Value) -> String {
     let resource = text(&configuration["kind"]).to_lowercase();
@@ -76,7 +84,7 @@ fn unique_name(policy: &Value) -> String {
 /// The configuration file that Kubewarden's controller writes for the policy server, with these policies.
 ///
 /// Source: `internal/controller/policyserver_controller_configmap.go` of Kubewarden's adm-controller.
-fn policy_server_configuration(policies: &[Value]) -> BTreeMap<String, Value> {
+pub fn policy_server_configuration(policies: &[Value]) -> BTreeMap<String, Value> {
     let entry = |policy: &Value| {
         let spec = &policy["spec"];
         json!({
@@ -115,12 +123,9 @@ impl TestCluster {
         let port = self.serve_policies(policy_server_configuration(&policies)).await?;
         self.webhook.configured = Some(json!({"settings": settings, "matchConditions": match_conditions}));
         for policy in &policies {
-            let mut configuration = webhook_configuration(policy);
-            configuration["webhooks"][0]["clientConfig"] = json!({
-                "url": format!("https://127.0.0.1:{port}/validate/{}", unique_name(policy)),
-                "caBundle": encode(&self.control_plane.authority.certificate),
-            });
-            self.apply(&configuration).await?;
+            let url = format!("https://127.0.0.1:{port}");
+            let authority = &self.control_plane.authority.certificate;
+            self.apply(&called_at(webhook_configuration(policy), policy, &url, authority)).await?;
         }
         let reaches_all = || async {
             let responses = self.send_probes().await?;

@@ -1,0 +1,87 @@
+# shellcheck shell=bash
+# Measures what clients go through while something is done to their server.
+
+# Seconds for which the clients call before and after. A failure that comes later than this is not seen.
+before_seconds=5
+after_seconds=5
+sessions=20
+measured=0
+
+# choose_policy SETTING: the cluster without the policy, or with it and this setting.
+choose_policy() {
+	case $1 in
+	-) remove_policy ;;
+	default) install_policy '{}' ;;
+	*) install_policy "{\"preStopSeconds\": $1}" ;;
+	esac
+}
+
+load() { cut -d' ' -f1 /proc/loadavg; }
+
+# prepare_server NAMESPACE REPLICAS DECLARED: a server with this many proxies, which the MCPServer declares or somebody scaled to.
+prepare_server() {
+	if [ "$3" = declared ]; then
+		create_server "$1" "$2"
+	else
+		create_server "$1" undeclared
+		wait_until 60 "the operator creates the Deployment" k get deployment counter --namespace="$1"
+		change scale deployment counter --replicas="$2" --namespace="$1"
+	fi
+	settle "$1" "$2"
+}
+
+# start_clients NAMESPACE: opens the sessions, through the Service of the proxies.
+start_clients() {
+	local service
+	service=$(k get service mcp-counter-proxy --namespace="$1" -o 'jsonpath={.spec.clusterIP}')
+	rm -f "$RUN/clients-ready" "$RUN/clients.json"
+	"$PROGRAMS/client" -url "http://$service:8080/mcp" -sessions $sessions -source "${clients%.0/*}.1" -ready "$RUN/clients-ready" \
+		>"$RUN/clients.json" 2>>"$RUN/clients.log" </dev/null &
+	pids[clients]=$!
+	wait_until 60 "every session has an answer" [ -e "$RUN/clients-ready" ]
+}
+
+# measure NAME BEFORE AFTER DECLARED SETTING TITLE: adds a line to results.jsonl.
+measure() {
+	local namespace=run-$((measured += 1)) acted load_before
+	choose_policy "$5"
+	prepare_server "$namespace" "$2" "$4"
+	start_clients "$namespace"
+	sleep $before_seconds
+	load_before=$(load) acted=$(date +%s.%N)
+	"act_$1" "$namespace"
+	# The change has to reach ToolHive before the server can be settled again.
+	sleep 3
+	settle "$namespace" "$3"
+	sleep $after_seconds
+	stop clients
+	jq -c --arg name "$1" --arg title "$6" --arg setting "$5" --arg toolhive "$TOOLHIVE" --arg load "$load_before $(load)" \
+		--argjson acted "$acted" '{name: $name, title: $title, setting: $setting, toolhive: $toolhive, load: $load, acted: $acted} + .' \
+		"$RUN/clients.json" >>"$RUN/results.jsonl"
+	tail -n 1 "$RUN/results.jsonl" >>"$RESULTS/results.jsonl"
+	tail -n 1 "$RUN/results.jsonl" | jq -r '"  failed \(.failed), lost \(.lost), ended \(.ended), state gone \(.stateGone), longest gap \(.longestGap) s, load \(.load) \(.errors)"' >&2
+	change delete namespace "$namespace"
+}
+
+# write_table: what was measured in this run, as a table of Markdown, on standard output and in a file.
+write_table() {
+	[ -e "$RUN/results.jsonl" ] || fail "no scenario has the words of TESTS in its name: ${TESTS:-}"
+	{
+		echo "ToolHive $TOOLHIVE, Kubernetes $("$PROGRAMS/kubelet" --version | cut -d' ' -f2), $sessions sessions, a call of each every 250 ms."
+		echo
+		echo "| what a person does | policy | failed calls | sessions not known (404) | sessions whose state is gone | longest time without an answer | load average |"
+		echo "|---|---|---|---|---|---|---|"
+		jq -r 'def policy: if . == "-" then "without" elif . == "default" then "defaults" else "preStopSeconds \(.)" end;
+			"| \(.title) | \(.setting | policy) | \(.failed) of \(.good + .failed) | \(.lost) | \(.stateGone) | \(.longestGap * 10 | round / 10) s | \(.load) |"' \
+			"$RUN/results.jsonl"
+	} | tee "$RESULTS/table.md"
+}
+
+# check_measured: whether the policy's defaults do what the documentation promises.
+check_measured() {
+	write_table
+	if ! jq -e '.lost == 0 and .ended == 0 and .stateGone == 0 and .failed <= 2' "$RUN/results.jsonl" >/dev/null; then
+		say "FAILED: an edit under load may lose no session, no state and at most 2 calls"
+		failures=1
+	fi
+}

@@ -1,0 +1,71 @@
+# shellcheck shell=bash
+# ToolHive's operator, and MCPServers.
+
+# start_toolhive: the operator is a process of the node, under the account of ToolHive's chart.
+start_toolhive() {
+	import_image docker.io/live/proxyrunner:1 /thv-proxyrunner "$TOOLHIVE_FOLDER/thv-proxyrunner"
+	# The same program twice: what a new image restarts is measured with the second.
+	import_image docker.io/live/server:1 /server "$PROGRAMS/server"
+	containerd_ctl images tag docker.io/live/server:1 docker.io/live/server:2 >>"$RUN/images.log"
+	change create --filename="$TOOLHIVE_FOLDER/crds"
+	change wait --for=condition=Established crd --all --timeout=60s
+	change create namespace toolhive-system
+	change create serviceaccount --namespace=toolhive-system toolhive-operator
+	change create clusterrolebinding toolhive-operator --clusterrole=cluster-admin --serviceaccount=toolhive-system:toolhive-operator
+	kubeconfig operator "$(k create token --namespace=toolhive-system toolhive-operator --duration=24h)"
+	spawn operator env "KUBECONFIG=$RUN/operator.kubeconfig" POD_NAMESPACE=toolhive-system TOOLHIVE_PROXY_HOST=0.0.0.0 \
+		TOOLHIVE_RUNNER_IMAGE=docker.io/live/proxyrunner:1 TOOLHIVE_SKIP_UPDATE_CHECK=true TOOLHIVE_USAGE_METRICS_ENABLED=false \
+		"$TOOLHIVE_FOLDER/thv-operator" --metrics-bind-address=0 --health-probe-bind-address=0
+	wait_until 60 "the operator's controllers run" grep -q "Starting workers" "$RUN/operator.log"
+	say "ToolHive $TOOLHIVE is ready"
+}
+
+# create_server NAMESPACE REPLICAS: the MCPServer "counter" with its sessions in Redis. Replicas may be "undeclared".
+create_server() {
+	change create namespace "$1"
+	change create --namespace="$1" --filename=- <<-YAML
+		apiVersion: toolhive.stacklok.dev/$(toolhive_version)
+		kind: MCPServer
+		metadata: {name: counter}
+		spec:
+		  image: docker.io/live/server:1
+		  transport: streamable-http
+		  proxyPort: 8080
+		  mcpPort: 8080
+		  $([ "$2" = undeclared ] || echo "replicas: $2")
+		  sessionStorage: {provider: redis, address: "$node:6379", keyPrefix: "$1:"}
+	YAML
+}
+
+# toolhive_version: the newest version of the API that this release has.
+toolhive_version() { k api-resources --api-group=toolhive.stacklok.dev | awk '$NF == "MCPServer" { print $(NF - 2) }' | cut -d/ -f2; }
+
+# edit_server NAMESPACE SPEC: what a person does with kubectl edit.
+edit_server() { change patch mcpserver counter --namespace="$1" --type=merge --patch="{\"spec\": $2}"; }
+
+# is_settled NAMESPACE REPLICAS: whether all pods of the server are as they should be, and none is on its way.
+is_settled() {
+	k get deployments,statefulsets,pods --namespace="$1" -o json | jq -e --argjson replicas "$2" '
+		[.items[] | select(.kind != "Pod")] as $workloads | [.items[] | select(.kind == "Pod")] as $pods
+		| ($workloads | length) == 2
+		and all($workloads[]; .metadata.generation == .status.observedGeneration and (.status.updatedReplicas // 0) == .spec.replicas
+			and (.status.readyReplicas // 0) == .spec.replicas and .status.replicas == .spec.replicas)
+		and any($workloads[]; .kind == "Deployment" and .spec.replicas == $replicas)
+		and ($pods | length) == ([$workloads[].spec.replicas] | add)
+		and all($pods[]; .metadata.deletionTimestamp == null and any(.status.conditions[]; .type == "Ready" and .status == "True"))
+	' >/dev/null
+}
+
+# settle NAMESPACE REPLICAS: waits until the server has been settled for some seconds, since a new proxy may yet change the backend.
+settle() {
+	local quiet=0 until=$(($(date +%s) + 240))
+	while [ $quiet -lt 6 ]; do
+		if is_settled "$1" "$2"; then quiet=$((quiet + 1)); else quiet=0; fi
+		require_processes
+		if [ "$(date +%s)" -gt "$until" ]; then
+			k get pods --namespace="$1" -o wide >&2
+			fail "the server does not settle"
+		fi
+		sleep 1
+	done
+}
