@@ -209,7 +209,8 @@ impl Decisions {
     ) -> Option<Write> {
         let request = change(json!({
             "request": self.request(user, &write),
-            "settings": {"defaultSessionStorage": self.default_storage.name()},
+            // The model has no pod template with a hook.
+            "settings": {"defaultSessionStorage": self.default_storage.name(), "preStopSeconds": 0},
         }));
         let object = request["request"]["object"].clone();
         let get = |request: &ResourceRequest<'_>| {
