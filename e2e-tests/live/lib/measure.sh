@@ -65,7 +65,7 @@ measure() {
 
 # write_table: what was measured in this run, as a table of Markdown, on standard output and in a file.
 write_table() {
-	[ -e "$RUN/results.jsonl" ] || fail "no scenario has the words of TESTS in its name: ${TESTS:-}"
+	[ -e "$RUN/results.jsonl" ] || fail "no scenario has a name that TESTS matches: ${TESTS:-}"
 	{
 		echo "ToolHive $TOOLHIVE, Kubernetes $("$PROGRAMS/kubelet" --version | cut -d' ' -f2), $sessions sessions, a call of each every 250 ms."
 		echo

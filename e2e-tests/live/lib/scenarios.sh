@@ -21,7 +21,7 @@ failures=0
 
 # run_scenarios [--check]: measures what TESTS, SETTINGS and RUNS choose.
 run_scenarios() {
-	local line name before after declared settings setting title word run
+	local line name before after declared settings setting title run
 	if [ "${1:-}" = --check ]; then
 		measure edit 2 3 declared default "spec.replicas 2 to 3"
 		check_measured
@@ -30,9 +30,7 @@ run_scenarios() {
 	while IFS= read -r line <&3; do
 		title=${line##* | }
 		read -r name before after declared settings <<<"${line% | *}"
-		for word in ${TESTS:-}; do
-			case $name in *"$word"*) ;; *) continue 2 ;; esac
-		done
+		[[ $name =~ ${TESTS:-.} ]] || continue
 		for run in $(seq "${RUNS:-1}"); do
 			for setting in ${SETTINGS:-$settings}; do
 				say "$title, setting $setting, run $run"
