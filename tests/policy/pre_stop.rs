@@ -73,15 +73,8 @@ fn leaves_other_hooks_and_containers_alone() {
         let deployment = with(proxy(), "/spec/template/spec/containers", malformed.clone());
         wanted(create(deployment)).run().assert_accepted_as_is(&malformed.to_string());
     }
-    let off =
-        create(proxy()).lookup_finds(&mcpserver(json!({"transport": "sse"}))).settings(json!({"preStopSeconds": 0}));
-    off.run().assert_accepted_as_is("off");
-}
-
-#[test]
-fn adds_a_hook_of_five_seconds_by_default() {
-    let outcome = create(proxy()).by(OPERATOR).lookup_finds(&mcpserver(json!({"transport": "sse"}))).run();
-    assert_eq!(outcome.object(), with(with(proxy(), HOOK, hook(5)), GRACE_PERIOD, json!(35)));
+    let off = create(proxy()).lookup_finds(&mcpserver(json!({"transport": "sse"})));
+    off.run().assert_accepted_as_is("off by default");
 }
 
 #[test]
