@@ -186,7 +186,8 @@ impl TestCluster {
             // The API server learns of it a moment later; until then the webhook has to answer.
             let is_removed = || async {
                 let responses = self.send_probes().await?;
-                Ok(responses.iter().all(|response| response.code < 300 && response.warnings.is_empty()))
+                let is_created = |code| code < 300 || code == 409;
+                Ok(responses.iter().all(|response| is_created(response.code) && response.warnings.is_empty()))
             };
             wait_until("no request reaches the webhook", is_removed).await?;
             self.webhook.configured = None;
@@ -203,9 +204,8 @@ impl TestCluster {
         let servers = ServerKind::McpServer.resource();
         self.admin.create(servers, namespace, &self.mcp_server(name, json!({}))).await?;
         let server = self.admin.get(servers, namespace, name).await?;
-        // If an operator runs, it has created the Deployment with the server's name.
-        let mut deployment = deployment(&server, 2);
-        deployment["metadata"]["name"] = format!("{name}-only").into();
+        // If an operator runs, it has created the Deployment: the API server says so after it has asked the webhook.
+        let deployment = deployment(&server, 2);
         let dry_run = |resource: &str| format!("{}?dryRun=All", self.admin.path(resource, namespace));
         Ok([
             self.admin.post_path(&dry_run("horizontalpodautoscalers"), &autoscaler(name, name, 2)).await?,

@@ -161,7 +161,9 @@ async fn warns_who_stops_one_of_two_workloads(cluster: &mut TestCluster) -> Resu
         ),
     ] {
         let warnings = cluster.kubectl_scale(resource, namespace, "github", 0).await?;
-        expect_equal("the warnings", &warnings[..], &[expected.to_owned()][..])?;
+        let both =
+            "nothing starts a backend at 0 with its proxies but the reconciler's --couple-zero; scale both up again";
+        expect_equal("the warnings", &warnings[..], &[expected.to_owned(), both.to_owned()][..])?;
         expect_replicas(&cluster.admin, resource, namespace, "github", 0).await?;
     }
     let stopped = json!({"spec": {"replicas": 0}});
@@ -174,7 +176,8 @@ async fn warns_about_autoscaler_that_scales_the_server_already(cluster: &mut Tes
     cluster.remove_webhook().await?;
     cluster.install_webhook(&json!({"readAutoscalers": true})).await?;
     let namespace = &cluster.create_namespace("hpa-exists").await?;
-    let redis = json!({"transport": "sse", "sessionStorage": {"provider": "redis", "address": "redis:6379"}});
+    let redis =
+        json!({"transport": "streamable-http", "sessionStorage": {"provider": "redis", "address": "redis:6379"}});
     let created = cluster.create_mcp_server(namespace, "github", redis).await?;
     expect_no_warning(&created.warnings)?;
     let admin = &cluster.admin;
