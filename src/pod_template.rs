@@ -49,8 +49,11 @@ pub(crate) fn validate(
     let of_old = |spec| self::pod(spec).ok()?.termination_grace_period_seconds.optional().ok();
     let old = request.old_spec().and_then(of_old).map(|seconds| seconds.unwrap_or(DEFAULT_GRACE_PERIOD));
     let lost = old.filter(|old| floor > 0 && *old > requested.unwrap_or(DEFAULT_GRACE_PERIOD));
-    let old_pod = request.old_spec().and_then(|spec| self::pod(spec).ok());
-    let loses_hook = floor > 0 && old_pod.zip(hookless).is_some_and(|(old, index)| has_hook(old, index));
+    let had_hook = |index: usize| {
+        let old = request.old_spec().and_then(|spec| self::pod(spec).ok())?;
+        Some(has_pre_stop(old.containers.get()?.get(index)?.get()?))
+    };
+    let loses_hook = floor > 0 && hookless.and_then(had_hook).unwrap_or_default();
     if raised.is_none() && pre_stop == 0 && lost.is_none() && !loses_hook {
         return Ok(());
     }
@@ -114,16 +117,13 @@ fn raise_grace_period(
 /// The index of the container that ToolHive makes for the kind, if it has no preStop hook.
 fn hookless_container(pod: &PodSpec, kind: ServerKind) -> Option<usize> {
     let is_hookless = |container: &Container| {
-        container.name.get().is_some_and(|name| name == kind.container_name())
-            && container.lifecycle.get().is_none_or(|lifecycle| lifecycle.pre_stop == Field::Absent)
+        container.name.get().is_some_and(|name| name == kind.container_name()) && !has_pre_stop(container)
     };
     pod.containers.get()?.iter().position(|container| container.get().is_some_and(is_hookless))
 }
 
-/// Returns whether the container at `index` has a preStop hook.
-fn has_hook(pod: &PodSpec, index: usize) -> bool {
-    let container = pod.containers.get().and_then(|containers| containers.get(index)).and_then(Field::get);
-    container.and_then(|it| it.lifecycle.get()).is_some_and(|lifecycle| lifecycle.pre_stop != Field::Absent)
+fn has_pre_stop(container: &Container) -> bool {
+    container.lifecycle.get().is_some_and(|lifecycle| lifecycle.pre_stop != Field::Absent)
 }
 
 /// Adds a hook to the container at `index`. `None` if there is none.

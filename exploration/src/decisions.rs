@@ -209,8 +209,7 @@ impl Decisions {
     ) -> Option<Write> {
         let request = change(json!({
             "request": self.request(user, &write),
-            // The model has no pod template with a hook.
-            "settings": {"defaultSessionStorage": self.default_storage.name(), "preStopSeconds": 0},
+            "settings": {"defaultSessionStorage": self.default_storage.name()},
         }));
         let object = request["request"]["object"].clone();
         let get = |request: &ResourceRequest<'_>| {

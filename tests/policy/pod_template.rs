@@ -24,8 +24,7 @@ const USERS: [&str; 6] = [
 
 /// The Deployment of the server github of this kind with this grace period.
 fn proxies(kind: ServerKind, seconds: impl Into<Option<i64>>) -> Value {
-    let hookless = with(deployment(1), LIFECYCLE, None);
-    let mut deployment = with(hookless, GRACE_PERIOD, seconds.into().map(Value::from));
+    let mut deployment = with(deployment(1), GRACE_PERIOD, seconds.into().map(Value::from));
     deployment["metadata"]["ownerReferences"][0]["kind"] = json!(kind.name());
     deployment["metadata"]["labels"]["app.kubernetes.io/name"] = json!(kind.app_name());
     with(deployment, "/spec/template/spec/containers/0/name", json!(kind.container_name()))

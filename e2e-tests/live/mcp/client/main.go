@@ -20,7 +20,6 @@ func main() {
 	sessions := flag.Int("sessions", 20, "how many sessions")
 	interval := flag.Duration("interval", 250*time.Millisecond, "the time from one call of a session to the next")
 	timeout := flag.Duration("timeout", 15*time.Second, "how long a call may take")
-	stream := flag.Bool("stream", false, "whether each session holds the stream (GET) on which a server sends messages")
 	source := flag.String("source", "", "the address that the first session calls from; each other has the next one")
 	ready := flag.String("ready", "", "the file that is created once every session has had an answer")
 	flag.Parse()
@@ -38,7 +37,7 @@ func main() {
 		answered.Add(1)
 		address := first
 		first = first.Next()
-		user := &user{endpoint: *url, timeout: *timeout, stream: *stream, transport: newTransport(address), report: report}
+		user := &user{endpoint: *url, timeout: *timeout, transport: newTransport(address), report: report}
 		all.Go(func() {
 			// The sessions spread over the interval.
 			time.Sleep(*interval * time.Duration(i) / time.Duration(*sessions))

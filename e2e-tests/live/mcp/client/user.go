@@ -18,7 +18,6 @@ const withSessions = "2025-11-25"
 type user struct {
 	endpoint  string
 	timeout   time.Duration
-	stream    bool
 	transport *transport
 	report    *report
 
@@ -96,7 +95,7 @@ func (u *user) count() (int64, error) {
 	defer cancel()
 	if u.session == nil {
 		client := mcp.NewClient(&mcp.Implementation{Name: "live-tests", Version: "1"}, nil)
-		transport := &mcp.StreamableClientTransport{Endpoint: u.endpoint, HTTPClient: &http.Client{Transport: u.transport}, DisableStandaloneSSE: !u.stream}
+		transport := &mcp.StreamableClientTransport{Endpoint: u.endpoint, HTTPClient: &http.Client{Transport: u.transport}, DisableStandaloneSSE: true}
 		session, err := client.Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: withSessions})
 		if err != nil {
 			return 0, fmt.Errorf("cannot open a session: %s", err)

@@ -7,9 +7,7 @@ import (
 	"log"
 	"net/http"
 	"os"
-	"strconv"
 	"sync/atomic"
-	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -37,10 +35,6 @@ func main() {
 	pod, err := os.Hostname()
 	if err != nil {
 		log.Fatal(err)
-	}
-	// A backend that is ready only later, as one with a runtime or a model to load.
-	if seconds, err := strconv.Atoi(os.Getenv("START_SECONDS")); err == nil {
-		time.Sleep(time.Duration(seconds) * time.Second)
 	}
 	port := os.Getenv("MCP_PORT") // ToolHive sets it
 	if port == "" {
