@@ -89,7 +89,7 @@ cluster-tests: policy.wasm $(if $(POLICY_SERVER),$(ANNOTATED_POLICY))
 live-tests:
 	TESTS="$(TESTS)" e2e-tests/live/run
 
-# One of them, with `preStopSeconds: 5`: an edit under load loses nothing. On a busy machine it can fail.
+# One of them, with the policy's defaults: an edit under load loses nothing.
 live-test:
 	e2e-tests/live/run --check
 

@@ -77,7 +77,7 @@ patch() { answer '.patch // "" | @base64d' | jq -c '.[]?'; }
 @test "sets a missing grace period" {
 	validate_with search-is-sse deployment-missing-grace-period
 	[ "$(answer .allowed)" = true ]
-	[[ "$(patch)" == *'"path":"/spec/template/spec/terminationGracePeriodSeconds","value":30'* ]]
+	[[ "$(patch)" == *'"path":"/spec/template/spec/terminationGracePeriodSeconds","value":35'* ]]
 	[ "$(answer '.auditAnnotations.lookup')" = null ]
 }
 

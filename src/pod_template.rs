@@ -1,6 +1,6 @@
 //! The pod template of a Deployment: its grace period, and the preStop hook of ToolHive's container.
 
-use mcp_scaling_rules::grace_period::raised_to_floor;
+use mcp_scaling_rules::grace_period::{floor, raised_to_floor};
 use mcp_scaling_rules::pod_template::{TemplateChange, TemplateCorrection, correction};
 use mcp_scaling_rules::{Field, Malformed, ServerKind};
 use serde_json::{Value, json};
@@ -41,10 +41,9 @@ pub(crate) fn validate(
     settings: &Settings,
 ) -> Result<(), Malformed> {
     let requested = pod.termination_grace_period_seconds.optional()?;
-    let hookless = hookless_container(pod, kind);
-    // The grace period begins with the preStop hook.
+    let (hookless, sleep) = toolhives_hook(pod, kind);
     let pre_stop = if hookless.is_some() { settings.pre_stop_seconds } else { 0 };
-    let floor = settings.termination_grace_period_seconds.saturating_add(pre_stop);
+    let floor = floor(settings.termination_grace_period_seconds, pre_stop, sleep);
     let raised = raised_to_floor(requested, floor);
     let of_old = |spec| self::pod(spec).ok()?.termination_grace_period_seconds.optional().ok();
     let old = request.old_spec().and_then(of_old).map(|seconds| seconds.unwrap_or(DEFAULT_GRACE_PERIOD));
@@ -114,12 +113,15 @@ fn raise_grace_period(
     }
 }
 
-/// The index of the container that ToolHive makes for the kind, if it has no preStop hook.
-fn hookless_container(pod: &PodSpec, kind: ServerKind) -> Option<usize> {
-    let is_hookless = |container: &Container| {
-        container.name.get().is_some_and(|name| name == kind.container_name()) && !has_pre_stop(container)
-    };
-    pod.containers.get()?.iter().position(|container| container.get().is_some_and(is_hookless))
+/// The index of the container that ToolHive makes for the kind if it has no preStop hook, and the seconds that its hook sleeps
+/// if it has one.
+fn toolhives_hook(pod: &PodSpec, kind: ServerKind) -> (Option<usize>, i64) {
+    let is_toolhives = |container: &Container| container.name.get().is_some_and(|name| name == kind.container_name());
+    let containers = pod.containers.get().into_iter().flatten().enumerate();
+    let mut containers = containers.filter_map(|(index, container)| Some((index, container.get()?)));
+    let Some((index, container)) = containers.find(|(_, container)| is_toolhives(container)) else { return (None, 0) };
+    let sleep = || container.lifecycle.get()?.pre_stop.get()?.get("sleep")?.get("seconds")?.as_i64();
+    if has_pre_stop(container) { (None, sleep().unwrap_or_default()) } else { (Some(index), 0) }
 }
 
 fn has_pre_stop(container: &Container) -> bool {

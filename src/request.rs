@@ -197,7 +197,7 @@ pub(crate) struct Container {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Lifecycle {
-    pub(crate) pre_stop: Field<IgnoredAny>,
+    pub(crate) pre_stop: Field<Map<String, Value>>,
 }
 
 /// Reads an integer. A number with a fraction or an exponent is malformed even if its value is whole, as it is for

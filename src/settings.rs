@@ -67,8 +67,9 @@ settings! {
     /// minimum for the pods of ToolHive's Deployments, in seconds; 0 turns it off
     "terminationGracePeriodSeconds", "Termination grace period" => termination_grace_period_seconds: i64 = 30;
 
-    /// how long the pods of ToolHive's Deployments go on serving after they are asked to end, in seconds; 0 turns it off
-    "preStopSeconds", "Sleep before stop" => pre_stop_seconds: i64 = 0;
+    /// how long the pods of ToolHive's Deployments go on serving after they are asked to end, in seconds; 0 turns it off. With
+    /// `corrections: reject` it is off unless it is set
+    "preStopSeconds", "Sleep before stop" => pre_stop_seconds: i64 = 5;
 
     /// whether to undo the reset of a count that the `MCPServer` does not declare, when ToolHive's operator or proxy runner
     /// resets it
@@ -285,11 +286,16 @@ impl Settings {
             _ => return Err(SettingsError::NotAnObject),
         };
         let mut settings = Self::default();
+        let asks_for_hook = members.contains_key("preStopSeconds");
         for (key, value) in members {
             settings.set(&key, &value)?;
         }
         if settings.corrections == Corrections::Reject {
             settings.replace_changes();
+            // ToolHive makes no hook itself, so that nobody could roll out or restart a proxy, and an audit would report every server.
+            if !asks_for_hook {
+                settings.pre_stop_seconds = 0;
+            }
         }
         Ok(settings)
     }
@@ -362,12 +368,15 @@ mod tests {
             Settings {
                 stdio_replicas: ExcessReplicas::Reject,
                 declared_replicas: ExcessReplicas::Reject,
+                pre_stop_seconds: 0,
                 preserve_scaling: false,
                 keep_backends_on_scale: false,
                 corrections: Corrections::Reject,
                 ..Settings::default()
             }
         );
+        let settings = Settings::from_json(r#"{"preStopSeconds": 5, "corrections": "reject"}"#);
+        assert_eq!(settings.expect("are settings").pre_stop_seconds, 5, "a hook that is asked for is required");
         let settings =
             Settings::from_json(r#"{"stdioReplicas": "warn", "declaredReplicas": "warn", "corrections": "reject"}"#);
         assert_eq!(settings.expect("are settings").stdio_replicas, ExcessReplicas::Warn, "a warning changes nothing");

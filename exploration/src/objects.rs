@@ -236,8 +236,10 @@ impl Deployment {
                         "containers": [{
                             "name": "toolhive", "image": format!("proxyrunner:{release}"),
                             "args": ["run", format!("search:{image}")],
+                            // The policy adds it where it is missing; what is explored is the count.
+                            "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
                         }],
-                        "terminationGracePeriodSeconds": 30,
+                        "terminationGracePeriodSeconds": 35,
                     },
                 },
             },

@@ -7,7 +7,7 @@ use mcp_scaling_rules::autoscaling::PAUSED_REPLICAS;
 use mcp_scaling_rules::conditions::{PresentCondition, own_condition, workload_warning};
 use mcp_scaling_rules::conflicts::{Conflicts, conflicts};
 use mcp_scaling_rules::field::replica_count;
-use mcp_scaling_rules::grace_period::raised_to_floor;
+use mcp_scaling_rules::grace_period::{floor, raised_to_floor};
 use mcp_scaling_rules::kind::{API_VERSIONS, GROUP};
 use mcp_scaling_rules::owner::{OwnerLabels, OwnerReference};
 use mcp_scaling_rules::pod_template::{self, TemplateChange, TemplateCorrection};
@@ -125,6 +125,22 @@ fn raises_a_grace_period_to_the_floor() {
     assert_eq!(raised_to_floor(Some(29), 30), Some(30));
     assert_eq!(raised_to_floor(Some(30), 30), None);
     assert_eq!(raised_to_floor(Some(31), 30), None, "longer is kept");
+}
+
+#[test]
+fn adds_the_sleep_of_the_hook_to_the_floor() {
+    for (minimum, added, present, expected) in [
+        (30, 0, 0, 30),
+        (30, 5, 0, 35),
+        (30, 0, 15, 45),
+        (30, 0, -15, 30),
+        (0, 0, 0, 0),
+        (0, 40, 0, 40),
+        (0, 0, 40, 0),
+        (i64::MAX, 5, 5, i64::MAX),
+    ] {
+        assert_eq!(floor(minimum, added, present), expected, "{minimum} {added} {present}");
+    }
 }
 
 #[test]

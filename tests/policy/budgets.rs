@@ -25,9 +25,11 @@ const MEMORY: u64 = 2 << 20;
 
 /// A request in `test_data/requests`, the most fuel that its evaluation may take more than one by the empty guest, and the
 /// number of lookups that it makes.
-const FUEL: [(&str, u64, u64); 9] = [
+const FUEL: [(&str, u64, u64); 10] = [
     ("deployment-foreign", 1_490_000, 0),
     ("deployment-needs-nothing", 1_400_000, 1),
+    // The specs are compared for the reset, and the pod templates because ToolHive's has no preStop hook.
+    ("deployment-reset-by-operator", 9_500_000, 2),
     ("deployment-stdio-three-replicas", 4_500_000, 1),
     ("mcpserver-stdio-three-replicas", 450_000, 0),
     ("scale-deployment-stdio", 710_000, 1),

@@ -77,7 +77,7 @@ fn rejects_what_it_would_cap() {
 #[test]
 fn rejects_a_short_grace_period() {
     let short = |seconds: i64| with(deployment(3), GRACE_PERIOD, json!(seconds));
-    let message = "the termination grace period should be at least 30 s; the pod template requests 5 s";
+    let message = "the termination grace period should be at least 35 s; the pod template requests 5 s";
     for case in [create(short(5)), update(deployment(3), short(5)), update(short(6), short(5))] {
         let outcome = run(case.lookup_finds(&declaring()));
         assert_eq!(outcome.refusal(), Some((422, message.to_owned())));
@@ -104,7 +104,7 @@ fn passes_requests_of_toolhive_unchanged() {
     let short = with(deployment(3), GRACE_PERIOD, json!(5));
     assert_passes_unchanged(
         create(short).lookup_finds(&declaring()).by(OPERATOR),
-        &["termination-grace-period=requested=5 wanted=30"],
+        &["termination-grace-period=requested=5 wanted=35"],
     );
     let undeclared = mcpserver(json!({"transport": "sse", "sessionStorage": {"provider": "redis"}}));
     let reset = update(deployment(3), deployment(1)).lookup_finds(&undeclared).by(OPERATOR);

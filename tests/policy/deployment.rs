@@ -169,22 +169,22 @@ fn does_not_warn_controllers() {
 fn raises_a_short_grace_period_to_the_minimum() {
     let requesting = |seconds: Value| update(deployment(1), with(deployment(1), GRACE_PERIOD, seconds));
     let outcome = requesting(json!(10)).run();
-    assert_eq!(outcome.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=30"]);
+    assert_eq!(outcome.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=35"]);
     assert_eq!(
         outcome.warnings(),
-        ["the termination grace period should be at least 30 s; the pod template requests 10 s"]
+        ["the termination grace period should be at least 35 s; the pod template requests 10 s"]
     );
-    assert_eq!(outcome.annotations(), ["termination-grace-period=requested=10 wanted=30"]);
-    for short in [json!(0), json!(-1), json!(29)] {
-        assert_eq!(requesting(short.clone()).run().object().pointer(GRACE_PERIOD), Some(&json!(30)), "{short}");
+    assert_eq!(outcome.annotations(), ["termination-grace-period=requested=10 wanted=35"]);
+    for short in [json!(0), json!(-1), json!(34)] {
+        assert_eq!(requesting(short.clone()).run().object().pointer(GRACE_PERIOD), Some(&json!(35)), "{short}");
     }
     let absent = create(with(deployment(1), GRACE_PERIOD, None)).lookup_finds(&http()).run();
-    assert_eq!(absent.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=30"]);
+    assert_eq!(absent.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=35"]);
     assert_eq!(
         absent.warnings(),
-        ["the termination grace period should be at least 30 s; the pod template requests none"]
+        ["the termination grace period should be at least 35 s; the pod template requests none"]
     );
-    requesting(json!(30)).run().assert_accepted_as_is("the minimum");
+    requesting(json!(35)).run().assert_accepted_as_is("the minimum and the hook");
     requesting(json!(3600)).run().assert_accepted_as_is("a longer grace period");
 }
 
@@ -194,7 +194,7 @@ fn takes_the_minimum_grace_period_from_the_settings() {
         let case = update(deployment(1), with(deployment(1), GRACE_PERIOD, json!(seconds)));
         case.settings(json!({"terminationGracePeriodSeconds": minimum})).run()
     };
-    assert_eq!(outcome(120, 60).object().pointer(GRACE_PERIOD), Some(&json!(120)));
+    assert_eq!(outcome(120, 60).object().pointer(GRACE_PERIOD), Some(&json!(125)));
     outcome(0, 1).assert_accepted_as_is("a minimum of 0 turns the rule off");
 }
 
@@ -203,7 +203,7 @@ fn changes_count_and_grace_period_together() {
     let outcome = create(with(deployment(3), GRACE_PERIOD, json!(5))).lookup_finds(&stdio()).run();
     let mut changes = outcome.changes();
     changes.sort();
-    assert_eq!(changes, ["/spec/replicas=1", "/spec/template/spec/terminationGracePeriodSeconds=30"]);
+    assert_eq!(changes, ["/spec/replicas=1", "/spec/template/spec/terminationGracePeriodSeconds=35"]);
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn rejects_a_failed_lookup_where_the_settings_say_so() {
 fn raises_the_grace_period_where_the_lookup_fails() {
     let unreachable = Arc::new(|_: &GetResourceRequest| Err(callback_failure("timeout")));
     let outcome = create(with(deployment(3), GRACE_PERIOD, json!(1))).host(unreachable).run();
-    assert_eq!(outcome.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=30"]);
+    assert_eq!(outcome.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=35"]);
 }
 
 #[test]

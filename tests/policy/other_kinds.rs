@@ -10,7 +10,8 @@ const KINDS: [ServerKind; 2] = [ServerKind::VirtualMcpServer, ServerKind::McpRem
 
 /// A Deployment whose controller is a custom resource of this kind.
 fn owned_by(kind: &str, replicas: u32) -> Value {
-    let mut deployment = deployment(replicas);
+    let container_name = ServerKind::from_name(kind).expect("is a kind of server").container_name();
+    let mut deployment = with(deployment(replicas), "/spec/template/spec/containers/0/name", json!(container_name));
     deployment["metadata"]["ownerReferences"][0]["kind"] = json!(kind);
     deployment
 }
@@ -51,7 +52,7 @@ fn applies_declared_counts_undoes_resets_and_raises_grace_periods() {
         assert_eq!(reset.lookups, [format!("toolhive.stacklok.dev/v1beta1 {kind} default/github")]);
         let short = with(owned_by(kind, 1), GRACE_PERIOD, json!(5));
         let outcome = update(owned_by(kind, 1), short).run();
-        assert_eq!(outcome.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=30"]);
+        assert_eq!(outcome.changes(), ["/spec/template/spec/terminationGracePeriodSeconds=35"]);
 
         let mut by_label = with(deployment(1), "/metadata/ownerReferences", None);
         by_label["metadata"]["labels"][labels::APP_NAME] = json!(app_name);

@@ -22,12 +22,12 @@ const USERS: [&str; 6] = [
     "system:serviceaccount:kube-system:storage-version-migrator-controller",
 ];
 
-/// The Deployment of the server github of this kind with this grace period.
+/// The Deployment of the server github of this kind with this grace period, as ToolHive makes it: without a hook.
 fn proxies(kind: ServerKind, seconds: impl Into<Option<i64>>) -> Value {
     let mut deployment = with(deployment(1), GRACE_PERIOD, seconds.into().map(Value::from));
     deployment["metadata"]["ownerReferences"][0]["kind"] = json!(kind.name());
     deployment["metadata"]["labels"]["app.kubernetes.io/name"] = json!(kind.app_name());
-    with(deployment, "/spec/template/spec/containers/0/name", json!(kind.container_name()))
+    with(with(deployment, LIFECYCLE, None), "/spec/template/spec/containers/0/name", json!(kind.container_name()))
 }
 
 /// The request with this minimum of the grace period, and this long a hook.

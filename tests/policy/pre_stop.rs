@@ -27,7 +27,7 @@ fn wanted(case: Case) -> Case {
 fn adds_a_hook_and_raises_the_grace_period_by_it() {
     let outcome = wanted(create(proxy()).by(OPERATOR)).run();
     assert_eq!(outcome.object(), with(with(proxy(), HOOK, hook(15)), GRACE_PERIOD, json!(45)));
-    assert_eq!(outcome.annotations(), ["pre-stop=wanted=15", "termination-grace-period=requested=30 wanted=45"]);
+    assert_eq!(outcome.annotations(), ["pre-stop=wanted=15", "termination-grace-period=requested=35 wanted=45"]);
     assert_eq!(outcome.warnings(), [""; 0]);
 }
 
@@ -73,8 +73,37 @@ fn leaves_other_hooks_and_containers_alone() {
         let deployment = with(proxy(), "/spec/template/spec/containers", malformed.clone());
         wanted(create(deployment)).run().assert_accepted_as_is(&malformed.to_string());
     }
-    let off = create(proxy()).lookup_finds(&mcpserver(json!({"transport": "sse"})));
-    off.run().assert_accepted_as_is("off by default");
+    let off =
+        create(proxy()).lookup_finds(&mcpserver(json!({"transport": "sse"}))).settings(json!({"preStopSeconds": 0}));
+    off.run().assert_accepted_as_is("off");
+}
+
+#[test]
+fn adds_a_hook_of_five_seconds_by_default() {
+    let outcome = create(proxy()).by(OPERATOR).lookup_finds(&mcpserver(json!({"transport": "sse"}))).run();
+    assert_eq!(outcome.object(), with(with(proxy(), HOOK, hook(5)), GRACE_PERIOD, json!(35)));
+}
+
+#[test]
+fn counts_the_sleep_of_a_hook_that_is_there() {
+    let sleeping =
+        |seconds: u32, grace_period: i64| with(with(proxy(), HOOK, hook(seconds)), GRACE_PERIOD, json!(grace_period));
+    for (case, expected) in [
+        (create(sleeping(20, 30)), 50),
+        (create(sleeping(20, 50)), 50),
+        (create(sleeping(20, 90)), 90),
+        (create(with(sleeping(20, 30), HOOK, json!({"preStop": {"sleep": {"seconds": -9}}}))), 30),
+        (create(with(sleeping(20, 30), HOOK, json!({"preStop": {"sleep": 9}}))), 30),
+        (create(with(sleeping(20, 30), HOOK, json!({"preStop": {"exec": {"command": ["drain"]}}}))), 30),
+        (update(sleeping(5, 35), with(sleeping(5, 30), IMAGE, json!("b"))), 35),
+        (update(sleeping(5, 35), sleeping(5, 30)), 35),
+        (update(sleeping(5, 30), with(sleeping(5, 30), "/metadata/labels/team", json!("a"))), 30),
+    ] {
+        let outcome = case.by(OPERATOR).lookup_finds(&mcpserver(json!({"transport": "sse"}))).run();
+        assert_eq!(outcome.object().pointer(GRACE_PERIOD), Some(&json!(expected)), "{}", outcome.object());
+    }
+    let off = create(sleeping(20, 20)).settings(json!({"terminationGracePeriodSeconds": 0}));
+    off.lookup_finds(&mcpserver(json!({"transport": "sse"}))).run().assert_accepted_as_is("no minimum");
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn raises_a_short_grace_period_with_the_rollout_and_not_with_the_reset() {
     let grace_period = |cluster: &Cluster| cluster.deployment.pointer(GRACE_PERIOD).cloned();
     assert_eq!((cluster.replicas(), grace_period(&cluster)), (1, Some(json!(5))), "the reset is let through");
     cluster.reconcile("new");
-    assert_eq!((cluster.replicas(), grace_period(&cluster)), (3, Some(json!(30))));
+    assert_eq!((cluster.replicas(), grace_period(&cluster)), (3, Some(json!(35))));
 }
 
 #[test]

@@ -64,8 +64,10 @@ fn sets_a_missing_grace_period() {
     assert_eq!(
         verdict("deployment-missing-grace-period"),
         "verdict   accepted with changes\n\
-         change    /spec/template/spec/terminationGracePeriodSeconds: absent -> 30\n\
-         audit     termination-grace-period: requested=none wanted=30\n"
+         change    /spec/template/spec/containers/0/lifecycle: absent -> {\"preStop\":{\"sleep\":{\"seconds\":5}}}\n\
+         change    /spec/template/spec/terminationGracePeriodSeconds: absent -> 35\n\
+         audit     pre-stop: wanted=5\n\
+         audit     termination-grace-period: requested=none wanted=35\n"
     );
 }
 

@@ -77,7 +77,7 @@ write_table() {
 	} | tee "$RESULTS/table.md"
 }
 
-# check_measured: whether the policy with preStopSeconds 5 does what the documentation promises.
+# check_measured: whether the policy's defaults do what the documentation promises.
 check_measured() {
 	write_table
 	if ! jq -e '.lost == 0 and .ended == 0 and .stateGone == 0 and .failed <= 2' "$RUN/results.jsonl" >/dev/null; then

@@ -23,7 +23,7 @@ failures=0
 run_scenarios() {
 	local line name before after declared settings setting title run
 	if [ "${1:-}" = --check ]; then
-		measure edit 2 3 declared 5 "spec.replicas 2 to 3"
+		measure edit 2 3 declared default "spec.replicas 2 to 3"
 		check_measured
 		return
 	fi

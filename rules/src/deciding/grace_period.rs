@@ -1,5 +1,13 @@
 //! The floor for a pod's termination grace period, so that open streams can end before the pod does.
 
+/// The floor, in seconds, where `minimum` is wanted for what follows the preStop hook: the grace period begins with the hook.
+/// `added` is how long a hook sleeps that is added, and `present` how long one that is there already. Without a minimum, only
+/// a hook that is added needs time.
+pub fn floor(minimum: i64, added: i64, present: i64) -> i64 {
+    let present = if minimum > 0 { present.max(0) } else { 0 };
+    minimum.saturating_add(added).saturating_add(present)
+}
+
 /// The grace period, in seconds, to set on a pod template that asks for `requested`, or `None` if it can stay.
 ///
 /// An absent period or one shorter than `floor` becomes the floor; a longer one stays. A floor of 0 changes nothing.

@@ -74,7 +74,7 @@ async fn caps_deployment_of_new_stdio_server(cluster: &mut TestCluster) -> Resul
     // Warnings are for people; an operator gets none.
     expect_no_warning(&created.warnings)?;
     expect_replicas(&cluster.admin, "deployments", &namespace, "github", 1).await?;
-    expect_equal("the grace period of a pod template without one", grace_period(&created.body), 30)?;
+    expect_equal("the grace period of a pod template without one", grace_period(&created.body), 35)?;
 
     let shorten = |deployment: &mut Value| {
         deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 5.into();
