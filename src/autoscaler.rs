@@ -181,6 +181,12 @@ impl Conflict<'_> {
             let warning = format!("sse keeps each session in 1 backend; {autoscaler} may request {maximum}");
             verdict.report(requester, "sse-backends", self.maximum(), &warning);
         }
+        if conflicts.pins_no_session && self.warns_of_sessions() {
+            let warning = format!(
+                "when proxies change, sessions lose the memory of their backend; {autoscaler} may request {maximum}"
+            );
+            verdict.report(requester, "unpinned-backends", self.maximum(), &warning);
+        }
     }
 
     /// Reports sessions and logins that the server loses with more than 1 replica.

@@ -2,7 +2,7 @@
 
 use mcp_scaling_rules::auth_server::{AuthServer, Unshared};
 use mcp_scaling_rules::session_storage::redis_since;
-use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, needs_redis};
+use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, needs_redis, pins_no_session_to_a_backend};
 use mcp_scaling_rules::{ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap};
 
 use crate::requester::Requester;
@@ -90,12 +90,27 @@ pub(crate) fn session_storage(
     // Redis changes nothing for these sessions, so that it is not recommended.
     let binds_sessions = binds_sessions_to_a_backend(requested.workload, requested.transport, resulting);
     if binds_sessions {
-        verdict.annotate("sse-backends", assignment(requested.field, resulting));
-        if is_person {
-            verdict.warn(&format!(
+        verdict.report(
+            requested.requester,
+            "sse-backends",
+            assignment(requested.field, resulting),
+            &format!(
                 "transport sse keeps each session in 1 of {resulting} backends, with Redis too; use transport streamable-http"
-            ));
-        }
+            ),
+        );
+    }
+    // Only where the count changes: no other request can do anything about it.
+    if requested.old != Some(requested.count)
+        && pins_no_session_to_a_backend(requested.workload, requested.transport, resulting)
+    {
+        verdict.report(
+            requested.requester,
+            "unpinned-backends",
+            assignment(requested.field, resulting),
+            &format!(
+                "{resulting} backends: when proxies change, sessions lose what a backend has in memory, with Redis too"
+            ),
+        );
     }
     let is_at_risk = |storage, count| needs_redis(requested.transport, storage, count);
     if !is_at_risk(storage, resulting) {

@@ -165,8 +165,15 @@ pub(crate) fn conflicts(autoscaler: &Autoscaler, workload: Workload, scaling: &S
         ),
         remedy: Some("use transport streamable-http, or scale the Deployment only".to_owned()),
     });
+    let pins_no_session = found.pins_no_session.then(|| Conflict {
+        finding: format!(
+            "when proxies change, sessions lose what their backend has in memory, with Redis too; {kind} {name} may \
+             request {maximum}"
+        ),
+        remedy: Some("scale the Deployment only, unless the server keeps nothing of a session in memory".to_owned()),
+    });
     let to_delete = declared.into_iter().chain(above_cap).map(to_delete);
-    to_delete.chain(stops_backend).chain(binds_sessions).collect()
+    to_delete.chain(stops_backend).chain(binds_sessions).chain(pins_no_session).collect()
 }
 
 #[cfg(test)]

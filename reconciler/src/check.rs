@@ -2,7 +2,7 @@
 
 use kube::Client;
 use mcp_scaling_rules::session_storage::redis_since;
-use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, lacks_redis_password};
+use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, lacks_redis_password, pins_no_session_to_a_backend};
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{InvalidField, Scaling, ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap};
 use serde::Serialize;
@@ -179,12 +179,20 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
     let binds_sessions = binds_sessions_to_a_backend(Workload::StatefulSet, scaling.transport, backends);
     let owner_of_backends = owner(Workload::StatefulSet);
     // What an autoscaler may request of them is a finding of its own.
-    if binds_sessions && !matches!(owner_of_backends, Some(CountOwner::Autoscaler(_))) {
+    if !matches!(owner_of_backends, Some(CountOwner::Autoscaler(_))) {
         let set_by = set_by(owner_of_backends.as_ref());
-        problems.push((
-            format!("{backends} backends do not share sessions of transport sse{set_by}"),
-            "use transport streamable-http, or 1 backend: Redis does not help".to_owned(),
-        ));
+        if binds_sessions {
+            problems.push((
+                format!("{backends} backends do not share sessions of transport sse{set_by}"),
+                "use transport streamable-http, or 1 backend: Redis does not help".to_owned(),
+            ));
+        }
+        if pins_no_session_to_a_backend(Workload::StatefulSet, scaling.transport, backends) {
+            problems.push((
+                format!("when proxies change, sessions lose what one of {backends} backends has in memory{set_by}"),
+                "1 backend, unless the server keeps nothing of a session in memory: Redis does not help".to_owned(),
+            ));
+        }
     }
     let of_statefulset_alone =
         binds_sessions && plan.deployment.or(set_to.deployment).is_none_or(|proxies| proxies <= 1);

@@ -414,7 +414,7 @@ async fn finds_servers_of_which_one_workload_is_at_zero() {
                 workload("StatefulSet", "fine", 1),
                 kept,
                 workload("StatefulSet", "without-backend", 0),
-                workload("StatefulSet", "without-proxies", 2),
+                workload("StatefulSet", "without-proxies", 1),
             ])
         }
         None if target.contains("/without-proxies") => {
@@ -511,6 +511,11 @@ async fn finds_what_autoscalers_do_to_backends() {
             ),
             (
                 "stopped-by-keda",
+                "when proxies change, sessions lose what their backend has in memory, with Redis too; ScaledObject keda may request 5",
+                "scale the Deployment only, unless the server keeps nothing of a session in memory"
+            ),
+            (
+                "stopped-by-keda",
                 "StatefulSet is set to 0 replicas, set by ScaledObject keda: the proxies fail without a backend",
                 "set the minimum of ScaledObject keda to 1 or more, and kubectl scale statefulset stopped-by-keda \
                  --namespace default --replicas=1"
@@ -519,6 +524,11 @@ async fn finds_what_autoscalers_do_to_backends() {
                 "to-zero",
                 "HorizontalPodAutoscaler to-zero may stop the backend under running proxies, which then fail",
                 "set minReplicas of HorizontalPodAutoscaler to-zero to 1 or more"
+            ),
+            (
+                "to-zero",
+                "when proxies change, sessions lose what their backend has in memory, with Redis too; HorizontalPodAutoscaler to-zero may request 5",
+                "scale the Deployment only, unless the server keeps nothing of a session in memory"
             ),
         ]
     );

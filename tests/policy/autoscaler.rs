@@ -9,6 +9,7 @@ use fixtures::{OPERATOR, create, mcpserver, server, update, with};
 
 /// For an autoscaler with a maximum of 5.
 const STDIO: &str = "transport stdio of MCPServer github supports 1 replica; the autoscaler may request 5";
+const UNPINNED: &str = "when proxies change, sessions lose the memory of their backend; the autoscaler may request 5";
 const DECLARED: &str = "spec.replicas of MCPServer github conflicts with the autoscaler; remove the field";
 const SESSIONS: &str = "MCPServer github does not store sessions in Redis; more than 1 replica loses sessions";
 
@@ -92,7 +93,7 @@ fn reads_spec_backend_replicas_for_a_statefulset() {
     let target = with(hpa(5), "/spec/scaleTargetRef/kind", json!("StatefulSet"));
     let server = with(with_redis("streamable-http"), "/spec/backendReplicas", json!(2));
     let expected = DECLARED.replace("spec.replicas", "spec.backendReplicas");
-    assert_eq!(create(target).lookup_finds(&server).run().warnings(), [expected]);
+    assert_eq!(create(target).lookup_finds(&server).run().warnings(), [expected.as_str(), UNPINNED]);
     create(hpa(5)).lookup_finds(&server).run().assert_accepted_as_is("no count is declared for the Deployment");
 }
 
@@ -134,7 +135,7 @@ fn takes_an_empty_kind_of_a_scaledobjects_target_for_an_absent_one() {
 
 /// A ScaledObject for the StatefulSet with these other members of its spec.
 fn backend_scaled_object(members: Value) -> Value {
-    let mut spec = json!({"scaleTargetRef": {"kind": "StatefulSet", "name": "github"}, "maxReplicaCount": 5});
+    let mut spec = json!({"scaleTargetRef": {"kind": "StatefulSet", "name": "github"}, "maxReplicaCount": 1});
     spec.as_object_mut().expect("is an object").extend(members.as_object().expect("is an object").clone());
     scaled_object(spec)
 }
@@ -142,7 +143,7 @@ fn backend_scaled_object(members: Value) -> Value {
 #[test]
 fn warns_about_an_autoscaler_that_stops_the_backend() {
     let hpa = |minimum: Value| {
-        let hpa = with(hpa(5), "/spec/scaleTargetRef/kind", json!("StatefulSet"));
+        let hpa = with(hpa(1), "/spec/scaleTargetRef/kind", json!("StatefulSet"));
         with(hpa, "/spec/minReplicas", minimum)
     };
     let (queue, cpu, memory) = (json!({"type": "prometheus"}), json!({"type": "cpu"}), json!({"type": "memory"}));
@@ -181,12 +182,24 @@ fn warns_about_several_backends_with_transport_sse() {
     let outcome = create(hpa(5)).lookup_finds(&mcpserver(json!({"transport": "sse"}))).run();
     assert_eq!(outcome.warnings(), [warning], "Redis is not recommended where it does not help");
     assert_eq!(outcome.annotations(), ["sessions-at-risk=maximum=5", "sse-backends=maximum=5"]);
-    let keda = backend_scaled_object(json!({"minReplicaCount": 1}));
+    let keda = backend_scaled_object(json!({"minReplicaCount": 1, "maxReplicaCount": 5}));
     assert_eq!(create(keda).lookup_finds(&with_redis("sse")).run().warnings(), [warning]);
     create(hpa(1)).lookup_finds(&with_redis("sse")).run().assert_accepted_as_is("one backend");
-    create(hpa(5)).lookup_finds(&with_redis("streamable-http")).run().assert_accepted_as_is("another transport");
     let ignoring = create(hpa(5)).lookup_finds(&with_redis("sse")).settings(json!({"sessionStorage": "ignore"}));
     ignoring.run().assert_accepted_as_is("the setting ignore");
+}
+
+#[test]
+fn warns_about_several_backends_among_which_sessions_move() {
+    let hpa = |maximum| with(hpa(maximum), "/spec/scaleTargetRef/kind", json!("StatefulSet"));
+    let outcome = create(hpa(5)).lookup_finds(&with_redis("streamable-http")).run();
+    assert_eq!(outcome.warnings(), [UNPINNED]);
+    assert_eq!(outcome.annotations(), ["unpinned-backends=maximum=5"]);
+    let outcome = create(hpa(5)).lookup_finds(&mcpserver(json!({"transport": "streamable-http"}))).run();
+    assert_eq!(outcome.annotations(), ["sessions-at-risk=maximum=5", "unpinned-backends=maximum=5"]);
+    create(hpa(1)).lookup_finds(&with_redis("streamable-http")).run().assert_accepted_as_is("one backend");
+    let ignoring = create(hpa(5)).lookup_finds(&with_redis("streamable-http"));
+    ignoring.settings(json!({"sessionStorage": "ignore"})).run().assert_accepted_as_is("the setting ignore");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn tells_of_the_autoscaler_where_a_count_is_given_or_changed() {
             Some(old) => update(server(old), server(&new)),
             None => create(server(&new)),
         };
-        let outcome = reading(case, &[autoscaler("web", kind, 5)]).run();
+        let outcome = reading(case, &[autoscaler("web", kind, 1)]).run();
         let description = format!("{old:?} to {new}, {kind}");
         assert_eq!(warnings(&outcome), expected.map(conflict).into_iter().collect::<Vec<_>>(), "{description}");
         let annotation = expected.map(|field| format!("declared-replicas=spec.{field}={}", new[field]));

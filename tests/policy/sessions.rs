@@ -62,9 +62,9 @@ fn warns_about_more_backends_than_proxies() {
             Some("3 backends for 2 proxies: each proxy sends all requests to 1 backend, so the others get none")
         );
     }
-    let spec = with_redis(json!({"transport": "streamable-http", "replicas": 2, "backendReplicas": 3}));
+    let server = mcpserver(with_redis(json!({"transport": "streamable-http", "replicas": 2, "backendReplicas": 3})));
     assert_warns(
-        || create(mcpserver(spec.clone())),
+        || update(server.clone(), server.clone()),
         "idle-backends=spec.backendReplicas=3 spec.replicas=2",
         "3 backends for 2 proxies: each proxy sends all requests to 1 backend, so the others get none",
     );
@@ -72,8 +72,33 @@ fn warns_about_more_backends_than_proxies() {
         [(json!(2), json!(2)), (json!(0), json!(3)), (json!(null), json!(3)), (json!(3), json!(2))]
     {
         let counts = json!({"transport": "streamable-http", "replicas": replicas, "backendReplicas": backends});
-        create(mcpserver(with_redis(counts.clone()))).run().assert_accepted_as_is(&counts.to_string());
+        let server = mcpserver(with_redis(counts.clone()));
+        update(server.clone(), server).run().assert_accepted_as_is(&counts.to_string());
     }
+}
+
+#[test]
+fn warns_about_several_backends_among_which_sessions_move() {
+    let warning = |count: u32| {
+        format!("{count} backends: when proxies change, sessions lose what a backend has in memory, with Redis too")
+    };
+    let server = |backends: u32| {
+        mcpserver(with_redis(json!({"transport": "streamable-http", "replicas": 1, "backendReplicas": backends})))
+    };
+    let declared = create(server(2)).run();
+    assert_eq!(declared.warnings().first(), Some(&warning(2)));
+    assert!(declared.annotations().contains(&"unpinned-backends=spec.backendReplicas=2".to_owned()));
+    let found = mcpserver(with_redis(json!({"transport": "streamable-http"})));
+    let scaled = || scale("statefulsets", selector(Workload::StatefulSet), 1, 3).lookup_finds(&found);
+    assert_warns(scaled, "unpinned-backends=spec.replicas=3", &warning(3));
+    let lowered = || scale("statefulsets", selector(Workload::StatefulSet), 3, 2).lookup_finds(&found);
+    assert_warns(lowered, "unpinned-backends=spec.replicas=2", &warning(2));
+    for (old, new) in [(3, 3), (3, 1), (1, 1), (3, 0)] {
+        let outcome = scale("statefulsets", selector(Workload::StatefulSet), old, new).lookup_finds(&found).run();
+        assert!(!outcome.annotations().concat().contains("unpinned"), "{old} to {new}");
+    }
+    let proxies = scale("deployments", selector(Workload::Deployment), 1, 3).lookup_finds(&found).run();
+    proxies.assert_accepted_as_is("Redis keeps the sessions of the proxies");
 }
 
 #[test]
@@ -204,8 +229,8 @@ fn tells_what_the_pods_of_an_auth_server_in_another_object_have_to_share() {
     let found = mcpserver(spec("streamable-http", json!({})));
     let proxies = scale("deployments", selector(Workload::Deployment), 1, 3).lookup_finds(&found);
     assert_eq!(proxies.run().warnings(), [requirement("3")]);
-    let backends = scale("statefulsets", selector(Workload::StatefulSet), 1, 3).lookup_finds(&found);
-    backends.run().assert_accepted_as_is("the proxies have the auth server");
+    let backends = scale("statefulsets", selector(Workload::StatefulSet), 1, 3).lookup_finds(&found).run();
+    assert_eq!(backends.annotations(), ["unpinned-backends=spec.replicas=3"], "the proxies have the auth server");
     let stdio = create(mcpserver(spec("stdio", json!({"replicas": 3})))).run();
     assert_eq!(stdio.warnings(), ["transport stdio supports 1 replica; spec.replicas requests 3"]);
 }

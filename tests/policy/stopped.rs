@@ -95,7 +95,7 @@ fn reports_nothing_where_a_declared_count_takes_the_place_of_0() {
     for (workload, field) in [(Workload::Deployment, "replicas"), (Workload::StatefulSet, "backendReplicas")] {
         let server = mcpserver(spec(&json!({field: 2})));
         let overrides = format!("spec.{field} of MCPServer github is 2 and overrides the requested 0");
-        let declared = |case: Case| case.lookup_finds(&server).run();
+        let declared = |case: Case| case.lookup_finds(&server).settings(json!({"sessionStorage": "ignore"})).run();
         assert_eq!(declared(scale_update(workload, 2, 0)).warnings(), [overrides.as_str()]);
         let outcome = declared(workload_update(workload, 2, 0));
         assert_eq!(outcome.changes(), ["/spec/replicas=2"]);
@@ -199,7 +199,7 @@ fn reports_declared_counts_that_stop_one_workload() {
             Some(old) => update(server(old), server(&new)),
             None => create(server(&new)),
         };
-        let outcome = case.run();
+        let outcome = case.settings(json!({"sessionStorage": "ignore"})).run();
         let description = format!("{old:?} to {new}");
         match stopped {
             Some(workload) => {

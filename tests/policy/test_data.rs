@@ -99,7 +99,8 @@ fn undoes_a_reset_by_the_proxy_runner() {
         "verdict   accepted with changes\n\
          change    /spec/replicas: 1 -> 3\n\
          audit     replicas: requested=1 wanted=3 reason=preserved\n\
-         audit     sessions-at-risk: spec.replicas=3\n"
+         audit     sessions-at-risk: spec.replicas=3\n\
+         audit     unpinned-backends: spec.replicas=3\n"
     );
 }
 
@@ -119,7 +120,7 @@ fn caps_the_scale_of_a_stdio_deployment() {
 fn annotates_the_scale_of_a_statefulset_by_an_autoscaler() {
     assert_eq!(
         verdict("scale-statefulset-by-autoscaler"),
-        "verdict   accepted as it is\naudit     sessions-at-risk: spec.replicas=4\n"
+        "verdict   accepted as it is\naudit     sessions-at-risk: spec.replicas=4\naudit     unpinned-backends: spec.replicas=4\n"
     );
 }
 

@@ -1,6 +1,6 @@
 //! What conflicts with an autoscaler.
 
-use crate::deciding::sessions::binds_sessions_to_a_backend;
+use crate::deciding::sessions::{binds_sessions_to_a_backend, pins_no_session_to_a_backend};
 use crate::facts::transport::exceeds_stdio_cap;
 use crate::facts::workload::Workload;
 use crate::reading::autoscaler::Range;
@@ -15,6 +15,8 @@ pub struct Conflicts {
     pub exceeds_stdio_cap: bool,
     /// Says whether the autoscaler may request several backends and each session stays in one of them, whatever the storage.
     pub binds_sessions: bool,
+    /// Says whether the autoscaler may request several backends, among which a session moves with its proxy, whatever the storage.
+    pub pins_no_session: bool,
     /// Says whether the autoscaler may stop the backend. It knows nothing of the proxies, which fail without one.
     pub stops_backend: bool,
 }
@@ -26,6 +28,7 @@ pub fn conflicts(workload: Workload, range: Range, scaling: &Scaling) -> Conflic
         declared: workload.declared(scaling),
         exceeds_stdio_cap: exceeds_stdio_cap(scaling.transport, maximum),
         binds_sessions: binds_sessions_to_a_backend(workload, scaling.transport, maximum),
+        pins_no_session: pins_no_session_to_a_backend(workload, scaling.transport, maximum),
         stops_backend: workload == Workload::StatefulSet && minimum.count == 0,
     }
 }

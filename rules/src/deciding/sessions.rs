@@ -16,6 +16,18 @@ pub fn binds_sessions_to_a_backend(workload: Workload, transport: Transport, rep
     workload == Workload::StatefulSet && transport == Transport::Sse && replicas > 1
 }
 
+/// Returns whether `replicas` of this workload are backends, and a session of this transport goes to the backend of whatever proxy
+/// it comes through, whatever the storage. When its proxy ends, another backend answers, which does not know what the first one
+/// had in its memory for the session; the call succeeds all the same.
+///
+/// The proxy stores the address of the Service of the backends for a session, and not that of a pod.
+///
+/// Source: `Transport` in `pkg/transport/http.go` and `pkg/transport/proxy/transparent/transparent_proxy.go` of ToolHive v0.13.0 to
+/// v0.63.0; docs/sessions.md has what was measured.
+pub fn pins_no_session_to_a_backend(workload: Workload, transport: Transport, replicas: u32) -> bool {
+    workload == Workload::StatefulSet && transport == Transport::StreamableHttp && replicas > 1
+}
+
 /// Returns whether some of `backends` get no request from `proxies`: the Service in front of the backends keeps each proxy, by its IP
 /// address, at one backend. Without a proxy nothing gets a request, and `stdio` has one of both.
 ///

@@ -82,7 +82,7 @@ async fn caps_deployment_of_new_stdio_server(cluster: &mut TestCluster) -> Resul
     };
     let updated = operator.update("deployments", &namespace, "github", shorten).await?.success()?.body;
     expect_equal("spec.replicas after an update to 3", &updated["spec"]["replicas"], 1)?;
-    expect_equal("the grace period after an update to 5 s", grace_period(&updated), 30)
+    expect_equal("the grace period after an update to 5 s", grace_period(&updated), 35)
 }
 
 async fn caps_kubectl_scale_of_stdio_server(cluster: &mut TestCluster) -> Result<()> {

@@ -166,7 +166,7 @@ impl Case {
     fn outcome(&self) -> Outcome {
         Outcome {
             counts: (self.counts.0.into(), self.counts.1.into()),
-            grace_periods: (30.into(), 30.into()),
+            grace_periods: (35.into(), 30.into()),
             warnings: self.warnings.iter().map(|type_| type_.name().to_owned()).collect(),
         }
     }
