@@ -14,7 +14,9 @@ use mcp_scaling_rules::pod_template::{self, TemplateChange, TemplateCorrection};
 use mcp_scaling_rules::resets::OperatorWrite;
 use mcp_scaling_rules::scaling::SessionStorageSpec;
 use mcp_scaling_rules::session_storage::redis_since;
-use mcp_scaling_rules::sessions::{binds_sessions_to_a_backend, lacks_redis_password, needs_redis, unshared_replicas};
+use mcp_scaling_rules::sessions::{
+    binds_sessions_to_a_backend, lacks_redis_password, needs_redis, pins_no_session_to_a_backend, unshared_replicas,
+};
 use mcp_scaling_rules::{
     AutoscalerKind, Condition, ConditionReason, ConditionStatus, ConditionType, Field, InvalidField, Malformed, Owner,
     RawSpec, Replicas, ReplicasRule, RolledOut, Scaling, ServerKind, SessionStorage, Transport, Workload, accounts,
@@ -734,20 +736,20 @@ fn reads_the_pause_of_a_scaled_object() {
 fn finds_the_conflicts_of_an_autoscaler() {
     use Workload::{Deployment, StatefulSet};
     for (workload, transport, replicas, [minimum, maximum], found) in [
-        (Deployment, Sse, None, [0, 5], (None, false, false, false)),
-        (Deployment, Sse, Some(2), [1, 5], (Some(2), false, false, false)),
-        (Deployment, Stdio, None, [1, 5], (None, true, false, false)),
-        (Deployment, Stdio, None, [0, 1], (None, false, false, false)),
-        (Deployment, Stdio, Some(1), [1, 5], (Some(1), true, false, false)),
-        (StatefulSet, Sse, Some(2), [1, 5], (None, false, true, false)),
-        (StatefulSet, Sse, None, [1, 1], (None, false, false, false)),
-        (StatefulSet, Sse, None, [0, 5], (None, false, true, true)),
-        (StatefulSet, StreamableHttp, None, [0, 5], (None, false, false, true)),
-        (StatefulSet, StreamableHttp, None, [1, 5], (None, false, false, false)),
-        (StatefulSet, Stdio, None, [0, 1], (None, false, false, true)),
+        (Deployment, Sse, None, [0, 5], (None, false, false, false, false)),
+        (Deployment, Sse, Some(2), [1, 5], (Some(2), false, false, false, false)),
+        (Deployment, Stdio, None, [1, 5], (None, true, false, false, false)),
+        (Deployment, Stdio, None, [0, 1], (None, false, false, false, false)),
+        (Deployment, Stdio, Some(1), [1, 5], (Some(1), true, false, false, false)),
+        (StatefulSet, Sse, Some(2), [1, 5], (None, false, true, false, false)),
+        (StatefulSet, Sse, None, [1, 1], (None, false, false, false, false)),
+        (StatefulSet, Sse, None, [0, 5], (None, false, true, false, true)),
+        (StatefulSet, StreamableHttp, None, [0, 5], (None, false, false, true, true)),
+        (StatefulSet, StreamableHttp, None, [1, 5], (None, false, false, true, false)),
+        (StatefulSet, Stdio, None, [0, 1], (None, false, false, false, true)),
     ] {
-        let (declared, exceeds_stdio_cap, binds_sessions, stops_backend) = found;
-        let expected = Conflicts { declared, exceeds_stdio_cap, binds_sessions, stops_backend };
+        let (declared, exceeds_stdio_cap, binds_sessions, pins_no_session, stops_backend) = found;
+        let expected = Conflicts { declared, exceeds_stdio_cap, binds_sessions, pins_no_session, stops_backend };
         let range = range(minimum, "minReplicas", maximum);
         let found = conflicts(workload, range, &scaling(transport, replicas, None));
         assert_eq!(found, expected, "{workload:?} {transport:?} {replicas:?} {range:?}");
@@ -787,6 +789,17 @@ fn needs_redis_only_where_it_helps() {
     assert!(binds_sessions_to_a_backend(Workload::StatefulSet, Sse, 2));
     assert!(!binds_sessions_to_a_backend(Workload::Deployment, Sse, 2));
     assert!(!binds_sessions_to_a_backend(Workload::StatefulSet, StreamableHttp, 2));
+    for (workload, transport, replicas, expected) in [
+        (Workload::StatefulSet, StreamableHttp, 2, true),
+        (Workload::StatefulSet, StreamableHttp, 1, false),
+        (Workload::StatefulSet, StreamableHttp, 0, false),
+        (Workload::Deployment, StreamableHttp, 2, false),
+        (Workload::StatefulSet, Sse, 2, false),
+        (Workload::StatefulSet, Stdio, 2, false),
+    ] {
+        let found = pins_no_session_to_a_backend(workload, transport, replicas);
+        assert_eq!(found, expected, "{workload:?} {transport:?} {replicas}");
+    }
     for (kind, declared, used, expected) in [
         (ServerKind::McpServer, Some(Memory), Some(Redis), true),
         (ServerKind::VirtualMcpServer, Some(Memory), Some(Redis), true),
