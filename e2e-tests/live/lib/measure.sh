@@ -18,35 +18,36 @@ choose_policy() {
 
 load() { cut -d' ' -f1 /proc/loadavg; }
 
-# prepare_server NAMESPACE REPLICAS DECLARED: a server with this many proxies, which the MCPServer declares or somebody scaled to.
+# prepare_server NAMESPACE PROXIES BACKENDS MADE: a server with these counts, which the MCPServer declares or somebody scaled to.
 prepare_server() {
-	if [ "$3" = declared ]; then
-		create_server "$1" "$2"
-	else
-		create_server "$1" undeclared
+	create_server "$1" "$2" "$4"
+	if [[ ,$4, == *,scaled,* ]]; then
 		wait_until 60 "the operator creates the Deployment" k get deployment counter --namespace="$1"
 		change scale deployment counter --replicas="$2" --namespace="$1"
+		settle "$1" "$2"
+		change scale statefulset counter --replicas="$3" --namespace="$1"
 	fi
 	settle "$1" "$2"
 }
 
-# start_clients NAMESPACE: opens the sessions, through the Service of the proxies.
+# start_clients NAMESPACE MADE: opens the sessions, through the Service of the proxies.
 start_clients() {
-	local service
+	local service stream=false
+	[[ ,$2, != *,stream,* ]] || stream=true
 	service=$(k get service mcp-counter-proxy --namespace="$1" -o 'jsonpath={.spec.clusterIP}')
 	rm -f "$RUN/clients-ready" "$RUN/clients.json"
-	"$PROGRAMS/client" -url "http://$service:8080/mcp" -sessions $sessions -source "${clients%.0/*}.1" -ready "$RUN/clients-ready" \
+	"$PROGRAMS/client" -url "http://$service:8080/mcp" -sessions $sessions -stream=$stream -source "${clients%.0/*}.1" -ready "$RUN/clients-ready" \
 		>"$RUN/clients.json" 2>>"$RUN/clients.log" </dev/null &
 	pids[clients]=$!
 	wait_until 60 "every session has an answer" [ -e "$RUN/clients-ready" ]
 }
 
-# measure NAME BEFORE AFTER DECLARED SETTING TITLE: adds a line to results.jsonl.
+# measure NAME PROXIES-BEFORE PROXIES-AFTER BACKENDS MADE SETTING TITLE: adds a line to results.jsonl.
 measure() {
 	local namespace=run-$((measured += 1)) acted load_before
-	choose_policy "$5"
-	prepare_server "$namespace" "$2" "$4"
-	start_clients "$namespace"
+	choose_policy "$6"
+	prepare_server "$namespace" "$2" "$4" "$5"
+	start_clients "$namespace" "$5"
 	sleep $before_seconds
 	load_before=$(load) acted=$(date +%s.%N)
 	"act_$1" "$namespace"
@@ -55,7 +56,7 @@ measure() {
 	settle "$namespace" "$3"
 	sleep $after_seconds
 	stop clients
-	jq -c --arg name "$1" --arg title "$6" --arg setting "$5" --arg toolhive "$TOOLHIVE" --arg load "$load_before $(load)" \
+	jq -c --arg name "$1" --arg title "$7" --arg setting "$6" --arg toolhive "$TOOLHIVE" --arg load "$load_before $(load)" \
 		--argjson acted "$acted" '{name: $name, title: $title, setting: $setting, toolhive: $toolhive, load: $load, acted: $acted} + .' \
 		"$RUN/clients.json" >>"$RUN/results.jsonl"
 	tail -n 1 "$RUN/results.jsonl" >>"$RESULTS/results.jsonl"

@@ -215,6 +215,9 @@ node_is_ready() {
 	[ "$(k get node live -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status} {.spec.taints}')" = "True " ]
 }
 
+# start_redis: an empty Redis.
+start_redis() { spawn redis redis-server --bind $node --protected-mode no --save "" --dir "$RUN"; }
+
 # start_node: from nothing to a node that runs pods.
 start_node() {
 	prepare_mounts
@@ -227,7 +230,7 @@ start_node() {
 	start_kubelet
 	start_kube_proxy
 	start_dns
-	spawn redis redis-server --bind $node --protected-mode no --save "" --dir "$RUN"
+	start_redis
 	[ ! -d /sys/fs/cgroup/cpu ] || spawn shares raise_shares
 	wait_until 120 "the node is ready" node_is_ready
 	say "the node is ready"

@@ -20,9 +20,15 @@ start_toolhive() {
 	say "ToolHive $TOOLHIVE is ready"
 }
 
-# create_server NAMESPACE REPLICAS: the MCPServer "counter" with its sessions in Redis. Replicas may be "undeclared".
+# create_server NAMESPACE PROXIES MADE: the MCPServer "counter" with its sessions in Redis. lib/scenarios.sh tells the words of MADE.
 create_server() {
+	local replicas='' environment='' probe='' made=,$3,
+	[[ $made != *,declared,* ]] || replicas="replicas: $2"
+	[[ $made != *,slow,* ]] || environment='env: [{name: START_DELAY, value: 13s}]'
+	[[ $made != *,probe,* ]] ||
+		probe='podTemplateSpec: {spec: {containers: [{name: mcp, readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}}]}}'
 	change create namespace "$1"
+	[[ $made != *,headless,* ]] || create_headless_service "$1"
 	change create --namespace="$1" --filename=- <<-YAML
 		apiVersion: toolhive.stacklok.dev/$(toolhive_version)
 		kind: MCPServer
@@ -32,10 +38,25 @@ create_server() {
 		  transport: streamable-http
 		  proxyPort: 8080
 		  mcpPort: 8080
-		  $([ "$2" = undeclared ] || echo "replicas: $2")
 		  sessionStorage: {provider: redis, address: "$node:6379", keyPrefix: "$1:"}
+		  $replicas
+		  $environment
+		  $probe
 	YAML
 }
+
+# create_headless_service NAMESPACE: the Service of the backends before the proxy runner makes it, which then leaves the address alone.
+create_headless_service() {
+	change create --namespace="$1" --filename=- <<-YAML
+		apiVersion: v1
+		kind: Service
+		metadata: {name: mcp-counter}
+		spec: {clusterIP: None, selector: {app: counter}, ports: [{port: 8080}]}
+	YAML
+}
+
+# no_proxy_runs NAMESPACE: whether the Deployment has no pod.
+no_proxy_runs() { [ "$(k get deployment counter --namespace="$1" -o 'jsonpath={.status.replicas}')" = "" ]; }
 
 # toolhive_version: the newest version of the API that this release has.
 toolhive_version() { k api-resources --api-group=toolhive.stacklok.dev | awk '$NF == "MCPServer" { print $(NF - 2) }' | cut -d/ -f2; }

@@ -21,6 +21,7 @@ func main() {
 	interval := flag.Duration("interval", 250*time.Millisecond, "the time from one call of a session to the next")
 	timeout := flag.Duration("timeout", 15*time.Second, "how long a call may take")
 	source := flag.String("source", "", "the address that the first session calls from; each other has the next one")
+	stream := flag.Bool("stream", false, "hold a stream for messages of the server")
 	ready := flag.String("ready", "", "the file that is created once every session has had an answer")
 	flag.Parse()
 
@@ -37,7 +38,7 @@ func main() {
 		answered.Add(1)
 		address := first
 		first = first.Next()
-		user := &user{endpoint: *url, timeout: *timeout, transport: newTransport(address), report: report}
+		user := &user{endpoint: *url, timeout: *timeout, transport: newTransport(address), report: report, stream: *stream}
 		all.Go(func() {
 			// The sessions spread over the interval.
 			time.Sleep(*interval * time.Duration(i) / time.Duration(*sessions))

@@ -20,6 +20,8 @@ type user struct {
 	timeout   time.Duration
 	transport *transport
 	report    *report
+	// stream says whether the session holds a stream for messages of the server.
+	stream bool
 
 	session *mcp.ClientSession
 	// counted is the last count that the server answered in this session.
@@ -95,7 +97,7 @@ func (u *user) count() (int64, error) {
 	defer cancel()
 	if u.session == nil {
 		client := mcp.NewClient(&mcp.Implementation{Name: "live-tests", Version: "1"}, nil)
-		transport := &mcp.StreamableClientTransport{Endpoint: u.endpoint, HTTPClient: &http.Client{Transport: u.transport}, DisableStandaloneSSE: true}
+		transport := &mcp.StreamableClientTransport{Endpoint: u.endpoint, HTTPClient: &http.Client{Transport: u.transport}, DisableStandaloneSSE: !u.stream}
 		session, err := client.Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: withSessions})
 		if err != nil {
 			return 0, fmt.Errorf("cannot open a session: %s", err)

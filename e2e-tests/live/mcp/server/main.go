@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -39,6 +40,13 @@ func main() {
 	port := os.Getenv("MCP_PORT") // ToolHive sets it
 	if port == "" {
 		port = "8080"
+	}
+	if text := os.Getenv("START_DELAY"); text != "" {
+		delay, err := time.ParseDuration(text)
+		if err != nil {
+			log.Fatal(err)
+		}
+		time.Sleep(delay)
 	}
 	handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return newServer(pod) }, nil)
 	mux := http.NewServeMux()
