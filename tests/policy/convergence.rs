@@ -7,6 +7,7 @@
 //! proptest shrinks and prints a sequence that fails, and keeps it in `convergence.txt` beside this file to try it first from
 //! then on.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use mcp_scaling_rules::{Transport, Workload, resolve};
@@ -15,7 +16,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use fixtures::{
-    AUTOSCALER, Case, OPERATOR, PERSON, PROXY_RUNNER, deployment, mcpserver, scale, selector, statefulset, update, with,
+    AUTOSCALER, OPERATOR, PERSON, PROXY_RUNNER, deployment, mcpserver, scale, selector, statefulset, update, with,
 };
 
 /// Releases of ToolHive that behave differently.
@@ -91,12 +92,25 @@ impl Setup {
     }
 }
 
+/// A write of a count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Write {
+    workload: Workload,
+    /// Whether it writes the Scale of the workload, in place of the workload itself.
+    to_scale: bool,
+    from: u32,
+    to: u32,
+    user: &'static str,
+}
+
 /// The API server: the objects that it stores and the number of writes to them.
 struct Cluster {
     setup: Setup,
     objects: PerWorkload<Value>,
     /// The counts after the last write of a person.
     set_by_person: PerWorkload<u32>,
+    /// What each write led to. The module answers equal requests equally, and controllers repeat themselves.
+    outcomes: HashMap<Write, Value>,
     /// Writes, with and without an effect on the count.
     writes: usize,
     /// Writes that changed a count.
@@ -109,6 +123,7 @@ impl Cluster {
         Self {
             objects: PerWorkload { deployment: deployment(1), statefulset },
             set_by_person: PerWorkload { deployment: 1, statefulset: 1 },
+            outcomes: HashMap::new(),
             writes: 0,
             changes: 0,
             setup,
@@ -121,26 +136,35 @@ impl Cluster {
     }
 
     /// Updates the workload itself.
-    fn update(&mut self, workload: Workload, count: u32, user: &str) {
-        let old = self.objects.get(workload).clone();
-        self.write(workload, update(old.clone(), with(old, "/spec/replicas", json!(count))).by(user));
+    fn update(&mut self, workload: Workload, count: u32, user: &'static str) {
+        self.write(Write { workload, to_scale: false, from: self.count(workload), to: count, user });
     }
 
     /// Updates the Scale of the workload.
-    fn scale(&mut self, workload: Workload, count: u32, user: &str) {
-        let case = scale(workload.resource(), selector(workload), self.count(workload), count);
-        self.write(workload, case.by(user));
+    fn scale(&mut self, workload: Workload, count: u32, user: &'static str) {
+        self.write(Write { workload, to_scale: true, from: self.count(workload), to: count, user });
     }
 
-    fn write(&mut self, workload: Workload, case: Case) {
-        let outcome = case.lookup_finds(&self.setup.server()).run();
-        assert!(outcome.response.allowed, "the default settings reject nothing");
-        // A Scale leaves a count of 0 out.
-        let count = outcome.object()["spec"].get("replicas").cloned().unwrap_or(json!(0));
-        let stored = &mut self.objects.get_mut(workload)["spec"]["replicas"];
+    fn write(&mut self, write: Write) {
+        let count = self.outcomes.get(&write).cloned().unwrap_or_else(|| self.admit(write));
+        self.outcomes.insert(write, count.clone());
+        let stored = &mut self.objects.get_mut(write.workload)["spec"]["replicas"];
         self.writes += 1;
         self.changes += usize::from(*stored != count);
         *stored = count;
+    }
+
+    /// The count that the module lets a write store.
+    fn admit(&self, Write { workload, to_scale, from, to, user }: Write) -> Value {
+        let old = self.objects.get(workload).clone();
+        let case = match to_scale {
+            true => scale(workload.resource(), selector(workload), from, to),
+            false => update(old.clone(), with(old, "/spec/replicas", json!(to))),
+        };
+        let outcome = case.by(user).lookup_finds(&self.setup.server()).run();
+        assert!(outcome.response.allowed, "the default settings reject nothing");
+        // A Scale leaves a count of 0 out.
+        outcome.object()["spec"].get("replicas").cloned().unwrap_or(json!(0))
     }
 
     fn handle(&mut self, event: Event) {
