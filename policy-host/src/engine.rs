@@ -10,7 +10,7 @@ use crate::host::{self, Host, Log};
 
 /// The fuel that one call may take, in the unit of the engine. A call that would take more is stopped. It is more than a
 /// hundred times what any request needs.
-pub const FUEL_LIMIT: u64 = 1_000_000_000;
+pub const FUEL_LIMIT: u32 = 1_000_000_000;
 
 /// A module that an engine has loaded.
 pub trait Module: Send + Sync {

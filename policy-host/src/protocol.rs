@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use wapc::ModuleState;
+use wapc::wapc_functions as names;
 
 /// The name under which a guest exports its linear memory.
 pub const MEMORY: &str = "memory";
@@ -28,45 +29,107 @@ pub trait Guest {
     fn write_memory(&mut self, start: usize, bytes: &[u8]) -> Result<()>;
 }
 
-fn read(guest: &mut impl Guest, start: i32, length: i32) -> Result<Vec<u8>> {
+/// A function that the host provides. Its parameters and its result are of the type i32.
+pub struct HostFunction {
+    /// The name under which a guest imports it.
+    pub name: &'static str,
+    /// The number of its parameters.
+    pub parameters: usize,
+    /// Whether it returns the result of `call`, or nothing.
+    pub has_result: bool,
+    /// Calls it with its parameters. It fails if an address, a length or a text is not one that the guest may pass; that is a
+    /// trap of the guest.
+    pub call: fn(&mut dyn Guest, &[i32]) -> Result<i32>,
+}
+
+/// All functions of the protocol.
+pub static FUNCTIONS: [HostFunction; 9] = [
+    HostFunction {
+        name: names::GUEST_REQUEST_FN,
+        parameters: 2,
+        has_result: false,
+        call: |guest, parameters| guest_request(guest, parameters.try_into()?).map(|()| 0),
+    },
+    HostFunction {
+        name: names::GUEST_RESPONSE_FN,
+        parameters: 2,
+        has_result: false,
+        call: |guest, parameters| guest_response(guest, parameters.try_into()?).map(|()| 0),
+    },
+    HostFunction {
+        name: names::GUEST_ERROR_FN,
+        parameters: 2,
+        has_result: false,
+        call: |guest, parameters| guest_error(guest, parameters.try_into()?).map(|()| 0),
+    },
+    HostFunction {
+        name: names::HOST_CALL,
+        parameters: 8,
+        has_result: true,
+        call: |guest, parameters| host_call(guest, parameters.try_into()?),
+    },
+    HostFunction {
+        name: names::HOST_RESPONSE_LEN_FN,
+        parameters: 0,
+        has_result: true,
+        call: |guest, _| host_response_len(guest),
+    },
+    HostFunction {
+        name: names::HOST_RESPONSE_FN,
+        parameters: 1,
+        has_result: false,
+        call: |guest, parameters| host_response(guest, parameters.try_into()?).map(|()| 0),
+    },
+    HostFunction {
+        name: names::HOST_ERROR_LEN_FN,
+        parameters: 0,
+        has_result: true,
+        call: |guest, _| host_error_len(guest),
+    },
+    HostFunction {
+        name: names::HOST_ERROR_FN,
+        parameters: 1,
+        has_result: false,
+        call: |guest, parameters| host_error(guest, parameters.try_into()?).map(|()| 0),
+    },
+    HostFunction {
+        name: names::HOST_CONSOLE_LOG,
+        parameters: 2,
+        has_result: false,
+        call: |guest, parameters| console_log(guest, parameters.try_into()?).map(|()| 0),
+    },
+];
+
+fn read(guest: &mut dyn Guest, start: i32, length: i32) -> Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(length)?];
     guest.read_memory(usize::try_from(start)?, &mut bytes)?;
     Ok(bytes)
 }
 
-fn read_text(guest: &mut impl Guest, start: i32, length: i32) -> Result<String> {
+fn read_text(guest: &mut dyn Guest, start: i32, length: i32) -> Result<String> {
     Ok(String::from_utf8(read(guest, start, length)?)?)
 }
 
-fn write(guest: &mut impl Guest, start: i32, bytes: &[u8]) -> Result<()> {
+fn write(guest: &mut dyn Guest, start: i32, bytes: &[u8]) -> Result<()> {
     guest.write_memory(usize::try_from(start)?, bytes)
 }
 
 /// `__guest_request`: gives the guest the operation and the payload.
-///
-/// # Errors
-/// As all functions here: if an address, a length or a text is not one that the guest may pass. The call is a trap then.
-pub fn guest_request(guest: &mut impl Guest, operation: i32, payload: i32) -> Result<()> {
+fn guest_request(guest: &mut dyn Guest, [operation, payload]: [i32; 2]) -> Result<()> {
     let Some(request) = guest.state().get_guest_request() else { return Ok(()) };
     write(guest, payload, &request.msg)?;
     write(guest, operation, request.operation.as_bytes())
 }
 
 /// `__guest_response`: takes the guest's response.
-///
-/// # Errors
-/// As [`guest_request`].
-pub fn guest_response(guest: &mut impl Guest, start: i32, length: i32) -> Result<()> {
+fn guest_response(guest: &mut dyn Guest, [start, length]: [i32; 2]) -> Result<()> {
     let response = read(guest, start, length)?;
     guest.state().set_guest_response(response);
     Ok(())
 }
 
 /// `__guest_error`: takes the guest's error.
-///
-/// # Errors
-/// As [`guest_request`].
-pub fn guest_error(guest: &mut impl Guest, start: i32, length: i32) -> Result<()> {
+fn guest_error(guest: &mut dyn Guest, [start, length]: [i32; 2]) -> Result<()> {
     let error = read_text(guest, start, length)?;
     guest.state().set_guest_error(error);
     Ok(())
@@ -74,114 +137,44 @@ pub fn guest_error(guest: &mut impl Guest, start: i32, length: i32) -> Result<()
 
 /// `__host_call`: calls the host. Each parameter is an address and a length. Returns 1 if the host has a response, and 0 if it
 /// has an error.
-///
-/// # Errors
-/// As [`guest_request`].
-pub fn host_call(
-    guest: &mut impl Guest,
-    binding: (i32, i32),
-    namespace: (i32, i32),
-    operation: (i32, i32),
-    payload: (i32, i32),
-) -> Result<i32> {
-    let binding = read_text(guest, binding.0, binding.1)?;
-    let namespace = read_text(guest, namespace.0, namespace.1)?;
-    let operation = read_text(guest, operation.0, operation.1)?;
-    let payload = read(guest, payload.0, payload.1)?;
+fn host_call(guest: &mut dyn Guest, parameters: [i32; 8]) -> Result<i32> {
+    let [binding, binding_length, namespace, namespace_length, operation, operation_length, payload, payload_length] =
+        parameters;
+    let binding = read_text(guest, binding, binding_length)?;
+    let namespace = read_text(guest, namespace, namespace_length)?;
+    let operation = read_text(guest, operation, operation_length)?;
+    let payload = read(guest, payload, payload_length)?;
     Ok(guest.state().do_host_call(&binding, &namespace, &operation, &payload).unwrap_or(0))
 }
 
 /// `__host_response_len`: returns the length of the host's response, in bytes.
-///
-/// # Errors
-/// As [`guest_request`].
-pub fn host_response_len(guest: &impl Guest) -> Result<i32> {
+fn host_response_len(guest: &dyn Guest) -> Result<i32> {
     Ok(i32::try_from(guest.state().host_response_len())?)
 }
 
 /// `__host_response`: gives the guest the host's response.
-///
-/// # Errors
-/// As [`guest_request`].
-pub fn host_response(guest: &mut impl Guest, start: i32) -> Result<()> {
+fn host_response(guest: &mut dyn Guest, [start]: [i32; 1]) -> Result<()> {
     guest.state().with_host_response(|response| write(guest, start, response)).unwrap_or(Ok(()))
 }
 
 /// `__host_error_len`: returns the length of the host's error, in bytes.
-///
-/// # Errors
-/// As [`guest_request`].
-pub fn host_error_len(guest: &impl Guest) -> Result<i32> {
+fn host_error_len(guest: &dyn Guest) -> Result<i32> {
     Ok(i32::try_from(error_of_host(guest).len())?)
 }
 
 /// `__host_error`: gives the guest the host's error.
-///
-/// # Errors
-/// As [`guest_request`].
-pub fn host_error(guest: &mut impl Guest, start: i32) -> Result<()> {
+fn host_error(guest: &mut dyn Guest, [start]: [i32; 1]) -> Result<()> {
     let error = error_of_host(guest);
     write(guest, start, error.as_bytes())
 }
 
-fn error_of_host(guest: &impl Guest) -> String {
+fn error_of_host(guest: &dyn Guest) -> String {
     guest.state().get_host_error().unwrap_or_default()
 }
 
 /// `__console_log`: takes a line for the host's log.
-///
-/// # Errors
-/// As [`guest_request`].
-pub fn console_log(guest: &mut impl Guest, start: i32, length: i32) -> Result<()> {
+fn console_log(guest: &mut dyn Guest, [start, length]: [i32; 2]) -> Result<()> {
     let message = read_text(guest, start, length)?;
     guest.state().do_console_log(&message);
     Ok(())
-}
-
-/// Links the functions of this module into the `Linker` of an engine with the interface of wasmtime. `$caller` is the engine's
-/// type of a guest that calls its host, `$guest` makes a [`Guest`] of it, and `$error` makes the engine's error of an
-/// [`anyhow::Error`]. The result is that of the engine's `func_wrap`.
-#[macro_export]
-macro_rules! link_wapc {
-    ($linker:expr, $caller:ty, $guest:path, $error:expr) => {{
-        use $crate::protocol;
-        use $crate::wapc::HOST_NAMESPACE;
-        use $crate::wapc::wapc_functions as names;
-        let linker = $linker;
-        linker.func_wrap(
-            HOST_NAMESPACE,
-            names::GUEST_REQUEST_FN,
-            |caller: $caller, operation: i32, payload: i32| {
-                protocol::guest_request(&mut $guest(caller), operation, payload).map_err($error)
-            },
-        )?;
-        linker.func_wrap(HOST_NAMESPACE, names::GUEST_RESPONSE_FN, |caller: $caller, start: i32, length: i32| {
-            protocol::guest_response(&mut $guest(caller), start, length).map_err($error)
-        })?;
-        linker.func_wrap(HOST_NAMESPACE, names::GUEST_ERROR_FN, |caller: $caller, start: i32, length: i32| {
-            protocol::guest_error(&mut $guest(caller), start, length).map_err($error)
-        })?;
-        linker.func_wrap(
-            HOST_NAMESPACE,
-            names::HOST_CALL,
-            |caller: $caller, b: i32, b_len: i32, n: i32, n_len: i32, o: i32, o_len: i32, p: i32, p_len: i32| {
-                protocol::host_call(&mut $guest(caller), (b, b_len), (n, n_len), (o, o_len), (p, p_len)).map_err($error)
-            },
-        )?;
-        linker.func_wrap(HOST_NAMESPACE, names::HOST_RESPONSE_LEN_FN, |caller: $caller| {
-            protocol::host_response_len(&$guest(caller)).map_err($error)
-        })?;
-        linker.func_wrap(HOST_NAMESPACE, names::HOST_RESPONSE_FN, |caller: $caller, start: i32| {
-            protocol::host_response(&mut $guest(caller), start).map_err($error)
-        })?;
-        linker.func_wrap(HOST_NAMESPACE, names::HOST_ERROR_LEN_FN, |caller: $caller| {
-            protocol::host_error_len(&$guest(caller)).map_err($error)
-        })?;
-        linker.func_wrap(HOST_NAMESPACE, names::HOST_ERROR_FN, |caller: $caller, start: i32| {
-            protocol::host_error(&mut $guest(caller), start).map_err($error)
-        })?;
-        linker.func_wrap(HOST_NAMESPACE, names::HOST_CONSOLE_LOG, |caller: $caller, start: i32, length: i32| {
-            protocol::console_log(&mut $guest(caller), start, length).map_err($error)
-        })
-    }};
 }

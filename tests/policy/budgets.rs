@@ -1,5 +1,5 @@
 //! Limits for the size of the module, and for the instructions and the memory that an evaluation takes. Instructions are
-//! counted as fuel of the interpreter wasmi, which is the same on every machine. docs/performance.md has the fuel of wasmtime,
+//! counted as fuel of the interpreter tinywasm, which is the same on every machine. docs/performance.md has the fuel of wasmtime,
 //! which Kubewarden uses.
 //!
 //! Each limit leaves about a sixth above the measurement for what another compiler adds, so that a change which costs more
@@ -13,7 +13,6 @@ use policy_host::admission::AdmissionRequest;
 use policy_host::cluster::Cluster;
 use policy_host::meter::{Cost, Meter};
 use serde_json::{Value, json};
-use wasmi::{Engine, Module};
 
 use fixtures::repository;
 
@@ -84,7 +83,7 @@ fn stays_within_the_fuel_and_memory_limits() {
 
 #[test]
 fn imports_nothing_but_wapc() {
-    let module = Module::new(&Engine::default(), &module("policy.wasm")[..]).expect("is a module");
-    let namespaces: Vec<_> = module.imports().map(|import| import.module().to_owned()).collect();
+    let module = tinywasm::parse_bytes(&module("policy.wasm")).expect("is a module");
+    let namespaces: Vec<_> = module.imports.iter().map(|import| import.module.to_string()).collect();
     assert!(!namespaces.is_empty() && namespaces.iter().all(|namespace| namespace == "wapc"), "{namespaces:?}");
 }

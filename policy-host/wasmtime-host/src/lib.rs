@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use policy_host::engine::{FUEL_LIMIT, Instance, Module, Usage};
-use policy_host::link_wapc;
-use policy_host::protocol::{Guest, MEMORY};
-use policy_host::wapc::ModuleState;
+use policy_host::protocol::{FUNCTIONS, Guest, MEMORY};
 use policy_host::wapc::wapc_functions::{GUEST_CALL, REQUIRED_STARTS};
-use wasmtime::{Caller, Config, Engine, Extern, InstancePre, Linker, Memory, OptLevel, Store, TypedFunc};
+use policy_host::wapc::{HOST_NAMESPACE, ModuleState};
+use wasmtime::{
+    Caller, Config, Engine, Extern, FuncType, InstancePre, Linker, Memory, OptLevel, Store, TypedFunc, Val, ValType,
+};
 
 type State = Arc<ModuleState>;
 
@@ -39,10 +40,7 @@ impl Compiled {
             config.cranelift_opt_level(OptLevel::None);
         }
         let engine = Engine::new(&config)?;
-        let mut linker = Linker::new(&engine);
-        link_wapc!(&mut linker, Caller<'_, State>, Calling, |error: anyhow::Error| wasmtime::Error::msg(format!(
-            "{error:#}"
-        )))?;
+        let linker = linker(&engine)?;
         let module = linker.instantiate_pre(&wasmtime::Module::new(&engine, bytes)?)?;
         Ok(Self { module, counts_fuel })
     }
@@ -52,7 +50,7 @@ impl Module for Compiled {
     fn start(&self, state: State) -> Result<Box<dyn Instance>> {
         let mut store = Store::new(self.module.module().engine(), state);
         if self.counts_fuel {
-            store.set_fuel(FUEL_LIMIT)?;
+            store.set_fuel(FUEL_LIMIT.into())?;
         }
         let instance = self.module.instantiate(&mut store)?;
         for name in REQUIRED_STARTS {
@@ -79,9 +77,26 @@ impl Instance for Running {
 
     fn usage(&self) -> Usage {
         // Without counting, there is no fuel to read.
-        let fuel = self.store.get_fuel().map_or(0, |left| FUEL_LIMIT.saturating_sub(left));
+        let fuel = self.store.get_fuel().map_or(0, |left| u64::from(FUEL_LIMIT).saturating_sub(left));
         Usage { fuel, memory: self.memory.size(&self.store) * self.memory.page_size(&self.store) }
     }
+}
+
+/// The functions of waPC.
+fn linker(engine: &Engine) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    for function in &FUNCTIONS {
+        let parameters = vec![ValType::I32; function.parameters];
+        let signature = FuncType::new(engine, parameters, function.has_result.then_some(ValType::I32));
+        linker.func_new(HOST_NAMESPACE, function.name, signature, |caller: Caller<'_, State>, values, results| {
+            let parameters: Vec<_> = values.iter().filter_map(Val::i32).collect();
+            let result = (function.call)(&mut Calling(caller), &parameters)
+                .map_err(|error| wasmtime::Error::msg(format!("{error:#}")))?;
+            results.fill(result.into());
+            Ok(())
+        })?;
+    }
+    Ok(linker)
 }
 
 /// A guest that calls its host.
