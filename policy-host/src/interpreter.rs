@@ -79,8 +79,8 @@ impl Instance for Running {
     }
 }
 
-/// Makes a call that may take all fuel that is left. tinywasm counts instructions, 128 at a time; those after the last 128 of a
-/// call are not counted.
+/// Makes a call that may take all fuel that is left. tinywasm counts instructions, 128 at a time: those after the last 128 of a
+/// call are not counted, and a bulk copy is one instruction.
 fn spend<R>(
     fuel: &mut u32,
     store: &mut Store,

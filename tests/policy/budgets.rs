@@ -25,17 +25,17 @@ const MEMORY: u64 = 2 << 20;
 /// A request in `test_data/requests`, the most fuel that its evaluation may take more than one by the empty guest, and the
 /// number of lookups that it makes.
 const FUEL: [(&str, u64, u64); 10] = [
-    ("deployment-foreign", 1_490_000, 0),
-    ("deployment-needs-nothing", 1_400_000, 1),
+    ("deployment-foreign", 267_000, 0),
+    ("deployment-needs-nothing", 235_000, 1),
     // The specs are compared for the reset, and the pod templates because ToolHive's has no preStop hook.
-    ("deployment-reset-by-operator", 9_500_000, 2),
-    ("deployment-stdio-three-replicas", 4_500_000, 1),
-    ("mcpserver-stdio-three-replicas", 450_000, 0),
-    ("scale-deployment-stdio", 710_000, 1),
-    ("scale-foreign-statefulset", 290_000, 0),
-    ("statefulset-foreign", 690_000, 0),
-    ("statefulset-reset-by-proxy-runner", 2_270_000, 1),
-    ("autoscaler-stdio", 500_000, 1),
+    ("deployment-reset-by-operator", 1_450_000, 2),
+    ("deployment-stdio-three-replicas", 690_000, 1),
+    ("mcpserver-stdio-three-replicas", 56_200, 0),
+    ("scale-deployment-stdio", 103_000, 1),
+    ("scale-foreign-statefulset", 37_500, 0),
+    ("statefulset-foreign", 104_000, 0),
+    ("statefulset-reset-by-proxy-runner", 337_000, 1),
+    ("autoscaler-stdio", 62_300, 1),
 ];
 
 /// The module in this file.
