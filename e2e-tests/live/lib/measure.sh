@@ -22,10 +22,11 @@ load() { cut -d' ' -f1 /proc/loadavg; }
 prepare_server() {
 	create_server "$1" "$2" "$4"
 	if [[ ,$4, == *,scaled,* ]]; then
-		wait_until 60 "the operator creates the Deployment" k get deployment counter --namespace="$1"
-		change scale deployment counter --replicas="$2" --namespace="$1"
-		settle "$1" "$2"
+		settle "$1" 1
 		change scale statefulset counter --replicas="$3" --namespace="$1"
+		settle "$1" 1
+		# After the backends: a proxy that runs does not use a backend that is added later.
+		change scale deployment counter --replicas="$2" --namespace="$1"
 	fi
 	settle "$1" "$2"
 }
