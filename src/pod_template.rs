@@ -28,6 +28,71 @@ pub(crate) fn pod(spec: &Spec) -> Result<&PodSpec, Malformed> {
     spec.template.get().and_then(|template| template.spec.get()).ok_or(Malformed)
 }
 
+/// What a request does to a pod template, as far as it can be told from the fields that are read of every request.
+struct Requested {
+    /// The grace period that the request gives, and the one before.
+    grace_period: Option<i64>,
+    old_grace_period: Option<i64>,
+    /// The index of ToolHive's container if it has no preStop hook.
+    hookless: Option<usize>,
+    /// How long the hook sleeps that it should get, or 0.
+    pre_stop: i64,
+    /// The minimum of the grace period, or 0.
+    floor: i64,
+}
+
+impl Requested {
+    fn read(kind: ServerKind, request: &Request<'_>, pod: &PodSpec, settings: &Settings) -> Result<Self, Malformed> {
+        let (hookless, sleep) = toolhives_hook(pod, kind);
+        let pre_stop = if hookless.is_some() { settings.pre_stop_seconds } else { 0 };
+        let of_old = |spec| self::pod(spec).ok()?.termination_grace_period_seconds.optional().ok();
+        let old = request.old_spec().and_then(of_old);
+        Ok(Self {
+            grace_period: pod.termination_grace_period_seconds.optional()?,
+            old_grace_period: old.map(|seconds| seconds.unwrap_or(DEFAULT_GRACE_PERIOD)),
+            hookless,
+            pre_stop,
+            floor: floor(settings.termination_grace_period_seconds, pre_stop, sleep),
+        })
+    }
+
+    /// The longer grace period that the request takes away.
+    fn lost_grace_period(&self) -> Option<i64> {
+        let requested = self.grace_period.unwrap_or(DEFAULT_GRACE_PERIOD);
+        self.old_grace_period.filter(|old| self.floor > 0 && *old > requested)
+    }
+
+    /// Returns whether the request takes the hook of ToolHive's container away.
+    fn loses_hook(&self, request: &Request<'_>) -> bool {
+        let had_hook = |index: usize| {
+            let old = request.old_spec().and_then(|spec| pod(spec).ok())?;
+            Some(has_pre_stop(old.containers.get()?.get(index)?.get()?))
+        };
+        self.floor > 0 && self.hookless.and_then(had_hook).unwrap_or_default()
+    }
+}
+
+/// Gives a new spec of a Deployment the old pod template if [`validate`] will keep that, because an operator leaves out what the
+/// policy set.
+pub(crate) fn keep(
+    kind: ServerKind,
+    request: &Request<'_>,
+    settings: &Settings,
+    new: &mut Value,
+    old: &Value,
+) -> Option<()> {
+    let requested = Requested::read(kind, request, pod(request.spec().ok()?).ok()?, settings).ok()?;
+    if requested.lost_grace_period().is_none() && !requested.loses_hook(request) {
+        return None;
+    }
+    let (template, stored) = (new.get_mut("template")?, old.get("template")?);
+    let (_, change) = requested.compare(template.clone(), stored.clone())?;
+    if change == TemplateChange::Undone {
+        *template = stored.clone();
+    }
+    Some(())
+}
+
 /// Corrects the pod template of a Deployment of this kind of server, if it is new or changes anyway.
 ///
 /// # Errors
@@ -40,23 +105,14 @@ pub(crate) fn validate(
     requester: Requester,
     settings: &Settings,
 ) -> Result<(), Malformed> {
-    let requested = pod.termination_grace_period_seconds.optional()?;
-    let (hookless, sleep) = toolhives_hook(pod, kind);
-    let pre_stop = if hookless.is_some() { settings.pre_stop_seconds } else { 0 };
-    let floor = floor(settings.termination_grace_period_seconds, pre_stop, sleep);
+    let template = Requested::read(kind, request, pod, settings)?;
+    let Requested { grace_period: requested, old_grace_period: old, hookless, pre_stop, floor } = template;
     let raised = raised_to_floor(requested, floor);
-    let of_old = |spec| self::pod(spec).ok()?.termination_grace_period_seconds.optional().ok();
-    let old = request.old_spec().and_then(of_old).map(|seconds| seconds.unwrap_or(DEFAULT_GRACE_PERIOD));
-    let lost = old.filter(|old| floor > 0 && *old > requested.unwrap_or(DEFAULT_GRACE_PERIOD));
-    let had_hook = |index: usize| {
-        let old = request.old_spec().and_then(|spec| self::pod(spec).ok())?;
-        Some(has_pre_stop(old.containers.get()?.get(index)?.get()?))
-    };
-    let loses_hook = floor > 0 && hookless.and_then(had_hook).unwrap_or_default();
+    let (lost, loses_hook) = (template.lost_grace_period(), template.loses_hook(request));
     if raised.is_none() && pre_stop == 0 && lost.is_none() && !loses_hook {
         return Ok(());
     }
-    let Some((mut template, change)) = compare(request, requested, old, hookless) else { return Ok(()) };
+    let Some((mut template, change)) = template.compare_whole(request) else { return Ok(()) };
     match correction(change, requester == Requester::Person) {
         TemplateCorrection::None => {}
         TemplateCorrection::Keep => {
@@ -134,36 +190,38 @@ fn add_hook(template: &mut Value, index: usize, seconds: i64) -> Option<()> {
     edit::apply(template.pointer_mut("/spec/containers")?.get_mut(index)?, PRE_STOP, Some(hook))
 }
 
-/// The pod template, and how it compares with the one before, with these grace periods. If it only lacks a longer grace period or
-/// a hook that the one before has, it comes with these. `hookless` is the container without a hook. `None` if there is no
-/// template.
-fn compare(
-    request: &Request<'_>,
-    requested: Option<i64>,
-    old: Option<i64>,
-    hookless: Option<usize>,
-) -> Option<(Value, TemplateChange)> {
-    let (mut object, mut old_object) = request.whole_objects()?;
-    let mut template = object.pointer_mut("/spec/template")?.take();
-    if !request.is_update() {
-        return Some((template, TemplateChange::New));
+impl Requested {
+    /// The pod template of the whole object, and how it compares with the one before. `None` if there is no template.
+    fn compare_whole(&self, request: &Request<'_>) -> Option<(Value, TemplateChange)> {
+        let (mut object, mut old_object) = request.whole_objects()?;
+        let template = object.pointer_mut("/spec/template")?.take();
+        if !request.is_update() {
+            return Some((template, TemplateChange::New));
+        }
+        let Some(stored) = old_object.pointer_mut("/spec/template") else {
+            return Some((template, TemplateChange::Unknown));
+        };
+        self.compare(template, stored.take())
     }
-    let (Some(stored), Some(old)) = (old_object.pointer_mut("/spec/template"), old) else {
-        return Some((template, TemplateChange::Unknown));
-    };
-    let requested = requested.unwrap_or(DEFAULT_GRACE_PERIOD);
-    edit::apply(stored, GRACE_PERIOD_IN_TEMPLATE, Some(old.into()))?;
-    edit::apply(&mut template, GRACE_PERIOD_IN_TEMPLATE, Some(requested.into()))?;
-    if is_same(&template, stored) {
-        return Some((template, TemplateChange::None));
+
+    /// The template, and how it compares with the `stored` one. If it only lacks a longer grace period or a hook that the stored
+    /// one has, it comes with these. `None` if one of them is no object.
+    fn compare(&self, mut template: Value, mut stored: Value) -> Option<(Value, TemplateChange)> {
+        let Some(old) = self.old_grace_period else { return Some((template, TemplateChange::Unknown)) };
+        let requested = self.grace_period.unwrap_or(DEFAULT_GRACE_PERIOD);
+        edit::apply(&mut stored, GRACE_PERIOD_IN_TEMPLATE, Some(old.into()))?;
+        edit::apply(&mut template, GRACE_PERIOD_IN_TEMPLATE, Some(requested.into()))?;
+        if is_same(&template, &stored) {
+            return Some((template, TemplateChange::None));
+        }
+        edit::apply(&mut template, GRACE_PERIOD_IN_TEMPLATE, Some(requested.max(old).into()))?;
+        if let Some(index) = self.hookless
+            && let Some(hook) = stored.pointer("/spec/containers").and_then(|containers| containers.get(index))
+            && let Some(seconds) = hook.pointer("/lifecycle/preStop/sleep/seconds").and_then(Value::as_i64)
+        {
+            add_hook(&mut template, index, seconds)?;
+        }
+        let change = if is_same(&template, &stored) { TemplateChange::Undone } else { TemplateChange::Other };
+        Some((template, change))
     }
-    edit::apply(&mut template, GRACE_PERIOD_IN_TEMPLATE, Some(requested.max(old).into()))?;
-    if let Some(index) = hookless
-        && let Some(hook) = stored.pointer("/spec/containers").and_then(|containers| containers.get(index))
-        && let Some(seconds) = hook.pointer("/lifecycle/preStop/sleep/seconds").and_then(Value::as_i64)
-    {
-        add_hook(&mut template, index, seconds)?;
-    }
-    let change = if is_same(&template, stored) { TemplateChange::Undone } else { TemplateChange::Other };
-    Some((template, change))
 }

@@ -113,7 +113,7 @@ pub(crate) fn validate(
     get: &ReadResources<'_>,
 ) -> Verdict {
     let may_reset = replicas.may_be_by_resetting_operator(owner, settings);
-    let needs_lookup = replicas.needs_lookup() || may_reset && rollout::concerns_unchanged_count(request);
+    let needs_lookup = replicas.needs_lookup() || may_reset && rollout::concerns_unchanged_count(request, settings);
     if !needs_lookup {
         return verdict;
     }
@@ -175,7 +175,7 @@ fn decide_reset(
     let recorded = rollout::recorded(request);
     preserved
         .filter(|old| may_reset && resets::concerns(transport, declared, *old, recorded.as_ref()))
-        .and_then(|old| rollout::decide(request, server, recorded.as_ref(), replicas.requested, old))
+        .and_then(|old| rollout::decide(request, settings, server, recorded.as_ref(), replicas.requested, old))
         .unwrap_or(ResetDecision { preserved, annotation: None, lets_reset_through: false })
 }
 

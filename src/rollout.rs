@@ -1,12 +1,14 @@
 //! Reads what [`mcp_scaling_rules::resets`] decides on out of an operator's write of a Deployment.
 
 use mcp_scaling_rules::resets::{self, OperatorWrite, ResetDecision};
-use mcp_scaling_rules::{RolledOut, annotations};
+use mcp_scaling_rules::{RolledOut, ServerKind, annotations};
 use serde_json::Value;
 
 use crate::edit;
 use crate::lookup::Found;
+use crate::pod_template;
 use crate::request::{Object, Request};
+use crate::settings::Settings;
 
 /// The annotation of the old or of the new object.
 fn rolled_out(object: Option<&Object>) -> Option<RolledOut> {
@@ -21,21 +23,22 @@ pub(crate) fn recorded(request: &Request<'_>) -> Option<RolledOut> {
 
 /// Returns whether a write of an operator that may reset counts has to be looked at although it leaves the count as it is: it
 /// may restore a count, or tell what was rolled out.
-pub(crate) fn concerns_unchanged_count(request: &Request<'_>) -> bool {
-    recorded(request).is_some() || specs(request).is_some_and(|(new_spec, old_spec)| new_spec == old_spec)
+pub(crate) fn concerns_unchanged_count(request: &Request<'_>, settings: &Settings) -> bool {
+    recorded(request).is_some() || specs(request, settings).is_some_and(|(new_spec, old_spec)| new_spec == old_spec)
 }
 
 /// Decides about an operator's write that changes the count from `old` to `requested`, or leaves it. `server` declares no
 /// count for the Deployment. `None` if the server has no generation, so that nothing can be said of what is pending.
 pub(crate) fn decide(
     request: &Request<'_>,
+    settings: &Settings,
     server: &Found,
     recorded: Option<&RolledOut>,
     requested: u32,
     old: u32,
 ) -> Option<ResetDecision> {
     let generation = server.generation?;
-    let (mut new_spec, old_spec) = specs(request)?;
+    let (mut new_spec, old_spec) = specs(request, settings)?;
     let is_same = new_spec == old_spec;
     let write = OperatorWrite::of(requested, old, is_same, || {
         edit::apply(&mut new_spec, &["replicas"], Some(old.into())).is_some() && new_spec == old_spec
@@ -49,11 +52,14 @@ pub(crate) fn decide(
     Some(decision)
 }
 
-/// The new and the old spec.
-fn specs(request: &Request<'_>) -> Option<(Value, Value)> {
+/// The new and the old spec. What an operator leaves out of the pod template and the policy keeps is no change.
+fn specs(request: &Request<'_>, settings: &Settings) -> Option<(Value, Value)> {
     let spec = |mut object: Value| object.get_mut("spec").map(Value::take);
     let (new, old) = request.whole_objects()?;
-    Some((spec(new)?, spec(old)?))
+    let (mut new, old) = (spec(new)?, spec(old)?);
+    // Only operators of this kind reset counts.
+    pod_template::keep(ServerKind::McpServer, request, settings, &mut new, &old);
+    Some((new, old))
 }
 
 /// The UID of the pod that the operator runs in, which the API server knows if the token is bound to it.

@@ -85,6 +85,27 @@ fn keeps_the_count_while_nothing_is_pending() {
     assert_eq!(cluster.deployment.pointer(ROLLED_OUT), Some(&json!("generation=1 operator=a")));
 }
 
+/// Releases that find a difference in every run write the whole spec again and again, as they make it: without a hook.
+#[test]
+fn takes_a_write_that_only_lacks_what_the_policy_set_for_one_of_nothing() {
+    let hookless = |deployment: &Value| {
+        let grace_period = "/spec/template/spec/terminationGracePeriodSeconds";
+        let lifecycle = "/spec/template/spec/containers/0/lifecycle";
+        with(with(deployment.clone(), lifecycle, None), grace_period, json!(30))
+    };
+    let mut cluster = Cluster::new(2, 1);
+    let template = cluster.deployment["spec"]["template"].clone();
+    cluster.write(hookless(&cluster.deployment));
+    assert_eq!(cluster.deployment.pointer(ROLLED_OUT), Some(&json!("generation=2 operator=a")));
+    assert_eq!(cluster.deployment["spec"]["template"], template, "nothing restarts");
+    cluster.scale(3);
+    cluster.write(with(hookless(&cluster.deployment), "/spec/replicas", json!(1)));
+    assert_eq!(cluster.replicas(), 3, "nothing is pending");
+    let declared = with(server(2), "/spec/replicas", json!(4));
+    let case = update(cluster.deployment.clone(), hookless(&cluster.deployment)).by(OPERATOR).lookup_finds(&declared);
+    assert_eq!(case.run().object()["spec"]["replicas"], 4);
+}
+
 #[test]
 fn rolls_out_a_new_image_and_gives_the_count_back() {
     let mut cluster = Cluster::new(1, 3);
