@@ -10,13 +10,12 @@ use mcp_scaling_rules::{
 use mcpserver_scaling_policy::{HostError, ResourceRequest, validate};
 use mcpserver_scaling_reconciler::backoff::{Backoff, Target, WriteKind};
 use mcpserver_scaling_reconciler::coupling::Step;
-use mcpserver_scaling_reconciler::deadlines::{Deadlines, OPERATOR_TIMEOUT};
+use mcpserver_scaling_reconciler::deadlines::{Deadline, OPERATOR_TIMEOUT};
 use mcpserver_scaling_reconciler::options::Counts;
 use mcpserver_scaling_reconciler::plan::{self, PlanInputs};
 use mcpserver_scaling_reconciler::server::{FreshServer, ListedCondition, Server as SlimServer};
-use mcpserver_scaling_reconciler::stabilization::{StabilizationWindows, WINDOW};
+use mcpserver_scaling_reconciler::stabilization::{StabilizationWindow, WINDOW};
 use mcpserver_scaling_reconciler::status::with_conditions;
-use mcpserver_scaling_reconciler::uid::Uid;
 use mcpserver_scaling_reconciler::workload::{PodsLeft, WorkloadObject};
 use mcpserver_scaling_reconciler::workload_replicas::WorkloadReplicas;
 use rustc_hash::FxHashMap;
@@ -177,7 +176,6 @@ pub struct Decisions {
     written: FxHashMap<(Server, Desired), Conditions>,
 }
 
-static UID: LazyLock<Uid> = LazyLock::new(|| Uid::of(Some("uid")));
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Decisions {
@@ -431,13 +429,13 @@ impl Decisions {
     /// Returns whether a write to a target is made now, and not after a delay.
     pub(crate) fn is_due(&self, writes: Writes, generation: u8) -> bool {
         let (backoff, now) = backoff(writes);
-        backoff.delay(*UID, Target::Conditions, Some(generation.into()), now) == Duration::ZERO
+        backoff.delay(Target::Conditions, Some(generation.into()), now) == Duration::ZERO
     }
 
     /// The writes to a target after one more.
     pub fn record_write(&self, writes: Writes, generation: u8) -> Writes {
         let (mut backoff, now) = backoff(writes);
-        let count = match backoff.record_write(*UID, Target::Conditions, Some(generation.into()), now) {
+        let count = match backoff.record_write(Target::Conditions, Some(generation.into()), now) {
             WriteKind::First => 1,
             WriteKind::BackoffBegins => WRITES_WITHOUT_DELAY,
             WriteKind::Repeated => (writes.count + 1).min(WRITES_WITHOUT_DELAY),
@@ -447,21 +445,21 @@ impl Decisions {
 
     /// Observes the cause of the warning, and returns whether the warning is to be kept.
     pub fn observe_cause(&self, cause: Cause, has_cause: bool, is_warning_set: bool) -> (Cause, bool) {
-        let mut windows = StabilizationWindows::default();
+        let mut windows = StabilizationWindow::default();
         let now = match cause {
             Cause::Unknown => *START,
             Cause::Present => {
-                windows.observe(*UID, true, true, *START);
+                windows.observe(true, true, *START);
                 *START
             }
             Cause::Gone | Cause::WindowOver => {
-                windows.observe(*UID, true, true, *START);
-                windows.observe(*UID, false, true, *START);
+                windows.observe(true, true, *START);
+                windows.observe(false, true, *START);
                 if cause == Cause::Gone { *START } else { *START + WINDOW }
             }
         };
-        let keep = windows.observe(*UID, has_cause, is_warning_set, now);
-        let is_open = windows.remaining(*UID, now) > Duration::ZERO;
+        let keep = windows.observe(has_cause, is_warning_set, now);
+        let is_open = windows.remaining(now) > Duration::ZERO;
         let next = match cause {
             _ if has_cause => Cause::Present,
             _ if is_open => Cause::Gone,
@@ -473,16 +471,16 @@ impl Decisions {
 
     /// Observes whether a reset is pending, and returns whether the operator's time is over.
     pub fn observe_reset(&self, pending: PendingReset, is_pending: bool) -> (PendingReset, bool) {
-        let mut resets = Deadlines::default();
+        let mut resets = Deadline::default();
         let now = match pending {
             PendingReset::None => *START,
             PendingReset::Waiting | PendingReset::Overdue => {
-                resets.observe(*UID, Some(OPERATOR_TIMEOUT), *START);
+                resets.observe(Some(OPERATOR_TIMEOUT), *START);
                 if pending == PendingReset::Waiting { *START } else { *START + OPERATOR_TIMEOUT }
             }
         };
-        resets.observe(*UID, is_pending.then_some(OPERATOR_TIMEOUT), now);
-        let is_overdue = resets.is_over(*UID, now);
+        resets.observe(is_pending.then_some(OPERATOR_TIMEOUT), now);
+        let is_overdue = resets.is_over(now);
         let next = match (is_pending, is_overdue) {
             (false, _) => PendingReset::None,
             (true, false) => PendingReset::Waiting,
@@ -513,9 +511,9 @@ fn backoff(writes: Writes) -> (Backoff, Instant) {
     let mut backoff = Backoff::default();
     let generation = Some(i64::from(writes.generation));
     for _ in 0..writes.count {
-        backoff.record_write(*UID, Target::Conditions, generation, *START);
+        backoff.record_write(Target::Conditions, generation, *START);
     }
-    let delay = backoff.delay(*UID, Target::Conditions, generation, *START);
+    let delay = backoff.delay(Target::Conditions, generation, *START);
     let now = if writes.is_delay_over { *START + delay } else { *START };
     (backoff, now)
 }

@@ -17,7 +17,7 @@ use crate::scale::ScaleChange;
 use crate::status::Transition;
 
 /// The content of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EventContent {
     /// Says whether the event's type is `Warning`.
     pub(crate) is_warning: bool,

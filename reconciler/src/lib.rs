@@ -20,10 +20,10 @@
 //! | `scale`, [`status`] | the writes: the scale of a workload, the conditions of a server |
 //! | [`backoff`] | how long to back off from a target that another writer keeps reverting; pure |
 //! | [`deadlines`] | until when somebody else has time to act first; pure |
-//! | `recreated` | which StatefulSets lost their count when they were recreated; pure |
+//! | `recreated` | whether a StatefulSet lost its count when it was recreated; pure |
 //! | [`stabilization`] | how long a `WorkloadReplicasWarning` is kept after its cause is gone; pure |
 //! | `retries` | how long to wait after a failure; pure |
-//! | `memory` | what is remembered of each server: all of the above; pure |
+//! | [`memory`] | what is remembered of each server: all of the above, in one map; pure |
 //! | `write_rate` | how many writes a second the API server gets; pure |
 //! | `events` | the events that tell of the writes |
 //! | [`metrics`], [`endpoints`] | metrics, and the HTTP endpoints for them and for probes |
@@ -50,7 +50,7 @@ pub mod error;
 mod events;
 mod last_writer;
 pub mod leader_election;
-mod memory;
+pub mod memory;
 pub mod metrics;
 pub mod options;
 pub mod plan;

@@ -2,64 +2,84 @@
 //! name starts with nothing. A restart loses all of it. Pure: the caller passes the time.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::deadlines::Deadlines;
+use crate::deadlines::Deadline;
 use crate::events::EventContent;
-use crate::recreated::StatefulSetCounts;
+use crate::recreated::StatefulSetCount;
 use crate::retries::Retries;
-use crate::stabilization::StabilizationWindows;
+use crate::stabilization::StabilizationWindow;
 use crate::uid::Uid;
+
+/// What is remembered of one server. The default is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ServerMemory {
+    /// Of the writes to it.
+    pub backoff: Backoff,
+    /// Of the cause of its warning.
+    pub stabilization: StabilizationWindow,
+    /// For ToolHive's operator to restore a count that its reset took away.
+    pub pending_reset: Deadline,
+    /// For its proxies to end after it was scaled to 0.
+    pub ending_proxies: Deadline,
+    pub(crate) retries: Retries,
+    pub(crate) statefulset_count: StatefulSetCount,
+    /// The conflicts that were reported.
+    pub(crate) reported_conflicts: Vec<EventContent>,
+}
 
 /// What is remembered of all servers. A server of which nothing is remembered takes no space.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    pub(crate) backoff: Backoff,
-    pub(crate) stabilization: StabilizationWindows,
-    /// For ToolHive's operator to restore a count that its reset took away.
-    pub(crate) pending_resets: Deadlines,
-    /// For the proxies of a server that was scaled to 0 to end.
-    pub(crate) ending_proxies: Deadlines,
-    pub(crate) retries: Retries,
-    pub(crate) statefulset_counts: StatefulSetCounts,
-    /// The conflicts that were reported, of servers that have some.
-    pub(crate) reported_conflicts: HashMap<Uid, Vec<EventContent>>,
+    servers: HashMap<Uid, ServerMemory>,
 }
 
 impl Memory {
+    /// What is remembered of a server.
+    pub(crate) fn get(&self, server: Uid) -> Option<&ServerMemory> {
+        self.servers.get(&server)
+    }
+
+    /// Changes what is remembered of a server.
+    pub(crate) fn update<R>(&mut self, server: Uid, update: impl FnOnce(&mut ServerMemory) -> R) -> R {
+        match self.servers.entry(server) {
+            Entry::Occupied(mut entry) => {
+                let result = update(entry.get_mut());
+                if *entry.get() == ServerMemory::default() {
+                    entry.remove();
+                }
+                result
+            }
+            Entry::Vacant(entry) => {
+                let mut memory = ServerMemory::default();
+                let result = update(&mut memory);
+                if memory != ServerMemory::default() {
+                    entry.insert(memory);
+                }
+                result
+            }
+        }
+    }
+
     /// Forgets a server that was deleted.
     pub(crate) fn forget(&mut self, server: Uid) {
-        self.backoff.servers.remove(&server);
-        self.stabilization.servers.remove(&server);
-        self.pending_resets.until.remove(&server);
-        self.ending_proxies.until.remove(&server);
-        self.retries.servers.remove(&server);
-        self.statefulset_counts.servers.remove(&server);
-        self.reported_conflicts.remove(&server);
+        self.servers.remove(&server);
     }
 
     /// Forgets what is outdated, and the servers that do not exist: their deletion was missed while a watch was interrupted, or a
-    /// reconcile was under way when they were deleted.
+    /// reconcile was under way when they were deleted. Frees their space if it is worth it.
     pub(crate) fn prune(&mut self, exists: impl Fn(Uid) -> bool, now: Instant) {
-        self.backoff.prune(now);
-        self.stabilization.prune(now);
-        keep(&mut self.backoff.servers, &exists);
-        keep(&mut self.stabilization.servers, &exists);
-        keep(&mut self.pending_resets.until, &exists);
-        keep(&mut self.ending_proxies.until, &exists);
-        keep(&mut self.retries.servers, &exists);
-        keep(&mut self.statefulset_counts.servers, &exists);
-        keep(&mut self.reported_conflicts, &exists);
-    }
-}
-
-/// Keeps the servers that exist, and frees the space of the others if it is worth it.
-fn keep<T>(servers: &mut HashMap<Uid, T>, exists: impl Fn(Uid) -> bool) {
-    servers.retain(|server, _| exists(*server));
-    if servers.len() < servers.capacity() / 4 {
-        servers.shrink_to_fit();
+        self.servers.retain(|server, memory| {
+            memory.backoff.prune(now);
+            memory.stabilization.prune(now);
+            exists(*server) && *memory != ServerMemory::default()
+        });
+        if self.servers.len() < self.servers.capacity() / 4 {
+            self.servers.shrink_to_fit();
+        }
     }
 }
 
@@ -68,13 +88,11 @@ mod tests {
     use std::collections::HashSet;
     use std::time::Duration;
 
-    use mcp_scaling_rules::{Scaling, Transport};
     use tokio::time::Instant;
 
-    use super::Memory;
+    use super::{Memory, ServerMemory};
     use crate::backoff::Target;
     use crate::uid::Uid;
-    use crate::workload_replicas::WorkloadReplicas;
 
     const SERVERS: usize = 100_000;
 
@@ -82,40 +100,8 @@ mod tests {
         Uid::of(Some(&format!("uid-{index}")))
     }
 
-    /// Has everything remembered of a server.
-    fn remember(memory: &mut Memory, server: Uid, now: Instant) {
-        let scaling =
-            Scaling { transport: Transport::Sse, replicas: None, backend_replicas: None, session_storage: None };
-        let set_to = WorkloadReplicas { statefulset: Some(3), ..WorkloadReplicas::default() };
-        memory.backoff.record_write(server, Target::Conditions, Some(1), now);
-        memory.stabilization.observe(server, true, false, now);
-        memory.pending_resets.observe(server, Some(Duration::ZERO), now);
-        memory.ending_proxies.observe(server, Some(Duration::ZERO), now);
-        memory.retries.delay_after_failure(server);
-        memory.statefulset_counts.record(server, &scaling, set_to);
-        memory.reported_conflicts.insert(server, Vec::new());
-    }
-
-    /// The number of servers that each part remembers, and the space that it holds.
-    fn sizes(memory: &Memory) -> [(usize, usize); 7] {
-        let Memory {
-            backoff,
-            stabilization,
-            pending_resets,
-            ending_proxies,
-            retries,
-            statefulset_counts,
-            reported_conflicts,
-        } = memory;
-        [
-            (backoff.servers.len(), backoff.servers.capacity()),
-            (stabilization.servers.len(), stabilization.servers.capacity()),
-            (pending_resets.until.len(), pending_resets.until.capacity()),
-            (ending_proxies.until.len(), ending_proxies.until.capacity()),
-            (retries.servers.len(), retries.servers.capacity()),
-            (statefulset_counts.servers.len(), statefulset_counts.servers.capacity()),
-            (reported_conflicts.len(), reported_conflicts.capacity()),
-        ]
+    fn remember(memory: &mut ServerMemory, now: Instant) {
+        memory.backoff.record_write(Target::Conditions, Some(1), now);
     }
 
     #[test]
@@ -123,11 +109,11 @@ mod tests {
         let mut memory = Memory::default();
         let now = Instant::now();
         for index in 0..SERVERS {
-            remember(&mut memory, uid(index), now);
+            memory.update(uid(index), |server| remember(server, now));
             memory.forget(uid(index));
-            assert!(sizes(&memory).iter().all(|(servers, _)| *servers == 0), "{:?}", sizes(&memory));
+            assert!(memory.servers.is_empty());
         }
-        assert!(sizes(&memory).iter().all(|(_, space)| *space < 16), "{:?}", sizes(&memory));
+        assert!(memory.servers.capacity() < 16, "{}", memory.servers.capacity());
     }
 
     #[test]
@@ -135,11 +121,30 @@ mod tests {
         let mut memory = Memory::default();
         let now = Instant::now();
         for index in 0..SERVERS {
-            remember(&mut memory, uid(index), now);
+            memory.update(uid(index), |server| remember(server, now));
         }
-        assert!(sizes(&memory).iter().all(|(servers, _)| *servers == SERVERS), "{:?}", sizes(&memory));
+        assert_eq!(memory.servers.len(), SERVERS);
         let existing: HashSet<Uid> = (0..3).map(uid).collect();
         memory.prune(|server| existing.contains(&server), now);
-        assert!(sizes(&memory).iter().all(|(servers, space)| *servers == 3 && *space < 100), "{:?}", sizes(&memory));
+        assert_eq!(memory.servers.len(), 3);
+        assert!(memory.servers.capacity() < 100, "{}", memory.servers.capacity());
+    }
+
+    #[test]
+    fn keeps_no_server_of_which_nothing_is_remembered() {
+        let mut memory = Memory::default();
+        let now = Instant::now();
+        let [a, b] = [0, 1].map(uid);
+        memory.update(a, |server| assert_eq!(*server, ServerMemory::default()));
+        assert!(memory.servers.is_empty());
+        for server in [a, b] {
+            memory.update(server, |server| server.pending_reset.observe(Some(Duration::from_secs(10)), now));
+        }
+        memory.update(a, |server| server.pending_reset.observe(None, now));
+        assert_eq!(memory.get(a), None);
+        assert!(memory.get(b).is_some(), "another server");
+        memory.update(a, |server| remember(server, now));
+        memory.prune(|_| true, now + Duration::from_secs(3600));
+        assert_eq!(memory.get(a), None, "its write lasted");
     }
 }

@@ -19,10 +19,11 @@ use crate::coupling::Step;
 use crate::deadlines::OPERATOR_TIMEOUT;
 use crate::error::{ReconcileError, with_causes};
 use crate::events::{self, EventContent};
-use crate::memory::Memory;
+use crate::memory::{Memory, ServerMemory};
 use crate::metrics::Metrics;
 use crate::options::{Options, StorageSource};
 use crate::plan::{Plan, PlanInputs, coupling_step, current_warning, plan};
+use crate::retries::Retries;
 use crate::run_config::SessionStorages;
 use crate::scale::{ScaleChange, read_change, read_scale, read_statefulset, write_change, write_preserved_count};
 use crate::server::{FreshServer, Server};
@@ -97,20 +98,25 @@ impl Reconciler {
         let result = self.plan_and_write(cached).await;
         self.metrics.count_reconcile(&result);
         if result.is_ok() {
-            self.memory().retries.reset(cached.uid);
+            self.remember(cached, |memory| memory.retries = Retries::default());
         }
         result
     }
 
     /// When to reconcile a server again after an error.
     pub(crate) fn retry(&self, server: &Server, error: &ReconcileError) -> Action {
-        let delay = self.memory().retries.delay_after_failure(server.uid);
+        let delay = self.remember(server, |memory| memory.retries.delay_after_failure());
         Action::requeue(delay.max(error.retry_after().unwrap_or_default()))
     }
 
     /// What is remembered of the servers.
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is remembered of a server.
+    fn remember<R>(&self, server: &Server, update: impl FnOnce(&mut ServerMemory) -> R) -> R {
+        self.memory().update(server.uid, update)
     }
 
     async fn plan_and_write(&self, cached: &Server) -> Result<Action, ReconcileError> {
@@ -161,8 +167,8 @@ impl Reconciler {
         self.observe_deadlines(server);
         let inputs = self.inputs(server, &scaling);
         let has_cause = current_warning(&scaling, inputs).is_some();
-        let keep_warning =
-            self.memory().stabilization.observe(server.uid, has_cause, has_warning(server), Instant::now());
+        let keep_warning = self
+            .remember(server, |memory| memory.stabilization.observe(has_cause, has_warning(server), Instant::now()));
         Ok((scaling, plan(server, &scaling, inputs, keep_warning)))
     }
 
@@ -184,9 +190,10 @@ impl Reconciler {
             PodsLeft::None | PodsLeft::Some => None,
         };
         let now = Instant::now();
-        let mut memory = self.memory();
-        memory.pending_resets.observe(server.uid, set_to.deployment_before_reset.map(|_| OPERATOR_TIMEOUT), now);
-        memory.ending_proxies.observe(server.uid, ending, now);
+        self.remember(server, |memory| {
+            memory.pending_reset.observe(set_to.deployment_before_reset.map(|_| OPERATOR_TIMEOUT), now);
+            memory.ending_proxies.observe(ending, now);
+        });
     }
 
     /// The replicas of the workloads of a server. A count that a reset took away is left to the operator at first, and proxies
@@ -194,9 +201,10 @@ impl Reconciler {
     fn workload_replicas(&self, server: &Server) -> WorkloadReplicas {
         let set_to = self.workload_replicas.get(server.namespace(), server.name());
         let now = Instant::now();
-        let memory = self.memory();
-        let is_overdue = memory.pending_resets.is_over(server.uid, now);
-        let have_ended = memory.ending_proxies.is_over(server.uid, now);
+        let (is_overdue, have_ended) = self
+            .memory()
+            .get(server.uid)
+            .map_or((false, false), |memory| (memory.pending_reset.is_over(now), memory.ending_proxies.is_over(now)));
         WorkloadReplicas {
             deployment_before_reset: set_to.deployment_before_reset.filter(|_| is_overdue),
             proxies_left: if have_ended { PodsLeft::None } else { set_to.proxies_left },
@@ -208,11 +216,11 @@ impl Reconciler {
     /// reset or of its proxies, or when it changes.
     fn next_reconcile(&self, server: &Server) -> Action {
         let now = Instant::now();
-        let memory = self.memory();
-        let window = memory.stabilization.remaining(server.uid, now);
-        let reset = memory.pending_resets.remaining(server.uid, now);
-        let proxies = memory.ending_proxies.remaining(server.uid, now);
-        match [window, reset, proxies].into_iter().filter(|remaining| *remaining > Duration::ZERO).min() {
+        let waits = self.remember(server, |memory| {
+            let ServerMemory { stabilization, pending_reset, ending_proxies, .. } = memory;
+            [stabilization.remaining(now), pending_reset.remaining(now), ending_proxies.remaining(now)]
+        });
+        match waits.into_iter().filter(|remaining| *remaining > Duration::ZERO).min() {
             None => Action::await_change(),
             Some(remaining) => Action::requeue(remaining),
         }
@@ -263,12 +271,13 @@ impl Reconciler {
     /// present one is recorded.
     fn observe_count(&self, server: &Server, scaling: &Scaling) -> Option<u32> {
         let set_to = self.workload_replicas(server);
-        let counts = &mut self.memory().statefulset_counts;
-        let lost = counts.lost(server.uid, scaling, set_to);
-        if lost.is_none() {
-            counts.record(server.uid, scaling, set_to);
-        }
-        lost
+        self.remember(server, |memory| {
+            let lost = memory.statefulset_count.lost(scaling, set_to);
+            if lost.is_none() {
+                memory.statefulset_count.record(scaling, set_to);
+            }
+            lost
+        })
     }
 
     /// Reports a StatefulSet that lost its count when it was recreated, once.
@@ -276,7 +285,7 @@ impl Reconciler {
         let server = &fresh.server;
         let Some(replicas) = self.observe_count(server, scaling) else { return };
         let set_to = self.workload_replicas(server);
-        self.memory().statefulset_counts.record(server.uid, scaling, set_to);
+        self.remember(server, |memory| memory.statefulset_count.record(scaling, set_to));
         self.warn(fresh, events::count_lost(replicas)).await;
     }
 
@@ -293,19 +302,19 @@ impl Reconciler {
         let lacks_password = lacks_redis_password(ServerKind::McpServer, scaling.session_storage, storage);
         let with_redis = lacks_password.then(events::default_redis_without_password);
         let conflicts: Vec<EventContent> = with_autoscalers.chain(with_redis).collect();
-        let reported = &mut self.memory().reported_conflicts;
-        if conflicts.is_empty() {
-            reported.remove(&server.uid);
-            return None;
-        }
-        (reported.get(&server.uid) != Some(&conflicts)).then_some(conflicts)
+        self.remember(server, |memory| {
+            if conflicts.is_empty() {
+                memory.reported_conflicts = Vec::new();
+            }
+            (memory.reported_conflicts != conflicts).then_some(conflicts)
+        })
     }
 
     /// Reports the conflicts of a server, each once.
     async fn report_conflicts(&self, fresh: &FreshServer, scaling: &Scaling) {
         let server = &fresh.server;
         let Some(conflicts) = self.observe_conflicts(server, scaling) else { return };
-        self.memory().reported_conflicts.insert(server.uid, conflicts.clone());
+        self.remember(server, |memory| memory.reported_conflicts = conflicts.clone());
         for conflict in conflicts {
             self.warn(fresh, conflict).await;
         }
@@ -426,7 +435,7 @@ impl Reconciler {
                 Ok(self.report_write(server, Target::StatefulSetToZero, event).into())
             }
             Scaled::AsPlanned => {
-                self.memory().backoff.forget(server.uid, Target::StatefulSetToZero);
+                self.remember(server, |memory| memory.backoff.forget(Target::StatefulSetToZero));
                 Ok(vec![event].into())
             }
         }
@@ -497,11 +506,13 @@ impl Reconciler {
     }
 
     fn backoff_delay(&self, server: &Server, target: Target) -> Duration {
-        self.memory().backoff.delay(server.uid, target, server.meta.generation, Instant::now())
+        let now = Instant::now();
+        self.remember(server, |memory| memory.backoff.delay(target, server.meta.generation, now))
     }
 
     fn record_write(&self, server: &Server, target: Target) -> WriteKind {
-        let kind = self.memory().backoff.record_write(server.uid, target, server.meta.generation, Instant::now());
+        let (generation, now) = (server.meta.generation, Instant::now());
+        let kind = self.remember(server, |memory| memory.backoff.record_write(target, generation, now));
         if kind == WriteKind::BackoffBegins {
             self.metrics.backoffs.inc();
             let (namespace, name) = (server.namespace(), server.name());
