@@ -82,8 +82,9 @@ fn wrong_counts(inventory: &Inventory, source: StorageSource) -> Vec<WorkloadNam
     let mut workloads = Vec::new();
     for server in &inventory.servers {
         let Ok(scaling) = &server.scaling else { continue };
-        let set_to = inventory.workload_replicas.get(server.namespace(), server.name());
-        let storage = inventory.session_storages.storage(server, scaling, source);
+        let (namespace, name) = (server.namespace(), server.name());
+        let set_to = inventory.workload_replicas.get(namespace, name);
+        let storage = source.storage(scaling, inventory.session_storages.get(namespace, name));
         let plan = plan_of(server, scaling, storage, set_to);
         let at_zero = workload_at_zero(set_to);
         let is_wrong = |workload: &Workload| {
@@ -130,7 +131,7 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
     let (namespace, name) = (server.namespace(), server.name());
     let set_to = inventory.workload_replicas.get(namespace, name);
     let owner = |workload| owner(inventory, workload, server);
-    let storage = inventory.session_storages.storage(server, scaling, source);
+    let storage = source.storage(scaling, inventory.session_storages.get(namespace, name));
     let plan = plan_of(server, scaling, storage, set_to);
     let mut problems: Vec<(String, String)> = Vec::new();
 

@@ -14,7 +14,7 @@ use crate::workload_replicas::WorkloadReplicas;
 
 /// The next write that couples the backend of a server to its proxies. Each leads to a state from which the next one follows, so
 /// that the reconciler may stop between any two of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Preserve this count of the StatefulSet in its annotation, before it is scaled to 0.
     PreserveCount(u32),

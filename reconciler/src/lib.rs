@@ -17,18 +17,20 @@
 //! | `autoscaler` | the autoscalers of workloads, and their conflicts with a spec |
 //! | [`coupling`] | the proxies of a server and its backend as one unit; pure |
 //! | [`plan`] | the changes that one server needs, by the rules of `mcp-scaling-rules`; pure |
-//! | `scale`, [`status`] | the writes: the scale of a workload, the conditions of a server |
 //! | [`backoff`] | how long to back off from a target that another writer keeps reverting; pure |
+//! | [`events`] | what people are told of; pure |
 //! | [`deadlines`] | until when somebody else has time to act first; pure |
 //! | `recreated` | whether a StatefulSet lost its count when it was recreated; pure |
 //! | [`stabilization`] | how long a `WorkloadReplicasWarning` is kept after its cause is gone; pure |
 //! | `retries` | how long to wait after a failure; pure |
-//! | [`memory`] | what is remembered of each server: all of the above, in one map; pure |
+//! | [`memory`] | what is remembered of each server, in one map; pure |
+//! | [`observed`] | what the watches tell of the objects that belong to a server |
+//! | [`machine`] | one reconcile of one server as a value: which call is made next; pure |
+//! | `scale`, [`status`], `publish` | the writes: the scale of a workload, the conditions of a server, events |
 //! | `write_rate` | how many writes a second the API server gets; pure |
-//! | `events` | the events that tell of the writes |
 //! | [`metrics`], [`endpoints`] | metrics, and the HTTP endpoints for them and for probes |
-//! | [`reconcile`] | one reconcile of one server: plans, writes, reports |
-//! | `field_manager` | the field manager that last wrote the count of a workload |
+//! | [`reconcile`] | the driver of reconciles: makes the calls of the machine |
+//! | `last_writer` | the field manager that last wrote the count of a workload |
 //! | [`cluster`], [`check`] | one pass over a cluster, and its findings |
 //! | [`controller`] | watches, the queue, and the reconciler behind them |
 //! | `candidate` | when a candidate of the leader election may write the Lease, and until when it leads; pure |
@@ -47,13 +49,16 @@ pub mod coupling;
 pub mod deadlines;
 pub mod endpoints;
 pub mod error;
-mod events;
+pub mod events;
 mod last_writer;
 pub mod leader_election;
+pub mod machine;
 pub mod memory;
 pub mod metrics;
+pub mod observed;
 pub mod options;
 pub mod plan;
+mod publish;
 pub mod reconcile;
 mod recreated;
 mod retries;

@@ -6,23 +6,15 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, Patch};
 use kube::{Api, Client};
-use mcp_scaling_rules::{Condition, ConditionStatus};
+use mcp_scaling_rules::Condition;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use crate::client::patch_params;
 use crate::error::ReconcileError;
+use crate::events::Transition;
 use crate::server::{FreshServer, ListedCondition, Server};
-
-/// A condition whose status changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transition {
-    /// The condition as it is now.
-    pub to: Condition,
-    /// Its status before: `None` if it was missing or had a value that we never write.
-    pub from: Option<ConditionStatus>,
-}
 
 /// Writes the desired conditions with one patch, and returns those whose status changed. The patch is guarded by the
 /// resource version that was read.

@@ -34,7 +34,7 @@ pub struct WorkloadObject {
 }
 
 /// The pods that are left of a workload that is set to 0 replicas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PodsLeft {
     /// None are left, or no controller has ever created one.
     #[default]

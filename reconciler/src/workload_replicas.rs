@@ -10,7 +10,7 @@ use crate::watch_cache::{ServerName, WatchCache};
 use crate::workload::{PodsLeft, WorkloadObject};
 
 /// The replicas that the workloads of one server are set to, `None` if there is no such workload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WorkloadReplicas {
     /// Of the Deployment: the proxy runner.
     pub deployment: Option<u32>,
