@@ -351,7 +351,11 @@ impl Work {
     /// The correction of a workload's count, if it still needs one.
     fn correct(&self, workload: Workload, scale: CurrentScale, context: &Context<'_>) -> Option<Write> {
         let CurrentScale { replicas: from, resource_version } = scale;
-        let inputs = inputs(&self.scaling, context).with_count(workload, from);
+        let mut inputs = inputs(&self.scaling, context).with_count(workload, from);
+        // The operator may have given the count back since the watch told of its reset, and a person chosen another one.
+        if inputs.set_to.reset_version != Uid::of(resource_version.as_deref()) {
+            inputs.set_to.deployment_before_reset = None;
+        }
         let Replicas { count: to, rule } = correction(workload, &self.scaling, inputs)?;
         let change = ScaleChange { workload, from, to, resource_version };
         let event = events::replicas_corrected(&change, rule?, &self.scaling);
