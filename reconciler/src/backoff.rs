@@ -7,7 +7,7 @@ use mcp_scaling_rules::Workload;
 use tokio::time::Instant;
 
 /// Writes to one target that may follow each other without a delay. After them the delay doubles with each write.
-const WRITES_WITHOUT_DELAY: u32 = 3;
+pub const WRITES_WITHOUT_DELAY: u32 = 3;
 const FIRST_DELAY: Duration = Duration::from_secs(15);
 pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(30 * 60);
 
@@ -61,17 +61,20 @@ pub enum WriteKind {
 
 /// The recent writes to one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Writes {
-    generation: Option<i64>,
+pub struct Writes {
+    /// The generation of the server.
+    pub generation: Option<i64>,
     /// How many there were in a row.
-    count: u32,
-    last: Instant,
+    pub count: u32,
+    /// When the last one was made.
+    pub last: Instant,
 }
 
 /// The recent writes to the targets of one server. Most servers have one target, and it takes no space for the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Backoff {
-    targets: Vec<(Target, Writes)>,
+    /// The targets that were written, the last one at the end.
+    pub targets: Vec<(Target, Writes)>,
 }
 
 impl Backoff {

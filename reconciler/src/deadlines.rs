@@ -11,7 +11,8 @@ pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(10);
 /// Until when the reconciler waits, if it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Deadline {
-    until: Option<Instant>,
+    /// Not before this time.
+    pub until: Option<Instant>,
 }
 
 impl Deadline {

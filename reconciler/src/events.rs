@@ -30,7 +30,7 @@ pub struct ScaleChange {
 }
 
 /// A condition whose status changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transition {
     /// The condition as it is now.
     pub to: Condition,
@@ -103,7 +103,7 @@ pub(crate) fn changed_on_its_way(change: &ScaleChange, stored: i32) -> EventCont
 }
 
 /// The event for a StatefulSet that was scaled with its proxies: to 0, or from 0 to a count.
-pub(crate) fn coupled(change: &ScaleChange) -> EventContent {
+pub fn coupled(change: &ScaleChange) -> EventContent {
     let ScaleChange { workload, from, to, .. } = change;
     let (reason, cause) = match to {
         0 => ("BackendScaledToZero", "the server has no proxies"),
