@@ -170,7 +170,7 @@ enum State {
     Idle,
     AsksForTurn,
     ReadsServer,
-    Works(Work, Doing),
+    Works(Box<Work>, Doing),
 }
 
 /// What is left to do of a plan.
@@ -210,7 +210,7 @@ impl Reconcile {
             (State::AsksForTurn, Answer::Turn(Duration::ZERO)) => Ok(State::ReadsServer),
             (State::AsksForTurn, Answer::Turn(delay)) => Err(Done::Requeue(delay)),
             (State::ReadsServer, Answer::Server(Some(server))) => {
-                Work::of(server, &mut context).and_then(|work| work.goes_on(&mut context))
+                Work::of(server, &mut context).and_then(|work| Box::new(work).goes_on(&mut context))
             }
             (State::ReadsServer, Answer::Server(None)) => Err(Done::AwaitChange),
             (State::Works(mut work, doing), answer) => match work.goes_on_with(doing, answer, &mut context) {
@@ -292,7 +292,7 @@ impl Work {
     }
 
     /// Begins with what is next.
-    fn goes_on(mut self, context: &mut Context<'_>) -> Result<State, Done> {
+    fn goes_on(mut self: Box<Self>, context: &mut Context<'_>) -> Result<State, Done> {
         match self.next(context) {
             Some(doing) => Ok(State::Works(self, doing)),
             None if self.has_failed => Err(Done::Failed),
