@@ -5,10 +5,10 @@ use mcp_scaling_rules::{
     Condition as DesiredCondition, ConditionReason, ServerKind, SessionStorage, Workload, annotations,
 };
 use mcpserver_scaling_policy::{HostError, ResourceRequest, validate};
-use mcpserver_scaling_reconciler::events::Transition;
-use mcpserver_scaling_reconciler::server::{FreshServer, ListedCondition};
-use mcpserver_scaling_reconciler::status::with_conditions;
-use mcpserver_scaling_reconciler::workload::{PodsLeft, WorkloadObject};
+use mcpserver_scaling_reconciler::act::status::with_conditions;
+use mcpserver_scaling_reconciler::decide::events::Transition;
+use mcpserver_scaling_reconciler::observe::server::{FreshServer, ListedCondition};
+use mcpserver_scaling_reconciler::observe::workload::{PodsLeft, WorkloadObject};
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 

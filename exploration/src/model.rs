@@ -23,7 +23,7 @@ use std::hash::BuildHasher;
 use mcp_scaling_rules::{
     Condition as DesiredCondition, ConditionReason, ConditionStatus, ConditionType, SessionStorage, Transport, Workload,
 };
-use mcpserver_scaling_reconciler::machine::{Call, Write as RealWrite};
+use mcpserver_scaling_reconciler::decide::machine::{Call, Write as RealWrite};
 use rustc_hash::FxBuildHasher;
 
 use crate::answers::Answers;

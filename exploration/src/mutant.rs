@@ -2,11 +2,11 @@
 //! stays as it is. A fault of the rules is seeded in the policy and in the reconciler alike, since both call them.
 
 use mcp_scaling_rules::{ConditionReason, RolledOut, SessionStorage, Transport, Workload};
-use mcpserver_scaling_reconciler::coupling::Step;
-use mcpserver_scaling_reconciler::events::{self, ScaleChange};
-use mcpserver_scaling_reconciler::machine::{Call, Write as RealWrite};
-use mcpserver_scaling_reconciler::memory::ServerMemory;
-use mcpserver_scaling_reconciler::stabilization::StabilizationWindow;
+use mcpserver_scaling_reconciler::decide::coupling::Step;
+use mcpserver_scaling_reconciler::decide::events::{self, ScaleChange};
+use mcpserver_scaling_reconciler::decide::machine::{Call, Write as RealWrite};
+use mcpserver_scaling_reconciler::decide::memory::ServerMemory;
+use mcpserver_scaling_reconciler::decide::stabilization::StabilizationWindow;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

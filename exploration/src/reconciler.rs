@@ -11,18 +11,18 @@ use std::time::Duration;
 
 use indexmap::IndexSet;
 use mcp_scaling_rules::{SessionStorage, Workload};
-use mcpserver_scaling_reconciler::backoff::{Target, WRITES_WITHOUT_DELAY};
-use mcpserver_scaling_reconciler::machine::{
+use mcpserver_scaling_reconciler::decide::backoff::{Target, WRITES_WITHOUT_DELAY};
+use mcpserver_scaling_reconciler::decide::machine::{
     Answer as RealAnswer, Call, Context, CurrentScale, Done, Next, Reconcile, SpecVersion, Write,
 };
-use mcpserver_scaling_reconciler::memory::ServerMemory;
-use mcpserver_scaling_reconciler::observed::Observed;
+use mcpserver_scaling_reconciler::decide::memory::ServerMemory;
+use mcpserver_scaling_reconciler::decide::stabilization::{StabilizationWindow, WINDOW};
+use mcpserver_scaling_reconciler::observe::observed::Observed;
+use mcpserver_scaling_reconciler::observe::server::Server as SlimServer;
+use mcpserver_scaling_reconciler::observe::uid::Uid;
+use mcpserver_scaling_reconciler::observe::workload::{PodsLeft, WorkloadObject};
+use mcpserver_scaling_reconciler::observe::workload_replicas::WorkloadReplicas;
 use mcpserver_scaling_reconciler::options::{Counts, Options, StorageSource};
-use mcpserver_scaling_reconciler::server::Server as SlimServer;
-use mcpserver_scaling_reconciler::stabilization::{StabilizationWindow, WINDOW};
-use mcpserver_scaling_reconciler::uid::Uid;
-use mcpserver_scaling_reconciler::workload::{PodsLeft, WorkloadObject};
-use mcpserver_scaling_reconciler::workload_replicas::WorkloadReplicas;
 use rustc_hash::{FxHashMap, FxHasher};
 use serde_json::Value;
 use tokio::time::Instant;

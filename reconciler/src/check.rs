@@ -7,16 +7,16 @@ use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{InvalidField, Scaling, ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap};
 use serde::Serialize;
 
-use crate::autoscaler::{Autoscaler, Conflict, conflicts};
-use crate::cluster::{self, Inventory, WorkloadName};
-use crate::coupling::{count_to_restore, workload_at_zero};
+use crate::decide::coupling::{count_to_restore, workload_at_zero};
+use crate::decide::plan::{Plan, PlanInputs, plan};
 use crate::error::ClusterError;
-use crate::last_writer::LastWriter;
+use crate::observe::autoscaler::{Autoscaler, Conflict, conflicts};
+use crate::observe::cluster::{self, Inventory, WorkloadName};
+use crate::observe::last_writer::LastWriter;
+use crate::observe::run_config::DEFAULT_REDIS_WITHOUT_PASSWORD;
+use crate::observe::server::Server;
+use crate::observe::workload_replicas::WorkloadReplicas;
 use crate::options::{Counts, StorageSource};
-use crate::plan::{Plan, PlanInputs, plan};
-use crate::run_config::DEFAULT_REDIS_WITHOUT_PASSWORD;
-use crate::server::Server;
-use crate::workload_replicas::WorkloadReplicas;
 
 /// Who owns the count of a workload.
 enum CountOwner {

@@ -7,11 +7,11 @@ use mcp_scaling_rules::field::replica_count;
 use mcp_scaling_rules::{Workload, annotations};
 
 use crate::client::patch_params;
+use crate::decide::events::ScaleChange;
+use crate::decide::machine::CurrentScale;
 use crate::error::ReconcileError;
-use crate::events::ScaleChange;
-use crate::machine::CurrentScale;
-use crate::server::Server;
-use crate::workload::WorkloadObject;
+use crate::observe::server::Server;
+use crate::observe::workload::WorkloadObject;
 
 /// Reads a workload's Scale. `None` if the workload is gone.
 ///

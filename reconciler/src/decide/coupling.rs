@@ -9,8 +9,8 @@ use mcp_scaling_rules::stopped::stopped_alone;
 use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{Scaling, Workload, replicas};
 
-use crate::workload::PodsLeft;
-use crate::workload_replicas::WorkloadReplicas;
+use crate::observe::workload::PodsLeft;
+use crate::observe::workload_replicas::WorkloadReplicas;
 
 /// The next write that couples the backend of a server to its proxies. Each leads to a state from which the next one follows, so
 /// that the reconciler may stop between any two of them.
@@ -75,8 +75,8 @@ mod tests {
     use mcp_scaling_rules::{Scaling, Transport};
 
     use super::{Step, next_step};
-    use crate::workload::PodsLeft;
-    use crate::workload_replicas::WorkloadReplicas;
+    use crate::observe::workload::PodsLeft;
+    use crate::observe::workload_replicas::WorkloadReplicas;
 
     fn scaling(transport: Transport, backend_replicas: Option<u32>) -> Scaling {
         Scaling { transport, replicas: None, backend_replicas, session_storage: None }

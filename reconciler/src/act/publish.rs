@@ -10,7 +10,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 
 use crate::client::FIELD_MANAGER;
-use crate::events::EventContent;
+use crate::decide::events::EventContent;
 
 impl EventContent {
     /// The event on an object, reported by `instance` of this controller.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backoff;
+use crate::decide::backoff;
 
 /// How long a `WorkloadReplicasWarning` stays after its cause is gone.
 pub const WINDOW: Duration = Duration::from_secs(600);

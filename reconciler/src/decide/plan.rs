@@ -6,10 +6,10 @@ use mcp_scaling_rules::{
     sessions, spec_conditions,
 };
 
-use crate::coupling::{self, Step};
+use crate::decide::coupling::{self, Step};
+use crate::observe::server::Server;
+use crate::observe::workload_replicas::WorkloadReplicas;
 use crate::options::Counts;
-use crate::server::Server;
-use crate::workload_replicas::WorkloadReplicas;
 
 /// The changes that one server needs. The default has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,9 +164,9 @@ mod tests {
     use serde_json::json;
 
     use super::{Plan, PlanInputs};
+    use crate::observe::server::{Server, StatusCondition};
+    use crate::observe::workload_replicas::WorkloadReplicas;
     use crate::options::Counts;
-    use crate::server::{Server, StatusCondition};
-    use crate::workload_replicas::WorkloadReplicas;
 
     const REDIS: Option<SessionStorage> = Some(SessionStorage::Redis);
     const MEMORY: Option<SessionStorage> = Some(SessionStorage::Memory);

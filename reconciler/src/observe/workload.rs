@@ -12,7 +12,7 @@ use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{Field, Owner, RolledOut, ServerKind, Workload, annotations, labels, owner};
 use serde::{Deserialize, Deserializer};
 
-use crate::uid::Uid;
+use crate::observe::uid::Uid;
 
 /// A Deployment or StatefulSet.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,13 +6,13 @@ use std::collections::hash_map::Entry;
 
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
-use crate::deadlines::Deadline;
-use crate::events::EventContent;
-use crate::recreated::StatefulSetCount;
-use crate::retries::Retries;
-use crate::stabilization::StabilizationWindow;
-use crate::uid::Uid;
+use crate::decide::backoff::Backoff;
+use crate::decide::deadlines::Deadline;
+use crate::decide::events::EventContent;
+use crate::decide::recreated::StatefulSetCount;
+use crate::decide::retries::Retries;
+use crate::decide::stabilization::StabilizationWindow;
+use crate::observe::uid::Uid;
 
 /// What is remembered of one server. The default is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -91,8 +91,8 @@ mod tests {
     use tokio::time::Instant;
 
     use super::{Memory, ServerMemory};
-    use crate::backoff::Target;
-    use crate::uid::Uid;
+    use crate::decide::backoff::Target;
+    use crate::observe::uid::Uid;
 
     const SERVERS: usize = 100_000;
 

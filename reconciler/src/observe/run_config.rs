@@ -17,7 +17,7 @@ use mcp_scaling_rules::{Field, SessionStorage, labels};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::watch_cache::{ServerName, WatchCache};
+use crate::observe::watch_cache::{ServerName, WatchCache};
 
 /// `kind`.
 pub(crate) const KIND: &str = "ConfigMap";

@@ -1,4 +1,4 @@
-//! The driver of reconciles: makes the calls of the [machine](crate::machine), which decides on them and on their order.
+//! The driver of reconciles: makes the calls of the [machine](crate::decide::machine), which decides on them and on their order.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,22 +11,22 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::act::publish::publish;
+use crate::act::scale::{read_scale, read_statefulset, write_change, write_preserved_count};
+use crate::act::status::write_conditions;
+use crate::decide::events::{self, Report};
+use crate::decide::machine::{self, Answer, Call, Context, Done, Next, Reconcile, SpecVersion, Write};
+use crate::decide::memory::{Memory, ServerMemory};
+use crate::decide::plan;
+use crate::decide::retries::Retries;
+use crate::decide::write_rate::WriteRate;
 use crate::error::{ReconcileError, with_causes};
-use crate::events::{self, Report};
-use crate::machine::{self, Answer, Call, Context, Done, Next, Reconcile, SpecVersion, Write};
-use crate::memory::{Memory, ServerMemory};
 use crate::metrics::Metrics;
-use crate::observed::{Observed, WatchedObjects};
+use crate::observe::observed::{Observed, WatchedObjects};
+use crate::observe::server::{FreshServer, Server};
+use crate::observe::uid::Uid;
+use crate::observe::workload::WorkloadObject;
 use crate::options::Options;
-use crate::plan;
-use crate::publish::publish;
-use crate::retries::Retries;
-use crate::scale::{read_scale, read_statefulset, write_change, write_preserved_count};
-use crate::server::{FreshServer, Server};
-use crate::status::write_conditions;
-use crate::uid::Uid;
-use crate::workload::WorkloadObject;
-use crate::write_rate::WriteRate;
 
 /// Reconciles servers.
 pub struct Reconciler {

@@ -15,7 +15,7 @@ use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::uid::Uid;
+use crate::observe::uid::Uid;
 
 /// An `MCPServer`. Malformed fields do not fail its deserialization: a spec that ToolHive's CRD does not allow becomes an
 /// error of this one server.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::backoff::doubled;
+use crate::decide::backoff::doubled;
 
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(300);

@@ -25,17 +25,17 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
+use crate::act::driver::Reconciler;
 use crate::client::WATCH_SECONDS;
-use crate::cluster::{PAGE_SIZE, api, autoscalers, is_not_served};
 use crate::error::{ReconcileError, with_causes};
 use crate::metrics::Metrics;
+use crate::observe::cluster::{PAGE_SIZE, api, autoscalers, is_not_served};
+use crate::observe::run_config::{self, RunConfig};
+use crate::observe::server::Server;
+use crate::observe::uid::Uid;
+use crate::observe::watch_cache::ServerName;
+use crate::observe::workload::{WorkloadObject, selector};
 use crate::options::StorageSource;
-use crate::reconcile::Reconciler;
-use crate::run_config::{self, RunConfig};
-use crate::server::Server;
-use crate::uid::Uid;
-use crate::watch_cache::ServerName;
-use crate::workload::{WorkloadObject, selector};
 
 /// How long a server must stay unchanged before it is reconciled: long enough for the operator to write its own conditions
 /// first, short enough for people who wait.
@@ -340,7 +340,7 @@ mod tests {
     use serde_json::json;
 
     use super::Changes;
-    use crate::server::Server;
+    use crate::observe::server::Server;
 
     fn server(name: &str, replicas: u32) -> Server {
         let metadata = json!({"namespace": "default", "name": name, "uid": name});

@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::runtime::watcher::Event;
 use mcp_scaling_rules::Workload;
 
-use crate::uid::Uid;
-use crate::watch_cache::{ServerName, WatchCache};
-use crate::workload::{PodsLeft, WorkloadObject};
+use crate::observe::uid::Uid;
+use crate::observe::watch_cache::{ServerName, WatchCache};
+use crate::observe::workload::{PodsLeft, WorkloadObject};
 
 /// The replicas that the workloads of one server are set to, `None` if there is no such workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -131,8 +131,8 @@ mod tests {
     use serde_json::json;
 
     use super::{WorkloadReplicas, WorkloadReplicasCache};
-    use crate::uid::Uid;
-    use crate::workload::{PodsLeft, WorkloadObject};
+    use crate::observe::uid::Uid;
+    use crate::observe::workload::{PodsLeft, WorkloadObject};
 
     fn workload(name: &str, replicas: u32) -> WorkloadObject {
         let labels = json!({"toolhive": "true", "toolhive-name": name});

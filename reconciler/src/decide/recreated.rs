@@ -4,8 +4,8 @@
 use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{Scaling, Transport, Workload};
 
-use crate::uid::Uid;
-use crate::workload_replicas::WorkloadReplicas;
+use crate::observe::uid::Uid;
+use crate::observe::workload_replicas::WorkloadReplicas;
 
 /// The StatefulSet of a server as it was last seen, if it had a count that would be lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -43,8 +43,8 @@ mod tests {
     use mcp_scaling_rules::{Scaling, Transport};
 
     use super::StatefulSetCount;
-    use crate::uid::Uid;
-    use crate::workload_replicas::WorkloadReplicas;
+    use crate::observe::uid::Uid;
+    use crate::observe::workload_replicas::WorkloadReplicas;
 
     fn scaling(transport: Transport, backend_replicas: Option<u32>) -> Scaling {
         Scaling { transport, replicas: None, backend_replicas, session_storage: None }

@@ -2,8 +2,8 @@
 
 use mcp_scaling_rules::{Condition, ConditionStatus, ReplicasRule, Scaling, Workload};
 
-use crate::backoff::Target;
-use crate::run_config::DEFAULT_REDIS_WITHOUT_PASSWORD;
+use crate::decide::backoff::Target;
+use crate::observe::run_config::DEFAULT_REDIS_WITHOUT_PASSWORD;
 
 /// Something to tell people.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

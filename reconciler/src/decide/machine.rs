@@ -13,19 +13,19 @@ use mcp_scaling_rules::{
 };
 use tokio::time::Instant;
 
-use crate::autoscaler::conflicts;
-use crate::backoff::{Target, WriteKind};
-use crate::coupling::Step;
-use crate::deadlines::OPERATOR_TIMEOUT;
-use crate::events::{self, EventContent, Report, ScaleChange, Transition};
-use crate::memory::ServerMemory;
-use crate::observed::Observed;
+use crate::decide::backoff::{Target, WriteKind};
+use crate::decide::coupling::Step;
+use crate::decide::deadlines::OPERATOR_TIMEOUT;
+use crate::decide::events::{self, EventContent, Report, ScaleChange, Transition};
+use crate::decide::memory::ServerMemory;
+use crate::decide::plan::{Plan, PlanInputs, correction, coupling_step, current_warning, plan};
+use crate::observe::autoscaler::conflicts;
+use crate::observe::observed::Observed;
+use crate::observe::server::Server;
+use crate::observe::uid::Uid;
+use crate::observe::workload::{PodsLeft, WorkloadObject};
+use crate::observe::workload_replicas::WorkloadReplicas;
 use crate::options::Options;
-use crate::plan::{Plan, PlanInputs, correction, coupling_step, current_warning, plan};
-use crate::server::Server;
-use crate::uid::Uid;
-use crate::workload::{PodsLeft, WorkloadObject};
-use crate::workload_replicas::WorkloadReplicas;
 
 /// How long to wait at least before a write that was changed on its way is tried again.
 const RETRY_OF_CHANGED_WRITE: Duration = Duration::from_secs(1);

@@ -2,11 +2,11 @@
 
 use mcp_scaling_rules::{SessionStorage, Workload};
 
-use crate::autoscaler::{Autoscaler, Autoscalers};
+use crate::observe::autoscaler::{Autoscaler, Autoscalers};
+use crate::observe::run_config::SessionStorages;
+use crate::observe::server::Server;
+use crate::observe::workload_replicas::{WorkloadReplicas, WorkloadReplicasCache};
 use crate::options::StorageSource;
-use crate::run_config::SessionStorages;
-use crate::server::Server;
-use crate::workload_replicas::{WorkloadReplicas, WorkloadReplicasCache};
 
 /// What the watches tell of the objects that belong to one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
