@@ -20,10 +20,10 @@
 //! | [`cluster`](observe::cluster) | one reading of a whole cluster |
 //! | [`decide`] | what follows from that; pure |
 //! | [`coupling`](decide::coupling) | the proxies of a server and its backend as one unit |
-//! | [`plan`](decide::plan) | the changes that one server needs, by the rules of `mcp-scaling-rules` |
+//! | `plan` | the changes that one server needs, by the rules of `mcp-scaling-rules` |
 //! | [`backoff`](decide::backoff) | how long to back off from a target that another writer keeps reverting |
 //! | [`events`](decide::events) | what people are told of |
-//! | [`deadlines`](decide::deadlines) | until when somebody else has time to act first |
+//! | `deadlines` | until when somebody else has time to act first |
 //! | `recreated` | whether a StatefulSet lost its count when it was recreated |
 //! | [`stabilization`](decide::stabilization) | how long a `WorkloadReplicasWarning` is kept after its cause is gone |
 //! | `retries` | how long to wait after a failure |

@@ -50,7 +50,7 @@ impl From<Workload> for Target {
 
 /// How a write relates to the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteKind {
+pub(crate) enum WriteKind {
     /// There was no write of late.
     First,
     /// The last write was reverted.
@@ -88,7 +88,7 @@ impl Backoff {
     }
 
     /// Records a write.
-    pub fn record_write(&mut self, target: Target, generation: Option<i64>, now: Instant) -> WriteKind {
+    pub(crate) fn record_write(&mut self, target: Target, generation: Option<i64>, now: Instant) -> WriteKind {
         let recent = self.writes(target).filter(|writes| writes.generation == generation && !writes.is_outdated(now));
         let count = recent.map_or(0, |writes| writes.count) + 1;
         self.forget(target);

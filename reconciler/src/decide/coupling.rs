@@ -27,7 +27,7 @@ pub enum Step {
 }
 
 /// The next step for a server. `None` if its workloads fit together, or if somebody else scaled its backend to 0.
-pub fn next_step(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<Step> {
+pub(crate) fn next_step(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<Step> {
     let (_, backends) = (set_to.deployment?, set_to.statefulset?);
     let preserved = set_to.statefulset_before_zero;
     match workload_at_zero(set_to) {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// How long ToolHive's operator has to restore a count that its reset took away. Its next write does that within a second;
 /// only an operator that ended in between leaves it to the reconciler.
-pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const OPERATOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Until when the reconciler waits, if it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,12 +17,12 @@ pub struct Deadline {
 
 impl Deadline {
     /// Records whether there is something to wait for, and for how long at most. The time begins when that is first seen.
-    pub fn observe(&mut self, timeout: Option<Duration>, now: Instant) {
+    pub(crate) fn observe(&mut self, timeout: Option<Duration>, now: Instant) {
         self.until = timeout.map(|timeout| self.until.unwrap_or(now + timeout));
     }
 
     /// Returns whether the time is over. False if there is nothing to wait for.
-    pub fn is_over(&self, now: Instant) -> bool {
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now >= until)
     }
 

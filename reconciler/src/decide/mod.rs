@@ -2,11 +2,11 @@
 
 pub mod backoff;
 pub mod coupling;
-pub mod deadlines;
+pub(crate) mod deadlines;
 pub mod events;
 pub mod machine;
 pub mod memory;
-pub mod plan;
+pub(crate) mod plan;
 mod recreated;
 pub(crate) mod retries;
 pub mod stabilization;

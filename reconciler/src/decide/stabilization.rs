@@ -30,7 +30,7 @@ impl StabilizationWindow {
     /// Records whether there is a cause for the warning, and returns whether the warning is due: there is a cause, or the
     /// window is still open. `is_warning_set` says that the status has the warning. If its cause is not known, it was set
     /// before a restart, and the window begins now.
-    pub fn observe(&mut self, has_cause: bool, is_warning_set: bool, now: Instant) -> bool {
+    pub(crate) fn observe(&mut self, has_cause: bool, is_warning_set: bool, now: Instant) -> bool {
         *self = match *self {
             _ if has_cause => Self::CausePresent,
             Self::CausePresent => Self::CauseGone(now),

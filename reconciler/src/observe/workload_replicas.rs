@@ -30,7 +30,7 @@ pub struct WorkloadReplicas {
 
 impl WorkloadReplicas {
     /// The count of one workload.
-    pub fn of(self, workload: Workload) -> Option<u32> {
+    pub(crate) fn of(self, workload: Workload) -> Option<u32> {
         match workload {
             Workload::Deployment => self.deployment,
             Workload::StatefulSet => self.statefulset,
@@ -39,7 +39,7 @@ impl WorkloadReplicas {
 
     /// The same with the count of one workload as it was just read.
     #[must_use]
-    pub fn with(self, workload: Workload, replicas: u32) -> Self {
+    pub(crate) fn with(self, workload: Workload, replicas: u32) -> Self {
         // Nothing is known yet of the pods of a Deployment that has been scaled to 0 since.
         let is_just_stopped = replicas == 0 && self.deployment != Some(0);
         let proxies_left = if is_just_stopped { PodsLeft::Some } else { self.proxies_left };
