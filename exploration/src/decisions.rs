@@ -1,27 +1,16 @@
-//! The real decisions: the policy's `validate`, and the pure functions of the reconciler.
-
-use std::sync::LazyLock;
-use std::time::Duration;
+//! The real decisions of the policy, its `validate`, and what the reconciler reads and writes of the objects.
 
 use mcp_scaling_rules::kind::GROUP;
 use mcp_scaling_rules::{
-    Condition as DesiredCondition, ConditionReason, ConditionType, ServerKind, SessionStorage, Workload, annotations,
+    Condition as DesiredCondition, ConditionReason, ServerKind, SessionStorage, Workload, annotations,
 };
 use mcpserver_scaling_policy::{HostError, ResourceRequest, validate};
-use mcpserver_scaling_reconciler::backoff::{Backoff, Target, WriteKind};
-use mcpserver_scaling_reconciler::coupling::Step;
-use mcpserver_scaling_reconciler::deadlines::{Deadlines, OPERATOR_TIMEOUT};
-use mcpserver_scaling_reconciler::options::Counts;
-use mcpserver_scaling_reconciler::plan::{self, PlanInputs};
-use mcpserver_scaling_reconciler::server::{FreshServer, ListedCondition, Server as SlimServer};
-use mcpserver_scaling_reconciler::stabilization::{StabilizationWindows, WINDOW};
-use mcpserver_scaling_reconciler::status::with_conditions;
-use mcpserver_scaling_reconciler::uid::Uid;
-use mcpserver_scaling_reconciler::workload::{PodsLeft, WorkloadObject};
-use mcpserver_scaling_reconciler::workload_replicas::WorkloadReplicas;
+use mcpserver_scaling_reconciler::act::status::with_conditions;
+use mcpserver_scaling_reconciler::decide::events::Transition;
+use mcpserver_scaling_reconciler::observe::server::{FreshServer, ListedCondition};
+use mcpserver_scaling_reconciler::observe::workload::{PodsLeft, WorkloadObject};
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::objects::{
     Condition, Conditions, Count, Deployment, OnlyAlpha, Server, Spec, StatefulSet, User, admission_request, scale,
@@ -90,112 +79,59 @@ pub enum Coupling {
     ForgetCount,
 }
 
-/// What the reconciler has read to decide about the next write that couples the backend to its proxies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ReadWorkloads {
-    /// The count of the Deployment.
-    pub proxies: Count,
-    /// The count of the StatefulSet.
-    pub backend: Count,
-    /// The count in the annotation of the StatefulSet.
-    pub preserved: Option<Count>,
+/// The model's answer to a call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// The cached server, or the one that was read.
+    Server(Server),
+    /// The Scale of a workload.
+    Scale {
+        /// The workload.
+        workload: Workload,
+        /// Its count, `None` if there is no such workload.
+        count: Option<Count>,
+        /// Says whether it has the version that the watch has told of.
+        is_seen: bool,
+    },
+    /// The StatefulSet.
+    StatefulSet(Option<StatefulSet>),
+    /// The count is written, and this one is stored.
+    Stored(Count),
+    /// The annotation is written.
+    Preserved,
+    /// The conditions are written.
+    Conditions(Vec<Transition>),
+    /// Nothing is written.
+    NotWritten,
+    /// The call failed.
+    Failed,
 }
 
 /// The reasons of the conditions that the reconciler writes, in the order of [`ConditionType::ALL`].
 pub type Desired = [Option<ConditionReason>; 3];
 
-/// A plan of the reconciler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// The count to set the Deployment to.
-    pub deployment: Option<Count>,
-    /// The count to set the StatefulSet to.
-    pub statefulset: Option<Count>,
-    /// The write that couples the backend to its proxies.
-    pub coupling: Option<Coupling>,
-    /// The conditions to write.
-    pub conditions: Option<Desired>,
-}
-
-impl Plan {
-    /// Returns whether nothing has to be written.
-    pub fn is_empty(&self) -> bool {
-        self.deployment.is_none() && self.statefulset.is_none() && self.coupling.is_none() && self.conditions.is_none()
-    }
-}
-
-/// What the reconciler remembers of its writes to one target. The delay is either not over or over; nothing else of the time
-/// matters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Writes {
-    /// The number of writes in a row. A delay begins with the third.
-    pub count: u8,
-    /// The generation of the server at the last write.
-    pub generation: u8,
-    /// Says whether the delay after the last write is over.
-    pub is_delay_over: bool,
-}
-
-/// What the reconciler remembers of the cause of its warning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// Nothing.
-    #[default]
-    Unknown,
-    /// It is there.
-    Present,
-    /// It is gone, and the stabilization window is open.
-    Gone,
-    /// It is gone, and the stabilization window is over.
-    WindowOver,
-}
-
-/// What the reconciler remembers of a reset that the policy let through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum PendingReset {
-    /// There is none.
-    #[default]
-    None,
-    /// The operator has time to give the count back.
-    Waiting,
-    /// The operator's time is over.
-    Overdue,
-}
-
-/// The number of writes from which on the reconciler waits.
-pub const WRITES_WITHOUT_DELAY: u8 = 3;
-
 /// The real decisions.
 pub struct Decisions {
     api: OnlyAlpha,
     default_storage: SessionStorage,
-    couple_zero: bool,
     /// The texts of the policy's annotation that occurred. The first stands for none.
     pub annotations: Vec<String>,
     deployments: FxHashMap<(u8, bool), (Option<Count>, bool)>,
     preserved: FxHashMap<Option<Count>, Option<Count>>,
-    written: FxHashMap<(Server, Desired), Conditions>,
+    written: FxHashMap<(Server, Desired), (Conditions, Vec<Transition>)>,
 }
 
-static UID: LazyLock<Uid> = LazyLock::new(|| Uid::of(Some("uid")));
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
 impl Decisions {
-    /// The decisions in a cluster. `couple_zero` is the reconciler's option.
-    pub fn new(api: OnlyAlpha, default_storage: SessionStorage, couple_zero: bool) -> Self {
+    /// The decisions in a cluster.
+    pub fn new(api: OnlyAlpha, default_storage: SessionStorage) -> Self {
         Self {
             api,
             default_storage,
-            couple_zero,
             annotations: vec![String::new()],
             deployments: FxHashMap::default(),
             preserved: FxHashMap::default(),
             written: FxHashMap::default(),
         }
-    }
-
-    pub(crate) fn default_storage(&self) -> SessionStorage {
-        self.default_storage
     }
 
     /// Asks the real policy. `change` may change the request on its way.
@@ -340,79 +276,18 @@ impl Decisions {
         preserved
     }
 
-    fn slim(&self, server: &Server) -> SlimServer {
-        serde_json::from_value(server.to_json(self.api)).expect("is an MCPServer")
-    }
-
-    fn inputs(&self, slim: &SlimServer, cached: CachedWorkloads) -> PlanInputs {
-        let scaling = slim.scaling.expect("the spec is valid");
-        PlanInputs {
-            set_to: WorkloadReplicas {
-                deployment: cached.deployment.map(u32::from),
-                statefulset: cached.statefulset.map(u32::from),
-                deployment_before_reset: cached.before_reset.map(u32::from),
-                proxies_left: if cached.has_ending_proxies { PodsLeft::Some } else { PodsLeft::None },
-                statefulset_before_zero: cached.preserved.map(u32::from),
-                ..WorkloadReplicas::default()
-            },
-            storage: Some(scaling.session_storage_or(self.default_storage)),
-            counts: Counts::All,
-            couple_zero: self.couple_zero,
-        }
-    }
-
-    /// The reconciler's plan for a server. `keep` says that the stabilization window is open.
-    pub(crate) fn plan(&self, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
-        let slim = self.slim(server);
-        let scaling = slim.scaling.expect("the spec is valid");
-        let plan = plan::plan(&slim, &scaling, self.inputs(&slim, cached), keep);
-        let reason =
-            |type_| plan.conditions.iter().find(|condition| condition.type_ == type_).map(|found| found.reason);
-        Plan {
-            deployment: low(plan.deployment),
-            statefulset: low(plan.statefulset),
-            coupling: plan.coupling.map(Coupling::of),
-            conditions: (!plan.conditions.is_empty()).then(|| ConditionType::ALL.map(reason)),
-        }
-    }
-
-    /// Returns whether the reconciler finds a cause for its own warning.
-    pub(crate) fn has_cause(&self, spec: Spec, cached: CachedWorkloads) -> bool {
-        let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
-        let scaling = slim.scaling.expect("the spec is valid");
-        plan::current_warning(&scaling, self.inputs(&slim, cached)).is_some()
-    }
-
-    /// The count that the reconciler sets a workload to, which has the count in `cached`.
-    pub(crate) fn correction(&self, workload: Workload, spec: Spec, cached: CachedWorkloads) -> Option<Count> {
-        let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
-        let scaling = slim.scaling.expect("the spec is valid");
-        let corrected = plan::correction(workload, &scaling, self.inputs(&slim, cached));
-        low(corrected.map(|corrected| corrected.count))
-    }
-
-    /// The write that couples the backend to its proxies, decided from what the reconciler has `read`. The rest is as in its
-    /// cache, which has `cached`.
-    pub(crate) fn coupling(&self, spec: Spec, cached: CachedWorkloads, read: ReadWorkloads) -> Option<Coupling> {
-        let slim = self.slim(&Server { spec, generation: 1, conditions: [None; 3] });
-        let scaling = slim.scaling.expect("the spec is valid");
-        let inputs = self.inputs(&slim, cached);
-        let inputs = inputs.with_workloads(read.proxies.into(), read.backend.into(), read.preserved.map(u32::from));
-        plan::coupling_step(&scaling, inputs).map(Coupling::of)
-    }
-
-    /// The conditions of a server after the reconciler has written the desired ones.
+    /// The conditions of a server after the reconciler has written the desired ones, and those whose status changed.
     ///
     /// # Panics
     /// If the list has a condition that the model does not know.
-    pub fn write_conditions(&mut self, server: &Server, desired: Desired) -> Conditions {
+    pub fn write_conditions(&mut self, server: &Server, desired: Desired) -> (Conditions, Vec<Transition>) {
         if let Some(known) = self.written.get(&(*server, desired)) {
-            return *known;
+            return known.clone();
         }
         let fresh: FreshServer = serde_json::from_value(server.to_json(self.api)).expect("is an MCPServer");
         let conditions: Vec<DesiredCondition> = desired.into_iter().flatten().map(ConditionReason::condition).collect();
         let generation = Some(i64::from(server.generation));
-        let (list, _) =
+        let (list, transitions) =
             with_conditions(&fresh.conditions, &conditions, generation, "2026-01-02T00:00:00Z").expect("is JSON");
         let mut written = [None; 3];
         for raw in list {
@@ -424,98 +299,11 @@ impl Decisions {
                 generation: generation.expect("has a generation"),
             });
         }
-        self.written.insert((*server, desired), written);
-        written
-    }
-
-    /// Returns whether a write to a target is made now, and not after a delay.
-    pub(crate) fn is_due(&self, writes: Writes, generation: u8) -> bool {
-        let (backoff, now) = backoff(writes);
-        backoff.delay(*UID, Target::Conditions, Some(generation.into()), now) == Duration::ZERO
-    }
-
-    /// The writes to a target after one more.
-    pub fn record_write(&self, writes: Writes, generation: u8) -> Writes {
-        let (mut backoff, now) = backoff(writes);
-        let count = match backoff.record_write(*UID, Target::Conditions, Some(generation.into()), now) {
-            WriteKind::First => 1,
-            WriteKind::BackoffBegins => WRITES_WITHOUT_DELAY,
-            WriteKind::Repeated => (writes.count + 1).min(WRITES_WITHOUT_DELAY),
-        };
-        Writes { count, generation, is_delay_over: false }
-    }
-
-    /// Observes the cause of the warning, and returns whether the warning is to be kept.
-    pub fn observe_cause(&self, cause: Cause, has_cause: bool, is_warning_set: bool) -> (Cause, bool) {
-        let mut windows = StabilizationWindows::default();
-        let now = match cause {
-            Cause::Unknown => *START,
-            Cause::Present => {
-                windows.observe(*UID, true, true, *START);
-                *START
-            }
-            Cause::Gone | Cause::WindowOver => {
-                windows.observe(*UID, true, true, *START);
-                windows.observe(*UID, false, true, *START);
-                if cause == Cause::Gone { *START } else { *START + WINDOW }
-            }
-        };
-        let keep = windows.observe(*UID, has_cause, is_warning_set, now);
-        let is_open = windows.remaining(*UID, now) > Duration::ZERO;
-        let next = match cause {
-            _ if has_cause => Cause::Present,
-            _ if is_open => Cause::Gone,
-            Cause::Unknown => Cause::Unknown,
-            _ => Cause::WindowOver,
-        };
-        (next, keep)
-    }
-
-    /// Observes whether a reset is pending, and returns whether the operator's time is over.
-    pub fn observe_reset(&self, pending: PendingReset, is_pending: bool) -> (PendingReset, bool) {
-        let mut resets = Deadlines::default();
-        let now = match pending {
-            PendingReset::None => *START,
-            PendingReset::Waiting | PendingReset::Overdue => {
-                resets.observe(*UID, Some(OPERATOR_TIMEOUT), *START);
-                if pending == PendingReset::Waiting { *START } else { *START + OPERATOR_TIMEOUT }
-            }
-        };
-        resets.observe(*UID, is_pending.then_some(OPERATOR_TIMEOUT), now);
-        let is_overdue = resets.is_over(*UID, now);
-        let next = match (is_pending, is_overdue) {
-            (false, _) => PendingReset::None,
-            (true, false) => PendingReset::Waiting,
-            (true, true) => PendingReset::Overdue,
-        };
-        (next, is_overdue)
-    }
-}
-
-impl Coupling {
-    fn of(step: Step) -> Self {
-        let count = |count| Count::try_from(count).expect("is a low count");
-        match step {
-            Step::PreserveCount(preserved) => Self::PreserveCount(count(preserved)),
-            Step::ScaleToZero => Self::ScaleToZero,
-            Step::ScaleUp(to) => Self::ScaleUp(count(to)),
-            Step::ForgetCount => Self::ForgetCount,
-        }
+        self.written.insert((*server, desired), (written, transitions.clone()));
+        (written, transitions)
     }
 }
 
 fn low(count: Option<u32>) -> Option<Count> {
     count.map(|count| Count::try_from(count).expect("is a low count"))
-}
-
-/// A backoff with these writes, and the time that it is now.
-fn backoff(writes: Writes) -> (Backoff, Instant) {
-    let mut backoff = Backoff::default();
-    let generation = Some(i64::from(writes.generation));
-    for _ in 0..writes.count {
-        backoff.record_write(*UID, Target::Conditions, generation, *START);
-    }
-    let delay = backoff.delay(*UID, Target::Conditions, generation, *START);
-    let now = if writes.is_delay_over { *START + delay } else { *START };
-    (backoff, now)
 }

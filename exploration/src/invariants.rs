@@ -3,7 +3,7 @@
 use mcp_scaling_rules::{ConditionReason, ConditionStatus, SessionStorage, Transport, Workload};
 
 use crate::decisions::Coupling;
-use crate::model::{CouplingWork, Era, Scenario, State, Step, Transition};
+use crate::model::{Act, Era, Reconciler, Scenario, State, Step, Transition};
 use crate::objects::{Count, capped};
 
 /// The invariants that a state breaks, as sentences; empty if it breaks none.
@@ -28,26 +28,25 @@ const STARTS_FOREIGN_BACKEND: &str = "the reconciler starts a backend that someb
 /// that it has scaled to zero itself, with its proxies, has its annotation.
 pub fn forbidden(state: &State, transition: &Transition) -> Option<&'static str> {
     let is_started = |workload| state.count(workload) == Some(0) && transition.to.count(workload) != Some(0);
-    match transition.step {
-        Step::ReconcilerScales(workload, _) => {
+    let Step::Reconciler(index, act) = transition.step else { return None };
+    match act {
+        Act::Scales(workload, _) => {
             is_started(workload).then_some("the reconciler starts a workload that was scaled to zero")
         }
-        Step::ReconcilerCouples(_) => {
+        Act::Couples(_) => {
             let has_annotation = state.statefulset.is_some_and(|statefulset| statefulset.preserved.is_some());
             let is_wrong = is_started(Workload::StatefulSet) && !has_annotation;
             is_wrong.then_some(STARTS_FOREIGN_BACKEND)
         }
-        Step::ReconcilerReadsBackend => forbidden_coupling(state, &transition.to),
+        Act::ReadsBackend(Some(write)) => forbidden_coupling(state, &state.reconcilers[index]?, write),
         _ => None,
     }
 }
 
 /// What is wrong about a write that couples the backend to its proxies, at the moment when it is decided. Somebody may scale the
 /// proxies between that and the write.
-fn forbidden_coupling(state: &State, decided: &State) -> Option<&'static str> {
-    let reconciler = state.reconciler?;
-    let Some(CouplingWork::ReadProxies(proxies)) = reconciler.work?.coupling else { return None };
-    let Some(CouplingWork::Decided { write, .. }) = decided.reconciler?.work?.coupling else { return None };
+fn forbidden_coupling(state: &State, reconciler: &Reconciler, write: Coupling) -> Option<&'static str> {
+    let proxies = reconciler.proxies?;
     let (deployment, statefulset) = (state.deployment?, state.statefulset?);
     let spec = &state.server.spec;
     match write {
@@ -90,14 +89,14 @@ fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<Strin
     let has_declared = scenario.era == Era::Declares;
     let name = workload.kind();
     // The policy alone corrects nothing that nobody writes; operators correct the Deployment.
-    let stdio_is_corrected = scenario.reconciler || operator && workload == Workload::Deployment;
+    let stdio_is_corrected = (scenario.reconcilers > 0) || operator && workload == Workload::Deployment;
     if is_stdio && count > 1 && stdio_is_corrected {
         return Some(format!("the {name} of a stdio server has {count} replicas"));
     }
     let chosen = |count: Count| state.choices(workload) & (1 << count) != 0;
     if let Some(declared) = spec.declared(workload).filter(|_| has_declared) {
         let declared = capped(spec.transport, declared);
-        let is_enforced = scenario.reconciler || operator && workload == Workload::Deployment;
+        let is_enforced = (scenario.reconcilers > 0) || operator && workload == Workload::Deployment;
         // A workload that somebody scaled to zero stays there until its operator or proxy runner sets the declared count.
         let is_zero = count == 0 && chosen(0);
         return (is_enforced && count != declared && !is_zero)
@@ -105,7 +104,7 @@ fn count(scenario: &Scenario, state: &State, workload: Workload) -> Option<Strin
     }
     // Without the policy, operators and proxy runners reset counts, and nobody knows what was chosen. If the reconciler is
     // missing too, nobody restores the count of an operator that has stopped in between.
-    let is_preserved = scenario.policy && (operator || scenario.reconciler);
+    let is_preserved = scenario.policy && (operator || (scenario.reconcilers > 0));
     let is_chosen = chosen(count)
         || is_stdio && count == 1 && (2..8).any(chosen)
         || workload == Workload::StatefulSet && count == 1 && starts_with_its_proxies(scenario, chosen(0));
@@ -122,18 +121,18 @@ fn choices(state: &State, workload: Workload) -> String {
 /// Returns whether a backend that somebody stopped (`is_stopped`) may have started again with 1 replica: with its proxies, if they
 /// were at 0 too.
 fn starts_with_its_proxies(scenario: &Scenario, is_stopped: bool) -> bool {
-    scenario.couple_zero && scenario.reconciler && is_stopped
+    scenario.couple_zero && (scenario.reconcilers > 0) && is_stopped
 }
 
 /// Returns whether the backend should be at 0 since there is no proxy.
 fn is_without_proxies(scenario: &Scenario, state: &State) -> bool {
     let has_no_proxy = state.deployment.is_some_and(|deployment| deployment.replicas == 0);
-    scenario.couple_zero && scenario.reconciler && has_no_proxy
+    scenario.couple_zero && (scenario.reconcilers > 0) && has_no_proxy
 }
 
 /// Returns whether the annotation is there only while the backend is at 0 with its proxies, and has a count that an owner chose.
 fn preserved_count(scenario: &Scenario, state: &State) -> Option<String> {
-    let statefulset = state.statefulset.filter(|_| scenario.couple_zero && scenario.reconciler)?;
+    let statefulset = state.statefulset.filter(|_| scenario.couple_zero && (scenario.reconcilers > 0))?;
     if !is_without_proxies(scenario, state) {
         return statefulset
             .preserved
@@ -162,7 +161,7 @@ fn preserved_count(scenario: &Scenario, state: &State) -> Option<String> {
 }
 
 fn toolhives_conditions(scenario: &Scenario, state: &State) -> Vec<String> {
-    let is_written = scenario.reconciler || scenario.era == Era::Declares && state.operator.is_up;
+    let is_written = (scenario.reconcilers > 0) || scenario.era == Era::Declares && state.operator.is_up;
     let expected = state.server.spec.toolhive_conditions(state.server.generation);
     let pairs = state.server.conditions.into_iter().zip(expected);
     let wrong = pairs.filter(|(found, expected)| is_written && *found != Some(*expected));
@@ -170,7 +169,7 @@ fn toolhives_conditions(scenario: &Scenario, state: &State) -> Vec<String> {
 }
 
 fn own_condition(scenario: &Scenario, state: &State) -> Option<String> {
-    if !scenario.reconciler {
+    if scenario.reconcilers == 0 {
         return None;
     }
     let spec = &state.server.spec;

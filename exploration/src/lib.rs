@@ -7,9 +7,10 @@
 //! | module | holds |
 //! |---|---|
 //! | [`objects`] | the objects of one server, and their JSON texts |
-//! | [`decisions`] | the policy's and the reconciler's real decisions |
-//! | [`mutant`] | seeded faults in the decisions |
-//! | [`answers`] | the decisions with or without a fault, each computed once |
+//! | [`decisions`] | the policy's real decisions, and what the reconciler reads and writes |
+//! | [`mutant`] | seeded faults in the decisions and in the order of calls |
+//! | [`answers`] | the policy's answers with or without a fault, each computed once |
+//! | [`reconciler`] | the reconciler's real machine, with or without a fault |
 //! | [`model`] | the states, and the steps between them |
 //! | [`invariants`] | what must be true in the end |
 //! | [`search`] | the exploration of all states |
@@ -23,5 +24,6 @@ pub mod invariants;
 pub mod model;
 pub mod mutant;
 pub mod objects;
+pub mod reconciler;
 pub mod search;
 pub mod trace;

@@ -3,8 +3,7 @@
 //! Anybody may be slow: each cache holds an old object until its event arrives, and between any two calls of the reconciler
 //! everything else may happen. Time is not counted: a delay is over or not, and it may end at any moment. What is left out:
 //! - A cache that is behind sees the present state next, and not one of those between.
-//! - The events of a Deployment arrive within the ten seconds that an operator has to give a count back, and an operator that
-//!   gives it back later does not do so at the very moment when the reconciler does.
+//! - The events of a Deployment arrive within the ten seconds that an operator has to give a count back.
 //! - An operator before v0.10.1 that acts on an old server ([`Scenario::stale_operator`]): see the test about it.
 //! - A person who scales a Deployment to 1 while an operator before v0.10.1 owes it another count is not told from the
 //!   operator's reset.
@@ -14,20 +13,26 @@
 //!   count in the annotation. The annotation is left for about a second after the backend was scaled up.
 //! - Proxies that were scaled up and to 0 again between two events of the Deployment: nothing that the reconciler reads tells
 //!   that they are ending.
+//! - The reconciler's question whether the spec has changed, an event that it publishes and its wait for a turn take no time.
 //!
 //! Optimistic concurrency is exact without numbers: whoever holds an object that it will write holds one bit beside it, which
 //! says whether the object is still the one that it read. A write from a stale object is refused and changes nothing.
 
-use mcp_scaling_rules::{ConditionReason, ConditionStatus, SessionStorage, Transport, Workload};
+use std::hash::BuildHasher;
+
+use mcp_scaling_rules::{
+    Condition as DesiredCondition, ConditionReason, ConditionStatus, ConditionType, SessionStorage, Transport, Workload,
+};
+use mcpserver_scaling_reconciler::decide::machine::{Call, Write as RealWrite};
+use rustc_hash::FxBuildHasher;
 
 use crate::answers::Answers;
-use crate::decisions::{
-    CachedWorkloads, Cause, Coupling, Desired, PendingReset, ReadWorkloads, WRITES_WITHOUT_DELAY, Write, Writes,
-};
+use crate::decisions::{Answer, CachedWorkloads, Coupling, Write};
 use crate::mutant::Mutant;
 use crate::objects::{
     Condition, Conditions, Count, Deployment, OnlyAlpha, Server, Spec, StatefulSet, Template, User, capped,
 };
+use crate::reconciler::{Delay, Reconcilers};
 
 /// What an operator does, and the proxy runner of the same release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,12 +47,8 @@ pub enum Era {
     Declares,
 }
 
-/// The index of the server in [`Reconciler::has_events`], after those of the workloads.
+/// The index of the server in [`Reconciler::has_events`] and [`Reconciler::is_current`], after those of the workloads.
 const SERVER: usize = 2;
-/// The index of the conditions in [`Reconciler::writes`], after those of the workloads.
-const CONDITIONS: usize = 2;
-/// The index of the StatefulSet that is scaled to 0 with its proxies in [`Reconciler::writes`].
-const TO_ZERO: usize = 3;
 
 /// What is explored.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +57,8 @@ pub struct Scenario {
     pub era: Era,
     /// Says whether the policy is installed, with its default settings.
     pub policy: bool,
-    /// Says whether the reconciler runs.
-    pub reconciler: bool,
+    /// How many reconcilers run, at most two.
+    pub reconcilers: usize,
     /// Says whether the reconciler couples the backend to its proxies: `--couple-zero`.
     pub couple_zero: bool,
     /// Says whether the operator acts on a server that it has not yet seen as it is now. Its writes of the Deployment succeed all the
@@ -125,89 +126,24 @@ pub struct Operator {
     pub generation: u8,
 }
 
-/// When the reconciler looks at the server again without an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Timer {
-    /// Never.
-    None,
-    /// When the stabilization window or the operator's time after a reset is over.
-    Window,
-    /// When a backoff is over.
-    Backoff,
-}
-
-/// A reconcile that is under way: what was read, and what is left to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Work {
-    /// The spec that was read.
-    pub spec: Spec,
-    /// The generation that was read.
-    pub generation: u8,
-    /// Says whether the server is still the one that was read.
-    pub is_server_current: bool,
-    /// Says whether the Deployment is still to be corrected.
-    pub deployment: bool,
-    /// Says whether the StatefulSet is still to be corrected.
-    pub statefulset: bool,
-    /// The write that couples the backend to its proxies, as far as it is prepared.
-    pub coupling: Option<CouplingWork>,
-    /// The conditions that are still to be written.
-    pub conditions: Option<Desired>,
-    /// The Scale that was read and is written next.
-    pub scale: Option<ReadScale>,
-    /// Says whether a call failed.
-    pub has_failed: bool,
-    /// Says whether a write backs off.
-    pub is_delayed: bool,
-}
-
-/// How far a write is prepared that couples the backend to its proxies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CouplingWork {
-    /// It is planned: this one, as far as the cache tells.
-    Planned(Coupling),
-    /// The Scale of the Deployment was read, with this count.
-    ReadProxies(Count),
-    /// The StatefulSet was read too, and this write is made next.
-    Decided {
-        /// The write.
-        write: Coupling,
-        /// Says whether the StatefulSet is still the one that was read.
-        is_current: bool,
-    },
-}
-
-/// A Scale that was read, and the count that follows from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ReadScale {
-    /// The workload.
-    pub workload: Workload,
-    /// The count to set.
-    pub to: Count,
-    /// Says whether the Scale is still the one that was read.
-    pub is_current: bool,
-}
-
-/// The reconciler.
+/// A reconciler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reconciler {
     /// Says whether the server is in the queue.
     pub is_queued: bool,
-    /// What else brings it into the queue.
-    pub timer: Timer,
+    /// The number of its [mind](crate::reconciler::Mind).
+    pub mind: u32,
     /// Says whether events are under way to the reconciler: of the Deployment, of the StatefulSet, and of the server. Several events
     /// of one object arrive together, which shows the reconciler fewer states between them; that they were there it knows.
     pub has_events: [bool; 3],
+    /// Says whether the objects that it has read and will write are still the ones that it read, in the same order.
+    pub is_current: [bool; 3],
+    /// The server in its cache.
+    pub server: Server,
     /// The workloads in its cache.
     pub cached: CachedWorkloads,
-    /// The reconcile that is under way.
-    pub work: Option<Work>,
-    /// Its writes to the Deployment, the StatefulSet and the conditions, and those that scale the StatefulSet to 0.
-    pub writes: [Writes; 4],
-    /// The cause of its warning.
-    pub cause: Cause,
-    /// The reset that it waits for.
-    pub pending: PendingReset,
+    /// The count of the Deployment that it has read to couple the backend. The machine has what a fault makes of it.
+    pub proxies: Option<Count>,
 }
 
 /// Everything there is.
@@ -223,8 +159,8 @@ pub struct State {
     pub operator: Operator,
     /// Says whether a proxy runner has started and has not yet applied the StatefulSet.
     pub is_runner_due: bool,
-    /// The reconciler.
-    pub reconciler: Option<Reconciler>,
+    /// The reconcilers, in any order.
+    pub reconcilers: [Option<Reconciler>; 2],
     /// Which counts the Deployment may have by what its owners last chose, as bits. Nobody in the model reads it.
     pub deployment_choices: u8,
     /// The same of the StatefulSet.
@@ -268,42 +204,37 @@ pub enum Step {
     ProxiesEnd,
     /// Another writer removes the conditions.
     ConditionsLost,
-    /// The reconciler's cache of the server is brought up to date.
-    ReconcilerSeesServer,
-    /// The reconciler's cache of a workload is brought up to date.
-    ReconcilerSees(Workload),
-    /// The reconciler reads the server and plans.
-    ReconcilerPlans,
-    /// The reconciler reads a Scale.
-    ReconcilerReadsScale(Workload),
-    /// The reconciler sets a count.
-    ReconcilerScales(Workload, Count),
-    /// The reconciler reads the Scale of the Deployment, to couple the backend to its proxies.
-    ReconcilerReadsProxies,
-    /// The reconciler reads the StatefulSet, and decides how to couple it to its proxies.
-    ReconcilerReadsBackend,
-    /// The reconciler makes a write that couples the backend to its proxies.
-    ReconcilerCouples(Coupling),
-    /// The reconciler writes conditions.
-    ReconcilerConditions,
-    /// The reconciler's write comes too late: the object has changed since it was read.
-    ReconcilerConflict,
-    /// The reconciler backs off from the conditions.
-    ReconcilerConditionsWait,
-    /// The reconcile ends.
-    ReconcilerEnds,
-    /// The reconciler crashes and starts again.
-    ReconcilerCrashes,
-    /// Time passes: a backoff is over.
-    BackoffOver(Workload),
-    /// Time passes: the backoff of the conditions is over.
-    ConditionsBackoffOver,
-    /// Time passes: the backoff from scaling the StatefulSet to 0 is over.
-    ToZeroBackoffOver,
-    /// Time passes: the stabilization window is over.
-    WindowOver,
-    /// Time passes: the operator had its time to give a count back.
-    OperatorTimeOver,
+    /// The reconciler with this index does something.
+    Reconciler(usize, Act),
+}
+
+/// What a reconciler does, and what time does to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Act {
+    /// Its cache of the server is brought up to date.
+    SeesServer,
+    /// Its cache of a workload is brought up to date.
+    Sees(Workload),
+    /// It plans on its cache.
+    Begins,
+    /// It reads the server and plans.
+    ReadsServer,
+    /// It reads a Scale.
+    ReadsScale(Workload),
+    /// It reads the StatefulSet, and decides how to couple it to its proxies.
+    ReadsBackend(Option<Coupling>),
+    /// It sets a count.
+    Scales(Workload, Count),
+    /// It makes a write that couples the backend to its proxies.
+    Couples(Coupling),
+    /// It writes conditions.
+    WritesConditions,
+    /// Its write comes too late: the object has changed since it was read.
+    Conflicts,
+    /// It crashes and starts again.
+    Crashes,
+    /// Time passes: a delay is over.
+    DelayEnds(Delay),
 }
 
 /// How a step goes.
@@ -347,8 +278,7 @@ impl Transition {
     /// Returns whether this is something that need not happen: people, faults, and an operator that is started again.
     pub fn is_disturbance(&self) -> bool {
         use Step::{
-            ConditionsLost, Edit, OperatorStarts, OperatorStops, OperatorUpgrades, ReconcilerCrashes, RunnerRestarts,
-            Scale,
+            ConditionsLost, Edit, OperatorStarts, OperatorStops, OperatorUpgrades, Reconciler, RunnerRestarts, Scale,
         };
         self.how != How::Plain
             || matches!(
@@ -359,25 +289,21 @@ impl Transition {
                     | OperatorStarts
                     | OperatorStops
                     | OperatorUpgrades
-                    | ReconcilerCrashes
+                    | Reconciler(_, Act::Crashes)
                     | RunnerRestarts
             )
     }
 
     /// Returns whether the reconciler writes.
     pub fn is_reconcilers_write(&self) -> bool {
-        use Step::{ReconcilerConditions, ReconcilerCouples, ReconcilerScales};
+        use Act::{Couples, Scales, WritesConditions};
         self.how != How::CallFails
-            && matches!(self.step, ReconcilerScales(..) | ReconcilerCouples(_) | ReconcilerConditions)
+            && matches!(self.step, Step::Reconciler(_, Scales(..) | Couples(_) | WritesConditions))
     }
 
     /// Returns whether time passes.
     pub fn is_time(&self) -> bool {
-        use Step::{BackoffOver, ConditionsBackoffOver, OperatorTimeOver, ProxiesEnd, ToZeroBackoffOver, WindowOver};
-        matches!(
-            self.step,
-            BackoffOver(_) | ConditionsBackoffOver | OperatorTimeOver | ProxiesEnd | ToZeroBackoffOver | WindowOver
-        )
+        matches!(self.step, Step::ProxiesEnd | Step::Reconciler(_, Act::DelayEnds(_)))
     }
 }
 
@@ -385,8 +311,10 @@ impl Transition {
 pub struct Model {
     /// The scenario.
     pub scenario: Scenario,
-    /// The answers of policy and reconciler in it.
+    /// The answers of the policy in it.
     pub answers: Answers,
+    /// What the reconcilers make of answers in it.
+    pub reconcilers: Reconcilers,
 }
 
 /// The set of counts with only this one.
@@ -423,6 +351,12 @@ impl Spec {
 }
 
 impl State {
+    /// The same with another state of one reconciler.
+    fn with(mut self, index: usize, reconciler: Reconciler) -> Self {
+        self.reconcilers[index] = Some(reconciler);
+        self
+    }
+
     /// The count of a workload, if there is one.
     pub fn count(&self, workload: Workload) -> Option<Count> {
         match workload {
@@ -471,26 +405,11 @@ impl State {
         }
     }
 
-    /// After a write to the server. A reconcile that is under way holds an old one then, and an event is under way.
-    fn server_changed(&mut self) {
-        if let Some(reconciler) = &mut self.reconciler {
-            reconciler.has_events[SERVER] = true;
-            if let Some(work) = &mut reconciler.work {
-                work.is_server_current = false;
-            }
-        }
-    }
-
-    fn scale_changed(&mut self, workload: Workload) {
-        let Some(reconciler) = &mut self.reconciler else { return };
-        reconciler.has_events[workload as usize] = true;
-        let work = reconciler.work.as_mut();
-        if let Some(scale) = work.and_then(|work| work.scale.as_mut()).filter(|scale| scale.workload == workload) {
-            scale.is_current = false;
-        }
-        let coupling = reconciler.work.as_mut().and_then(|work| work.coupling.as_mut());
-        if let Some(CouplingWork::Decided { is_current, .. }) = coupling.filter(|_| workload == Workload::StatefulSet) {
-            *is_current = false;
+    /// After a write to an object. A reconcile that is under way holds an old one then, and an event is under way.
+    fn changed(&mut self, object: usize) {
+        for reconciler in self.reconcilers.iter_mut().flatten() {
+            reconciler.has_events[object] = true;
+            reconciler.is_current[object] = false;
         }
     }
 
@@ -502,20 +421,20 @@ impl State {
         let starts = self.deployment.is_none_or(|old| old.template != new.template || old.replicas < new.replicas);
         self.is_runner_due |= starts;
         self.deployment = Some(new);
-        self.scale_changed(Workload::Deployment);
+        self.changed(Workload::Deployment as usize);
     }
 
     fn set_statefulset(&mut self, new: StatefulSet) {
         if self.statefulset != Some(new) {
             self.statefulset = Some(new);
-            self.scale_changed(Workload::StatefulSet);
+            self.changed(Workload::StatefulSet as usize);
         }
     }
 
     fn set_conditions(&mut self, conditions: Conditions) {
         if self.server.conditions != conditions {
             self.server.conditions = conditions;
-            self.server_changed();
+            self.changed(SERVER);
         }
     }
 }
@@ -526,7 +445,11 @@ impl Model {
         // ToolHive serves v1beta1 since v0.23. Before v0.13 there are no counts to declare.
         let api = OnlyAlpha(scenario.era != Era::Declares);
         let Scenario { default_storage, couple_zero, mutant, .. } = scenario;
-        Self { scenario, answers: Answers::new(api, default_storage, couple_zero, mutant) }
+        Self {
+            scenario,
+            answers: Answers::new(api, default_storage, mutant),
+            reconcilers: Reconcilers::new(api, default_storage, couple_zero, mutant),
+        }
     }
 
     fn can_declare(&self) -> bool {
@@ -617,14 +540,15 @@ impl Model {
             statefulset,
             operator: Operator { is_up: true, release: 0, spec, generation: 1 },
             is_runner_due: false,
-            reconciler: None,
+            reconcilers: [None; 2],
             deployment_choices: choices(Workload::Deployment, counts.map(|(deployment, ..)| deployment)),
             statefulset_choices: choices(Workload::StatefulSet, backend),
             people: self.scenario.people,
             faults: self.scenario.faults,
         };
-        if self.scenario.reconciler {
-            state.reconciler = Some(self.started(&state));
+        if self.scenario.reconcilers > 0 {
+            let started = self.started(&state);
+            state.reconcilers = [Some(started), Some(started).filter(|_| self.scenario.reconcilers > 1)];
             return Some(state);
         }
         let is_right = |workload: Workload| {
@@ -635,17 +559,16 @@ impl Model {
         Workload::ALL.into_iter().all(is_right).then_some(state)
     }
 
-    /// The reconciler when it has started.
+    /// A reconciler when it has started.
     fn started(&mut self, state: &State) -> Reconciler {
         Reconciler {
             is_queued: true,
-            timer: Timer::None,
+            mind: 0,
             has_events: [false; 3],
+            is_current: [true; 3],
+            server: state.server,
             cached: self.answers.real.cached(state.deployment, state.statefulset),
-            work: None,
-            writes: [Writes::default(); 4],
-            cause: Cause::Unknown,
-            pending: PendingReset::None,
+            proxies: None,
         }
     }
 
@@ -675,7 +598,7 @@ impl Model {
                 if state.server.spec != new {
                     state.server.spec = new;
                     state.server.generation += 1;
-                    state.server_changed();
+                    state.changed(SERVER);
                 }
             }
         }
@@ -700,9 +623,38 @@ impl Model {
             to.set_deployment(Deployment { has_ending_pods: false, ..deployment });
             steps.push(Transition { step: Step::ProxiesEnd, how: How::Plain, to });
         }
-        self.reconciler(state, &mut steps);
+        for index in 0..self.scenario.reconcilers {
+            self.reconciler(state, index, &mut steps);
+        }
+        if self.scenario.reconcilers > 0 && state.faults > 0 {
+            // In one step with the fault, so that there are fewer states.
+            let mut to = State { faults: state.faults - 1, ..*state };
+            to.set_conditions([None; 3]);
+            steps.push(Transition { step: Step::ConditionsLost, how: How::Plain, to });
+        }
+        for transition in &mut steps {
+            self.forget_what_does_not_matter(&mut transition.to);
+        }
         steps.retain(|transition| transition.to != *state);
         steps
+    }
+
+    /// It does not matter whether an object has changed that no reconcile will write, nor which reconciler is which.
+    fn forget_what_does_not_matter(&self, state: &mut State) {
+        for reconciler in state.reconcilers.iter_mut().flatten() {
+            let call = self.reconcilers.call(reconciler.mind);
+            let guarded = self.reconcilers.guarded(reconciler.mind);
+            for workload in Workload::ALL {
+                reconciler.is_current[workload as usize] |= guarded != Some(workload);
+            }
+            reconciler.is_current[SERVER] |= matches!(call, None | Some(Call::ReadServer));
+        }
+        let hash = |reconciler: &Option<Reconciler>| FxBuildHasher.hash_one(reconciler);
+        if let [one, Some(_)] = &state.reconcilers
+            && hash(one) > hash(&state.reconcilers[1])
+        {
+            state.reconcilers.swap(0, 1);
+        }
     }
 
     fn people(&mut self, state: &State, steps: &mut Vec<Transition>) {
@@ -941,18 +893,19 @@ impl Model {
         }
     }
 
-    fn reconciler(&mut self, state: &State, steps: &mut Vec<Transition>) {
-        let Some(reconciler) = state.reconciler else { return };
-        let mut push = |step, reconciler| {
-            steps.push(Transition { step, how: How::Plain, to: State { reconciler: Some(reconciler), ..*state } });
+    fn reconciler(&mut self, state: &State, index: usize, steps: &mut Vec<Transition>) {
+        let Some(reconciler) = state.reconcilers[index] else { return };
+        let mut push = |act, reconciler| {
+            let to = state.with(index, reconciler);
+            steps.push(Transition { step: Step::Reconciler(index, act), how: How::Plain, to });
         };
-        let seen = |index: usize| {
+        let seen = |object: usize| {
             let mut has_events = reconciler.has_events;
-            has_events[index] = false;
+            has_events[object] = false;
             Reconciler { has_events, is_queued: true, ..reconciler }
         };
         if reconciler.has_events[SERVER] {
-            push(Step::ReconcilerSeesServer, seen(SERVER));
+            push(Act::SeesServer, Reconciler { server: state.server, ..seen(SERVER) });
         }
         let cached = self.answers.real.cached(state.deployment, state.statefulset);
         let CachedWorkloads { deployment, statefulset, before_reset, has_ending_proxies, preserved } = cached;
@@ -960,348 +913,165 @@ impl Model {
         let of_statefulset = CachedWorkloads { statefulset, preserved, ..reconciler.cached };
         for (workload, cached) in [(Workload::Deployment, of_deployment), (Workload::StatefulSet, of_statefulset)] {
             if reconciler.has_events[workload as usize] {
-                push(Step::ReconcilerSees(workload), Reconciler { cached, ..seen(workload as usize) });
+                push(Act::Sees(workload), Reconciler { cached, ..seen(workload as usize) });
             }
-        }
-        // What time does.
-        let backoffs = [
-            Step::BackoffOver(Workload::Deployment),
-            Step::BackoffOver(Workload::StatefulSet),
-            Step::ConditionsBackoffOver,
-            Step::ToZeroBackoffOver,
-        ];
-        for (index, step) in backoffs.into_iter().enumerate() {
-            let writes = reconciler.writes[index];
-            if writes.count == WRITES_WITHOUT_DELAY && !writes.is_delay_over {
-                let mut after = reconciler.woken_by(Timer::Backoff);
-                after.writes[index].is_delay_over = true;
-                push(step, after);
-            }
-        }
-        if reconciler.cause == Cause::Gone {
-            let after = Reconciler { cause: Cause::WindowOver, ..reconciler.woken_by(Timer::Window) };
-            push(Step::WindowOver, after);
         }
         // In the ten seconds that the operator has, the events arrive.
         let has_event = reconciler.has_events[Workload::Deployment as usize];
-        if reconciler.pending == PendingReset::Waiting && !has_event {
-            let after = Reconciler { pending: PendingReset::Overdue, ..reconciler.woken_by(Timer::Window) };
-            push(Step::OperatorTimeOver, after);
+        for delay in self.reconcilers.delays(reconciler.mind).to_vec() {
+            if delay != Delay::PendingReset || !has_event {
+                let (mind, is_woken) = self.reconcilers.after(reconciler.mind, delay);
+                push(
+                    Act::DelayEnds(delay),
+                    Reconciler { mind, is_queued: reconciler.is_queued || is_woken, ..reconciler },
+                );
+            }
         }
-        match reconciler.work {
-            None if reconciler.is_queued => self.begin_reconcile(state, reconciler, steps),
+        match self.reconcilers.call(reconciler.mind).cloned() {
+            None if reconciler.is_queued => {
+                let queued = Reconciler { is_queued: false, ..reconciler };
+                let begun = self.answered(state, queued, Answer::Server(reconciler.server));
+                steps.push(Transition {
+                    step: Step::Reconciler(index, Act::Begins),
+                    how: How::Plain,
+                    to: state.with(index, begun),
+                });
+            }
             None => {}
-            Some(work) => self.continue_reconcile(state, reconciler, work, steps),
+            Some(Call::Write(write)) => self.reconciler_writes(state, index, &write, steps),
+            Some(call) => {
+                let (act, read) = self.reconciler_reads(state, reconciler, &call);
+                steps.push(Transition {
+                    step: Step::Reconciler(index, act),
+                    how: How::Plain,
+                    to: state.with(index, read),
+                });
+            }
         }
         if state.faults > 0 {
-            let to = State { reconciler: Some(self.started(state)), faults: state.faults - 1, ..*state };
-            steps.push(Transition { step: Step::ReconcilerCrashes, how: How::Plain, to });
-            // In one step with the fault, so that there are fewer states.
-            let mut to = State { faults: state.faults - 1, ..*state };
-            to.set_conditions([None; 3]);
-            steps.push(Transition { step: Step::ConditionsLost, how: How::Plain, to });
+            let to = State { faults: state.faults - 1, ..state.with(index, self.started(state)) };
+            steps.push(Transition { step: Step::Reconciler(index, Act::Crashes), how: How::Plain, to });
         }
     }
 
-    /// The workloads for a plan: a reset counts only once the operator's time is over.
-    fn inputs(&self, reconciler: &mut Reconciler) -> CachedWorkloads {
-        let is_pending = reconciler.cached.before_reset.is_some();
-        let (pending, is_overdue) = self.answers.real.observe_reset(reconciler.pending, is_pending);
-        reconciler.pending = pending;
-        CachedWorkloads { before_reset: reconciler.cached.before_reset.filter(|_| is_overdue), ..reconciler.cached }
+    /// A reconciler after the answer to its call.
+    fn answered(&mut self, state: &State, reconciler: Reconciler, answer: Answer) -> Reconciler {
+        let (mind, is_queued) = self.reconcilers.next(reconciler.mind, answer, reconciler.cached, &state.server);
+        Reconciler { mind, is_queued: reconciler.is_queued || is_queued, ..reconciler }
     }
 
-    fn begin_reconcile(&mut self, state: &State, mut reconciler: Reconciler, steps: &mut Vec<Transition>) {
-        reconciler.is_queued = false;
-        reconciler.timer = Timer::None;
-        let server = state.server;
-        let cached = self.inputs(&mut reconciler);
-        let has_cause = self.answers.has_cause(server.spec, cached);
-        let is_warning_set = server.conditions[2].is_some_and(|condition| condition.status == ConditionStatus::True);
-        let (cause, keep) = self.answers.real.observe_cause(reconciler.cause, has_cause, is_warning_set);
-        reconciler.cause = cause;
-        let plan = self.answers.plan(&server, cached, keep);
-        if plan.is_empty() {
-            reconciler.timer = reconciler.next_timer();
-        } else {
-            reconciler.work = Some(Work {
-                spec: server.spec,
-                generation: server.generation,
-                is_server_current: true,
-                deployment: plan.deployment.is_some(),
-                statefulset: plan.statefulset.is_some(),
-                coupling: plan.coupling.map(CouplingWork::Planned),
-                conditions: plan.conditions,
-                scale: None,
-                has_failed: false,
-                is_delayed: false,
-            });
-        }
-        let to = State { reconciler: Some(reconciler), ..*state };
-        steps.push(Transition { step: Step::ReconcilerPlans, how: How::Plain, to });
-    }
-
-    fn continue_reconcile(&mut self, state: &State, reconciler: Reconciler, work: Work, steps: &mut Vec<Transition>) {
-        if let Some(coupling) = work.coupling {
-            self.reconciler_couples(state, reconciler, work, coupling, steps);
-        } else if let Some(scale) = work.scale {
-            self.reconciler_scales(state, reconciler, work, scale, steps);
-        } else if work.deployment {
-            self.reconciler_reads_scale(state, reconciler, work, Workload::Deployment, steps);
-        } else if work.statefulset {
-            self.reconciler_reads_scale(state, reconciler, work, Workload::StatefulSet, steps);
-        } else if let Some(desired) = work.conditions {
-            self.reconciler_writes_conditions(state, reconciler, work, desired, steps);
-        } else {
-            let mut reconciler = Reconciler { work: None, ..reconciler };
-            if work.has_failed {
-                reconciler.is_queued = true;
-            } else if work.is_delayed {
-                let waits = |writes: &Writes| writes.count == WRITES_WITHOUT_DELAY && !writes.is_delay_over;
-                if reconciler.writes.iter().any(waits) {
-                    reconciler.timer = Timer::Backoff;
-                } else {
-                    reconciler.is_queued = true;
-                }
-            } else {
-                reconciler.timer = reconciler.next_timer();
+    fn reconciler_reads(&mut self, state: &State, mut reconciler: Reconciler, call: &Call) -> (Act, Reconciler) {
+        let (act, answer) = match call {
+            Call::ReadScale(workload) => {
+                reconciler.is_current[*workload as usize] = true;
+                let (workload, count) = (*workload, state.count(*workload));
+                let is_seen = !reconciler.has_events[workload as usize];
+                (Act::ReadsScale(workload), Answer::Scale { workload, count, is_seen })
             }
-            let to = State { reconciler: Some(reconciler), ..*state };
-            steps.push(Transition { step: Step::ReconcilerEnds, how: How::Plain, to });
-        }
-    }
-
-    fn reconciler_couples(
-        &mut self,
-        state: &State,
-        mut reconciler: Reconciler,
-        mut work: Work,
-        coupling: CouplingWork,
-        steps: &mut Vec<Transition>,
-    ) {
-        let step = match coupling {
-            CouplingWork::Planned(write) => {
-                let target = match write {
-                    Coupling::ScaleToZero => Some(TO_ZERO),
-                    Coupling::ScaleUp(_) => Some(Workload::StatefulSet as usize),
-                    Coupling::PreserveCount(_) | Coupling::ForgetCount => None,
-                };
-                if target.is_some_and(|target| !self.answers.is_due(reconciler.writes[target], work.generation)) {
-                    work.coupling = None;
-                    work.is_delayed = true;
-                } else {
-                    work.coupling = state.count(Workload::Deployment).map(CouplingWork::ReadProxies);
-                }
-                Step::ReconcilerReadsProxies
+            Call::ReadStatefulSet => {
+                reconciler.is_current[Workload::StatefulSet as usize] = true;
+                (Act::ReadsBackend(None), Answer::StatefulSet(state.statefulset))
             }
-            CouplingWork::ReadProxies(proxies) => {
-                // As with a Scale, it reads the server once more afterwards.
-                let is_spec_current = work.generation == state.server.generation
-                    || self.scenario.mutant == Some(Mutant::CouplesByAnOldSpec);
-                let backend = state.statefulset.filter(|_| is_spec_current);
-                let cached = reconciler.cached;
-                work.coupling = backend.and_then(|StatefulSet { replicas, preserved, .. }| {
-                    let read = ReadWorkloads { proxies, backend: replicas, preserved };
-                    let write = self.answers.coupling(work.spec, cached, read)?;
-                    Some(CouplingWork::Decided { write, is_current: true })
-                });
-                Step::ReconcilerReadsBackend
-            }
-            CouplingWork::Decided { write, is_current } => {
-                return self.reconciler_writes_coupling(state, reconciler, work, write, is_current, steps);
+            _ => {
+                reconciler.is_current[SERVER] = true;
+                (Act::ReadsServer, Answer::Server(state.server))
             }
         };
-        reconciler.work = Some(work);
-        let to = State { reconciler: Some(reconciler), ..*state };
-        steps.push(Transition { step, how: How::Plain, to });
+        let mut read = self.answered(state, reconciler, answer);
+        let next = self.reconcilers.call(read.mind);
+        let is_coupling = next == Some(&Call::ReadStatefulSet);
+        read.proxies = state.count(Workload::Deployment).filter(|_| is_coupling);
+        match (act, next) {
+            (Act::ReadsBackend(_), Some(Call::Write(write))) => (Act::ReadsBackend(coupling(write)), read),
+            (act, _) => (act, read),
+        }
     }
 
-    fn reconciler_writes_coupling(
-        &mut self,
-        state: &State,
-        reconciler: Reconciler,
-        work: Work,
-        coupling: Coupling,
-        is_current: bool,
-        steps: &mut Vec<Transition>,
-    ) {
-        let is_current = is_current || self.scenario.mutant == Some(Mutant::CouplesUnguarded);
-        let workload = Workload::StatefulSet;
-        for how in self.ways_of_the_reconcilers_write(state) {
-            if !is_current && how != How::Plain {
-                continue;
-            }
-            let mut to = State { faults: state.faults - u8::from(how != How::Plain), ..*state };
-            let old = state.statefulset.filter(|_| is_current && how != How::CallFails);
-            let write = old.map(|old| {
-                let annotated =
-                    |preserved| Write::StatefulSet { old: Some(old), new: StatefulSet { preserved, ..old } };
-                let scaled = |to| Write::Scale { workload, from: old.replicas, to };
-                match coupling {
-                    Coupling::PreserveCount(count) => annotated(Some(count)),
-                    Coupling::ForgetCount => annotated(None),
-                    Coupling::ScaleToZero => scaled(0),
-                    Coupling::ScaleUp(count) => scaled(count),
-                }
-            });
-            let is_written = write.is_some_and(|write| self.write(&mut to, User::Reconciler, write, how));
-            if is_written && matches!(coupling, Coupling::PreserveCount(_) | Coupling::ForgetCount) {
-                to.accept_cap_by_label();
-            }
-            let mut reconciler = to.reconciler.unwrap_or(reconciler);
-            let mut work = Work { coupling: None, ..work };
-            if is_written && matches!(how, How::Plain | How::LookupFails) {
-                let writes = &mut reconciler.writes[TO_ZERO];
-                match coupling {
-                    Coupling::ScaleToZero => *writes = self.answers.real.record_write(*writes, work.generation),
-                    Coupling::ScaleUp(_) => *writes = Writes::default(),
-                    Coupling::PreserveCount(_) | Coupling::ForgetCount => {}
-                }
-                // The count is preserved by a write of its own, which a crash may prevent.
-                if let (Some(Mutant::CountPreservedAfterScaling), Coupling::ScaleToZero, Some(old)) =
-                    (self.scenario.mutant, coupling, old)
-                {
-                    let write = Coupling::PreserveCount(old.replicas);
-                    work.coupling = Some(CouplingWork::Decided { write, is_current: true });
-                }
+    fn reconciler_writes(&mut self, state: &State, index: usize, write: &RealWrite, steps: &mut Vec<Transition>) {
+        let Some(reconciler) = state.reconcilers[index] else { return };
+        let act = match (write, coupling(write)) {
+            (_, Some(coupling)) => Act::Couples(coupling),
+            (RealWrite::Scale { change, .. }, None) => Act::Scales(change.workload, low(change.to)),
+            (_, None) => Act::WritesConditions,
+        };
+        let is_current = match (write, self.reconcilers.guarded(reconciler.mind)) {
+            (RealWrite::Conditions(_), _) => reconciler.is_current[SERVER],
+            (_, Some(workload)) => reconciler.is_current[workload as usize],
+            (_, None) => true,
+        };
+        if !is_current {
+            let to = if self.scenario.mutant == Some(Mutant::RefusedWritesRepeated) {
+                Reconciler { is_current: [true; 3], ..reconciler }
             } else {
-                work.has_failed = true;
-            }
-            reconciler.work = Some(work);
-            to.reconciler = Some(reconciler);
-            let step = if is_current { Step::ReconcilerCouples(coupling) } else { Step::ReconcilerConflict };
-            let how = if is_current && !is_written { How::CallFails } else { how };
-            steps.push(Transition { step, how, to });
-        }
-    }
-
-    fn reconciler_reads_scale(
-        &mut self,
-        state: &State,
-        mut reconciler: Reconciler,
-        mut work: Work,
-        workload: Workload,
-        steps: &mut Vec<Transition>,
-    ) {
-        match workload {
-            Workload::Deployment => work.deployment = false,
-            Workload::StatefulSet => work.statefulset = false,
-        }
-        if self.answers.is_due(reconciler.writes[workload as usize], work.generation) {
-            let mut cached = self.inputs(&mut reconciler);
-            if reconciler.has_events[Workload::Deployment as usize] {
-                cached.before_reset = None;
-            }
-            let read = state.count(workload);
-            match workload {
-                Workload::Deployment => cached.deployment = read,
-                Workload::StatefulSet => cached.statefulset = read,
-            }
-            // After the Scale it reads the server once more, and stops if the spec has changed. That both are one step here
-            // allows more: the spec may change between them.
-            let is_spec_current = work.generation == state.server.generation
-                || self.scenario.mutant == Some(Mutant::DoesNotReadTheSpecAgain);
-            let read = read.filter(|_| is_spec_current);
-            let to = read.and_then(|_| self.answers.correction(workload, work.spec, cached));
-            work.scale = to.map(|to| ReadScale { workload, to, is_current: true });
-        } else {
-            work.is_delayed = true;
-        }
-        reconciler.work = Some(work);
-        let to = State { reconciler: Some(reconciler), ..*state };
-        steps.push(Transition { step: Step::ReconcilerReadsScale(workload), how: How::Plain, to });
-    }
-
-    fn reconciler_scales(
-        &mut self,
-        state: &State,
-        reconciler: Reconciler,
-        work: Work,
-        scale: ReadScale,
-        steps: &mut Vec<Transition>,
-    ) {
-        let step = Step::ReconcilerScales(scale.workload, scale.to);
-        for how in self.ways_of_the_reconcilers_write(state) {
-            let mut to = State { faults: state.faults - u8::from(how != How::Plain), ..*state };
-            let is_current = scale.is_current || self.scenario.mutant == Some(Mutant::WritesScalesUnguarded);
-            let from = state.count(scale.workload).filter(|_| is_current && how != How::CallFails);
-            let write = from.map(|from| Write::Scale { workload: scale.workload, from, to: scale.to });
-            let is_written = write.is_some_and(|write| self.write(&mut to, User::Reconciler, write, how));
-            let mut reconciler = to.reconciler.unwrap_or(reconciler);
-            let mut work = Work { scale: None, ..work };
-            if is_written && matches!(how, How::Plain | How::LookupFails) {
-                let writes = &mut reconciler.writes[scale.workload as usize];
-                *writes = self.answers.real.record_write(*writes, work.generation);
-            } else {
-                work.has_failed = true;
-            }
-            let how = if is_written { how } else { How::CallFails };
-            reconciler.work = Some(work);
-            to.reconciler = Some(reconciler);
-            let is_conflict = !is_current;
-            let step = if is_conflict { Step::ReconcilerConflict } else { step };
-            let how = if is_conflict { How::Plain } else { how };
-            steps.push(Transition { step, how, to });
-        }
-    }
-
-    fn reconciler_writes_conditions(
-        &mut self,
-        state: &State,
-        reconciler: Reconciler,
-        work: Work,
-        desired: Desired,
-        steps: &mut Vec<Transition>,
-    ) {
-        let writes = reconciler.writes[CONDITIONS];
-        if !self.answers.is_due(writes, work.generation) {
-            let work = Work { conditions: None, is_delayed: true, ..work };
-            let to = State { reconciler: Some(Reconciler { work: Some(work), ..reconciler }), ..*state };
-            steps.push(Transition { step: Step::ReconcilerConditionsWait, how: How::Plain, to });
+                self.answered(state, reconciler, Answer::Failed)
+            };
+            let step = Step::Reconciler(index, Act::Conflicts);
+            steps.push(Transition { step, how: How::Plain, to: state.with(index, to) });
             return;
         }
-        if !work.is_server_current {
-            let work = Work { conditions: None, has_failed: true, ..work };
-            let to = State { reconciler: Some(Reconciler { work: Some(work), ..reconciler }), ..*state };
-            steps.push(Transition { step: Step::ReconcilerConflict, how: How::Plain, to });
-            return;
-        }
-        for how in self.ways_of_the_reconcilers_write(state) {
-            if how == How::LookupFails {
-                continue;
-            }
-            let mut to = State { faults: state.faults - u8::from(how != How::Plain), ..*state };
-            if how != How::CallFails {
-                to.set_conditions(self.answers.real.write_conditions(&state.server, desired));
-            }
-            let mut reconciler = to.reconciler.unwrap_or(reconciler);
-            let mut work = Work { conditions: None, ..work };
-            if how == How::Plain {
-                reconciler.writes[CONDITIONS] = self.answers.real.record_write(writes, work.generation);
-            } else {
-                work.has_failed = true;
-            }
-            reconciler.work = Some(work);
-            to.reconciler = Some(reconciler);
-            steps.push(Transition { step: Step::ReconcilerConditions, how, to });
-        }
-    }
-
-    fn ways_of_the_reconcilers_write(&self, state: &State) -> Vec<How> {
         let mut ways = self.ways(state);
         if state.faults > 0 {
             ways.extend([How::AnswerLost, How::CallFails]);
         }
-        ways
+        for how in ways {
+            let mut to = State { faults: state.faults - u8::from(how != How::Plain), ..*state };
+            let written = if how == How::CallFails { None } else { self.written(&mut to, write, how) };
+            let is_written = written.is_some();
+            let answer = written.filter(|_| how != How::AnswerLost).unwrap_or(Answer::Failed);
+            let after = to.reconcilers[index].unwrap_or(reconciler);
+            let to = to.with(index, self.answered(&to, after, answer));
+            let how = if is_written { how } else { How::CallFails };
+            steps.push(Transition { step: Step::Reconciler(index, act), how, to });
+        }
+    }
+
+    /// Carries out a write of the reconciler. Returns the answer, `None` if it was refused.
+    fn written(&mut self, state: &mut State, write: &RealWrite, how: How) -> Option<Answer> {
+        let user = User::Reconciler;
+        match write {
+            RealWrite::Scale { change, .. } => {
+                let (workload, to) = (change.workload, low(change.to));
+                let from = state.count(workload)?;
+                let is_written = self.write(state, user, Write::Scale { workload, from, to }, how);
+                state.count(workload).filter(|_| is_written).map(Answer::Stored)
+            }
+            RealWrite::PreservedCount { count, .. } => {
+                let old = state.statefulset?;
+                let new = StatefulSet { preserved: count.map(low), ..old };
+                let is_written = self.write(state, user, Write::StatefulSet { old: Some(old), new }, how);
+                if is_written {
+                    state.accept_cap_by_label();
+                }
+                is_written.then_some(Answer::Preserved)
+            }
+            RealWrite::Conditions(desired) => {
+                let reason =
+                    |type_| desired.iter().find(|it: &&DesiredCondition| it.type_ == type_).map(|found| found.reason);
+                let desired = ConditionType::ALL.map(reason);
+                let desired = match self.scenario.mutant {
+                    Some(mutant) => mutant.desired(&mut self.answers.real, &state.server, desired),
+                    None => Some(desired),
+                };
+                let Some(desired) = desired else { return Some(Answer::NotWritten) };
+                let (conditions, transitions) = self.answers.real.write_conditions(&state.server, desired);
+                state.set_conditions(conditions);
+                Some(Answer::Conditions(transitions))
+            }
+        }
     }
 }
 
-impl Reconciler {
-    fn woken_by(self, timer: Timer) -> Self {
-        if self.timer == timer { Self { is_queued: true, timer: Timer::None, ..self } } else { self }
+/// The write that couples the backend to its proxies, if it is one.
+fn coupling(write: &RealWrite) -> Option<Coupling> {
+    match write {
+        RealWrite::Scale { change, coupling: Some(_), .. } if change.to > 0 => Some(Coupling::ScaleUp(low(change.to))),
+        RealWrite::Scale { coupling, .. } => coupling.map(|_| Coupling::ScaleToZero),
+        RealWrite::PreservedCount { count: Some(count), .. } => Some(Coupling::PreserveCount(low(*count))),
+        RealWrite::PreservedCount { count: None, .. } => Some(Coupling::ForgetCount),
+        RealWrite::Conditions(_) => None,
     }
+}
 
-    fn next_timer(&self) -> Timer {
-        if self.cause == Cause::Gone || self.pending == PendingReset::Waiting { Timer::Window } else { Timer::None }
-    }
+fn low(count: u32) -> Count {
+    Count::try_from(count).expect("is a low count")
 }

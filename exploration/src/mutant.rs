@@ -1,13 +1,19 @@
-//! Seeded faults. Each changes what goes into a real decision or what comes out of it; the decisions themselves stay as they
-//! are. A fault of the rules is seeded in the policy and in the reconciler alike, since both call them.
+//! Seeded faults. Each changes what goes into the real code or what comes out of it, or the order of its calls; the code itself
+//! stays as it is. A fault of the rules is seeded in the policy and in the reconciler alike, since both call them.
 
 use mcp_scaling_rules::{ConditionReason, RolledOut, SessionStorage, Transport, Workload};
+use mcpserver_scaling_reconciler::decide::coupling::Step;
+use mcpserver_scaling_reconciler::decide::events::{self, ScaleChange};
+use mcpserver_scaling_reconciler::decide::machine::{Call, Write as RealWrite};
+use mcpserver_scaling_reconciler::decide::memory::ServerMemory;
+use mcpserver_scaling_reconciler::decide::stabilization::StabilizationWindow;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use crate::decisions::{CachedWorkloads, Coupling, Decisions, Plan, ReadWorkloads, Write};
-use crate::objects::{Condition, Count, Deployment, Server, Spec, User, capped};
+use crate::decisions::{Answer, CachedWorkloads, Decisions, Desired, Write};
+use crate::objects::{Condition, Count, Deployment, Server, Spec, StatefulSet, User, capped};
 
-/// A fault in a decision.
+/// A fault in a decision, or in the order of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mutant {
     // Rules.
@@ -61,6 +67,8 @@ pub enum Mutant {
     UndeclaredCountsCorrected,
     /// It never restores a count that an operator reset.
     CountBeforeResetNotRestored,
+    /// It restores a count that an operator reset, whatever has happened to the Deployment since it saw that, as at first.
+    OldResetsUndone,
     /// It takes a condition of an older spec for a current one.
     OldGenerationsAccepted,
     /// It never ends the stabilization window.
@@ -98,6 +106,13 @@ pub enum Mutant {
     CouplesUnguarded,
     /// It does not look whether the spec has changed when it has read the workloads.
     CouplesByAnOldSpec,
+    // Reconciler that makes its calls in another order.
+    /// It looks whether the spec has changed before it reads a Scale, and not after that.
+    ReadsTheSpecBeforeTheScale,
+    /// It removes the annotation before it scales the backend up from 0.
+    CountForgottenBeforeScaling,
+    /// It makes a write that was refused once more, and neither reads nor decides again.
+    RefusedWritesRepeated,
 }
 
 impl Mutant {
@@ -112,17 +127,6 @@ impl Mutant {
                 Spec { replicas: positive(spec.replicas), backend_replicas: positive(spec.backend_replicas), ..spec }
             }
             Self::RedisIsNotRead => Spec { storage: spec.storage.and(Some(SessionStorage::Memory)), ..spec },
-            _ => spec,
-        }
-    }
-
-    /// What the reconciler sees in place of the spec when it decides about its own warning.
-    pub(crate) fn spec_of_the_reconciler(self, spec: Spec) -> Spec {
-        let spec = self.spec(spec);
-        match self {
-            Self::BackendReplicasNotTold => {
-                Spec { backend_replicas: spec.backend_replicas.map(|count| capped(spec.transport, count)), ..spec }
-            }
             _ => spec,
         }
     }
@@ -192,143 +196,205 @@ impl Mutant {
         })
     }
 
-    /// The reconciler's plan with this fault.
-    pub(crate) fn plan(self, decisions: &mut Decisions, server: &Server, cached: CachedWorkloads, keep: bool) -> Plan {
-        let mut seen = Server { spec: self.spec_of_the_reconciler(server.spec), ..*server };
-        let mut keep = keep;
-        let mut cached = cached;
+    /// The server that the reconciler sees with this fault.
+    fn server(self, server: Server, default_storage: SessionStorage) -> Server {
+        let mut seen = Server { spec: self.spec(server.spec), ..server };
+        let spec = &mut seen.spec;
         match self {
-            Self::CountBeforeResetNotRestored => cached.before_reset = None,
-            Self::ConditionsOfDefaultStorage => {
-                let storage = seen.spec.storage.or(Some(decisions.default_storage()));
-                seen.spec.storage = storage;
+            Self::ConditionsOfDefaultStorage => spec.storage = spec.storage.or(Some(default_storage)),
+            Self::BackendReplicasNotTold => {
+                spec.backend_replicas = spec.backend_replicas.map(|count| capped(spec.transport, count));
             }
-            Self::WarningKeptForEver => keep = true,
+            Self::UndeclaredCountsCorrected => {
+                spec.replicas = spec.replicas.or(Some(1));
+                spec.backend_replicas = spec.backend_replicas.or(Some(1));
+            }
+            Self::DeclaredBackendsNotRestored => spec.backend_replicas = None,
             Self::OldGenerationsAccepted => {
                 for condition in seen.conditions.iter_mut().flatten() {
                     condition.generation = seen.generation;
                 }
             }
-            Self::TwoReplicasShareSessions if server.spec.replicas == Some(2) => {
-                // What this fault would write is what it is content with.
-                let [_, right] = seen.spec.toolhive_conditions(seen.generation);
-                let wrong = ConditionReason::SessionStorageWarningNotApplicable;
-                seen.conditions[1] = seen.conditions[1]
-                    .filter(|condition| condition.reason == wrong)
-                    .map(|condition| Condition { generation: condition.generation, ..right });
-            }
-            Self::BackendReplicasInToolhivesCondition if seen.spec.replicas.is_none_or(|count| count <= 1) => {
-                let plan = decisions.plan(&seen, cached, keep);
-                let is_capped =
-                    seen.spec.backend_replicas.is_some_and(|count| count != capped(seen.spec.transport, count));
-                let wanted = ConditionReason::StdioTransportCapAt1;
-                let has_it = seen.conditions[0].is_some_and(|condition| condition.reason == wanted);
-                if !is_capped {
-                    return plan;
-                }
-                let [_, storage, own] = plan.conditions.unwrap_or_default();
-                let others_missing =
-                    storage.is_some_and(|reason| seen.conditions[1].is_none_or(|condition| condition.reason != reason));
-                let conditions = (!has_it || others_missing).then_some([Some(wanted), storage, own]);
-                return Plan { conditions, ..plan };
-            }
             _ => {}
         }
-        let mut plan = decisions.plan(&seen, cached, keep);
+        // What a fault would write is what it is content with.
+        if let Some((index, wrong)) = self.wrong_reason(&server.spec) {
+            let right = server.spec.toolhive_conditions(server.generation)[index];
+            seen.conditions[index] = seen.conditions[index]
+                .filter(|condition| condition.reason == wrong)
+                .map(|condition| Condition { generation: condition.generation, ..right });
+        }
+        seen
+    }
+
+    /// The reason that this fault writes in place of one of ToolHive's, and the index of that.
+    fn wrong_reason(self, spec: &Spec) -> Option<(usize, ConditionReason)> {
         match self {
-            Self::TwoReplicasShareSessions if server.spec.replicas == Some(2) => {
-                if let Some([_, Some(reason), _]) = &mut plan.conditions {
-                    *reason = ConditionReason::SessionStorageWarningNotApplicable;
-                }
+            Self::TwoReplicasShareSessions if spec.replicas == Some(2) => {
+                Some((1, ConditionReason::SessionStorageWarningNotApplicable))
             }
-            Self::OwnConditionWithOthersOnly => {
-                let is_own_alone = plan.conditions.is_some_and(|desired| {
-                    let written = decisions.write_conditions(server, [desired[0], desired[1], None]);
-                    written == server.conditions
-                });
-                if is_own_alone {
-                    plan.conditions = None;
-                }
-            }
-            _ => {}
-        }
-        plan.coupling = match cached {
-            CachedWorkloads { deployment: Some(proxies), statefulset: Some(backend), preserved, .. } => {
-                self.coupling(decisions, server.spec, cached, ReadWorkloads { proxies, backend, preserved })
+            Self::BackendReplicasInToolhivesCondition if spec.replicas.is_none_or(|count| count <= 1) => {
+                let is_capped = spec.backend_replicas.is_some_and(|count| count != capped(spec.transport, count));
+                is_capped.then_some((0, ConditionReason::StdioTransportCapAt1))
             }
             _ => None,
-        };
-        for workload in Workload::ALL {
-            let count = self.correction(decisions, workload, server.spec, cached);
-            match workload {
-                Workload::Deployment => plan.deployment = count,
-                Workload::StatefulSet => plan.statefulset = count.filter(|_| plan.coupling.is_none()),
-            }
         }
-        plan
     }
 
-    /// The write with this fault that couples the backend to its proxies.
-    pub(crate) fn coupling(
-        self,
-        decisions: &Decisions,
-        spec: Spec,
-        cached: CachedWorkloads,
-        read: ReadWorkloads,
-    ) -> Option<Coupling> {
-        let mut spec = self.spec(spec);
-        let (mut cached, mut read) = (cached, read);
+    /// The reasons that the reconciler writes with this fault. `None` if it writes none.
+    pub(crate) fn desired(self, decisions: &mut Decisions, server: &Server, mut desired: Desired) -> Option<Desired> {
+        if let Some((index, wrong)) = self.wrong_reason(&server.spec) {
+            desired[index] = Some(wrong);
+        }
+        let is_own_alone = self == Self::OwnConditionWithOthersOnly && {
+            let (written, _) = decisions.write_conditions(server, [desired[0], desired[1], None]);
+            written == server.conditions
+        };
+        (!is_own_alone).then_some(desired)
+    }
+
+    /// What the watches of the reconciler tell with this fault.
+    pub(crate) fn observed(self, cached: CachedWorkloads, spec: Spec) -> CachedWorkloads {
+        let count = |workload, count: Option<Count>| count.map(|count| self.count(workload, count, spec));
+        let mut seen = CachedWorkloads {
+            deployment: count(Workload::Deployment, cached.deployment),
+            statefulset: count(Workload::StatefulSet, cached.statefulset),
+            ..cached
+        };
         match self {
-            Self::CouplesCachedBackends => {
-                read = ReadWorkloads { backend: cached.statefulset?, preserved: cached.preserved, ..read };
-            }
-            Self::CouplesByCachedProxies => read.proxies = cached.deployment?,
-            Self::EndingProxiesNotAwaited => cached.has_ending_proxies = false,
-            Self::StoppedProxiesNotAwaited => cached.deployment = Some(read.proxies),
-            Self::StartsWithoutAnnotation => read.preserved = read.preserved.or(Some(1).filter(|_| read.backend == 0)),
-            Self::DeclaredBackendsNotRestored => spec.backend_replicas = None,
+            Self::CountBeforeResetNotRestored => seen.before_reset = None,
+            Self::EndingProxiesNotAwaited => seen.has_ending_proxies = false,
             _ => {}
         }
-        let coupling = decisions.coupling(spec, cached, read)?;
-        match (self, coupling) {
-            (Self::PreservedCountNotForgotten, Coupling::ForgetCount) => None,
-            (Self::CountPreservedAfterScaling, Coupling::PreserveCount(_)) => Some(Coupling::ScaleToZero),
-            (Self::OldAnnotationsAccepted, Coupling::PreserveCount(_)) if read.preserved.is_some() => {
-                Some(Coupling::ScaleToZero)
-            }
-            (Self::RestoresOne, Coupling::ScaleUp(_)) => Some(Coupling::ScaleUp(1)),
-            _ => Some(coupling),
+        if let Some(backend) = cached.statefulset {
+            seen.preserved = self.preserved(backend, cached.preserved);
         }
+        seen
     }
 
-    /// The count that the reconciler sets with this fault.
-    pub(crate) fn correction(
-        self,
-        decisions: &mut Decisions,
-        workload: Workload,
-        spec: Spec,
-        cached: CachedWorkloads,
-    ) -> Option<Count> {
-        let count = match workload {
-            Workload::Deployment => cached.deployment?,
-            Workload::StatefulSet => cached.statefulset?,
-        };
-        let mut cached = cached;
-        let spec = self.spec(spec);
-        let is_declared = spec.declared(workload).is_some();
+    /// The count of a workload that the reconciler sees with this fault.
+    fn count(self, workload: Workload, count: Count, spec: Spec) -> Count {
+        let declared = self.spec(spec).declared(workload);
         let is_stdio = spec.transport == Transport::Stdio;
         match self {
-            Self::ZeroIsCorrected if count == 0 => {
-                return spec.declared(workload).or(Some(1)).filter(|count| *count > 0);
+            Self::ZeroIsCorrected if count == 0 => 4,
+            Self::StdioNotCorrected if is_stdio && declared.is_none() => count.min(1),
+            Self::StdioSupportsTwo if is_stdio && count == 2 => 1,
+            Self::DeclaredBackendsNotCorrected if workload == Workload::StatefulSet && !is_stdio => {
+                declared.unwrap_or(count)
             }
-            Self::StdioNotCorrected if is_stdio && !is_declared => return None,
-            Self::DeclaredBackendsNotCorrected if workload == Workload::StatefulSet && !is_stdio => return None,
-            Self::UndeclaredCountsCorrected if !is_declared && count > 1 => return Some(1),
-            Self::StdioSupportsTwo if is_stdio && count == 2 => return None,
-            Self::CountBeforeResetNotRestored => cached.before_reset = None,
+            _ => count,
+        }
+    }
+
+    /// The count in the annotation of the StatefulSet that the reconciler sees with this fault.
+    fn preserved(self, backend: Count, preserved: Option<Count>) -> Option<Count> {
+        match self {
+            Self::OldAnnotationsAccepted if backend > 0 => preserved.and(Some(backend)),
+            Self::PreservedCountNotForgotten if backend > 0 => None,
+            Self::StartsWithoutAnnotation if backend == 0 => preserved.or(Some(1)),
+            _ => preserved,
+        }
+    }
+
+    /// The answer that the reconciler gets with this fault, and what its watches tell then.
+    pub(crate) fn answer(
+        self,
+        answer: Answer,
+        cached: CachedWorkloads,
+        spec: Spec,
+        default_storage: SessionStorage,
+    ) -> (Answer, CachedWorkloads) {
+        let mut seen = self.observed(cached, spec);
+        let answer = match answer {
+            Answer::Server(server) => Answer::Server(self.server(server, default_storage)),
+            Answer::Scale { workload, count, is_seen } => {
+                let count = count.map(|count| self.count(workload, count, spec));
+                let count = if self == Self::CouplesByCachedProxies { cached.deployment } else { count };
+                let is_seen = is_seen || self == Self::OldResetsUndone;
+                Answer::Scale { workload, count, is_seen }
+            }
+            Answer::StatefulSet(Some(read)) => {
+                if self == Self::StoppedProxiesNotAwaited {
+                    seen.deployment = Some(0);
+                }
+                let preserved = self.preserved(read.replicas, read.preserved);
+                let replicas = self.count(Workload::StatefulSet, read.replicas, spec);
+                let read = match (self, cached.statefulset) {
+                    (Self::CouplesCachedBackends, Some(replicas)) => {
+                        StatefulSet { replicas, preserved: cached.preserved, ..read }
+                    }
+                    _ => StatefulSet { replicas, preserved, ..read },
+                };
+                Answer::StatefulSet(Some(read))
+            }
+            answer => answer,
+        };
+        (answer, seen)
+    }
+
+    /// Changes what the reconciler remembers.
+    pub(crate) fn memory(self, memory: &mut ServerMemory, now: Instant) {
+        match (self, &mut memory.stabilization) {
+            (Self::NeverBacksOff, _) => memory.backoff.targets.clear(),
+            (Self::WarningKeptForEver, StabilizationWindow::CauseGone(since)) => *since = now,
             _ => {}
         }
-        decisions.correction(workload, spec, cached)
+    }
+
+    /// The call that this fault makes before another one.
+    pub(crate) fn first_call(self, call: &Call) -> Option<Call> {
+        let Call::Write(call) = call else { return None };
+        let write = match (self, call) {
+            (Self::CountPreservedAfterScaling, RealWrite::PreservedCount { count: Some(from), resource_version }) => {
+                let change = ScaleChange {
+                    workload: Workload::StatefulSet,
+                    from: *from,
+                    to: 0,
+                    resource_version: resource_version.clone(),
+                };
+                RealWrite::Scale { coupling: Some(Step::ScaleToZero), event: events::coupled(&change), change }
+            }
+            (Self::CountForgottenBeforeScaling, RealWrite::Scale { coupling: Some(Step::ScaleUp(_)), change, .. }) => {
+                RealWrite::PreservedCount { count: None, resource_version: change.resource_version.clone() }
+            }
+            _ => return None,
+        };
+        Some(Call::Write(write))
+    }
+
+    /// The call that this fault makes in place of another one.
+    pub(crate) fn changed(self, mut call: Call) -> Call {
+        let Call::Write(write) = &mut call else { return call };
+        match (self, write) {
+            (Self::RestoresOne, RealWrite::Scale { change, coupling: Some(Step::ScaleUp(_)), .. }) => change.to = 1,
+            (Self::WritesScalesUnguarded, RealWrite::Scale { change, coupling: None, .. })
+            | (Self::CouplesUnguarded, RealWrite::Scale { change, coupling: Some(_), .. }) => {
+                change.resource_version = None;
+            }
+            (Self::CouplesUnguarded, RealWrite::PreservedCount { resource_version, .. }) => *resource_version = None,
+            _ => {}
+        }
+        call
+    }
+
+    /// Returns whether this fault compares a spec that it has read too early, or not again at all.
+    pub(crate) fn reads_spec_early(self, is_coupling: bool) -> bool {
+        match self {
+            Self::DoesNotReadTheSpecAgain => !is_coupling,
+            Self::CouplesByAnOldSpec => is_coupling,
+            Self::ReadsTheSpecBeforeTheScale => true,
+            _ => false,
+        }
+    }
+
+    /// Returns whether this fault reads the spec at the time of this call.
+    pub(crate) fn reads_spec_with(self, call: &Call) -> bool {
+        match self {
+            Self::DoesNotReadTheSpecAgain | Self::CouplesByAnOldSpec => *call == Call::ReadServer,
+            Self::ReadsTheSpecBeforeTheScale => matches!(call, Call::ReadScale(_)),
+            _ => false,
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use mcp_scaling_rules::{ConditionType, Transport, Workload};
 
 use crate::decisions::Coupling;
-use crate::model::{Edit, Era, How, Model, State, Step, Transition};
+use crate::model::{Act, Edit, Era, How, Model, State, Step, Transition};
 use crate::objects::{Condition, Count, Deployment, Spec, StatefulSet, Template};
+use crate::reconciler::Delay;
 
 /// How it begins.
 pub fn begin(model: &Model, state: &State) -> String {
@@ -17,10 +18,12 @@ pub fn begin(model: &Model, state: &State) -> String {
         Era::Declares => "an operator from v0.13 on",
     };
     let policy = if scenario.policy { "the policy" } else { "no policy" };
-    let reconciler = match (scenario.reconciler, scenario.couple_zero) {
-        (true, false) => "the reconciler",
-        (true, true) => "the reconciler that couples the backend to its proxies",
-        (false, _) => "no reconciler",
+    let reconciler = match (scenario.reconcilers, scenario.couple_zero) {
+        (0, _) => "no reconciler",
+        (1, false) => "the reconciler",
+        (1, true) => "the reconciler that couples the backend to its proxies",
+        (_, false) => "two reconcilers",
+        (_, true) => "two reconcilers that couple the backend to its proxies",
     };
     let mut text = format!("  With {operator}, {policy} and {reconciler}");
     if let Some(mutant) = scenario.mutant {
@@ -86,39 +89,32 @@ fn sentence(step: Step) -> String {
         Step::RunnerRestarts => "A proxy runner starts again".to_owned(),
         Step::ProxiesEnd => "The last pod of the Deployment has ended".to_owned(),
         Step::ConditionsLost => "Another writer removes the conditions".to_owned(),
-        Step::ReconcilerSeesServer => "The reconciler gets an event of the server".to_owned(),
-        Step::ReconcilerSees(it) => format!("The reconciler gets an event of the {}", workload(it)),
-        Step::ReconcilerPlans => "The reconciler reads the server and plans".to_owned(),
-        Step::ReconcilerReadsScale(it) => format!("The reconciler reads the Scale of the {}", workload(it)),
-        Step::ReconcilerScales(it, count) => format!("The reconciler sets the {} to {count}", workload(it)),
-        Step::ReconcilerReadsProxies => {
-            "The reconciler reads the Scale of the Deployment, before it couples".to_owned()
+        Step::Reconciler(_, act) => format!("The reconciler {}", predicate(act)),
+    }
+}
+
+fn predicate(act: Act) -> String {
+    match act {
+        Act::SeesServer => "gets an event of the server".to_owned(),
+        Act::Sees(it) => format!("gets an event of the {}", it.kind()),
+        Act::Begins => "plans on its cache".to_owned(),
+        Act::ReadsServer => "reads the server and plans".to_owned(),
+        Act::ReadsScale(it) => format!("reads the Scale of the {}", it.kind()),
+        Act::ReadsBackend(None) => "reads the StatefulSet, and leaves it".to_owned(),
+        Act::ReadsBackend(Some(_)) => "reads the StatefulSet, and decides how to couple it".to_owned(),
+        Act::Scales(it, count) => format!("sets the {} to {count}", it.kind()),
+        Act::Couples(Coupling::PreserveCount(count)) => {
+            format!("keeps the count {count} in the annotation of the StatefulSet")
         }
-        Step::ReconcilerReadsBackend => "The reconciler reads the StatefulSet, and decides how to couple it".to_owned(),
-        Step::ReconcilerCouples(Coupling::PreserveCount(count)) => {
-            format!("The reconciler keeps the count {count} in the annotation of the StatefulSet")
-        }
-        Step::ReconcilerCouples(Coupling::ForgetCount) => {
-            "The reconciler removes the annotation of the StatefulSet".to_owned()
-        }
-        Step::ReconcilerCouples(Coupling::ScaleToZero) => {
-            "The reconciler sets the StatefulSet to 0 with its proxies".to_owned()
-        }
-        Step::ReconcilerCouples(Coupling::ScaleUp(count)) => {
-            format!("The reconciler sets the StatefulSet to {count} with its proxies")
-        }
-        Step::ReconcilerConditions => "The reconciler writes the conditions".to_owned(),
-        Step::ReconcilerConflict => {
-            "The reconciler's write is refused: the object has changed since it was read".to_owned()
-        }
-        Step::ReconcilerConditionsWait => "The reconciler backs off from the conditions".to_owned(),
-        Step::ReconcilerEnds => "The reconcile ends".to_owned(),
-        Step::ReconcilerCrashes => "The reconciler crashes and starts again".to_owned(),
-        Step::BackoffOver(it) => format!("The reconciler's backoff from the {} is over", workload(it)),
-        Step::ConditionsBackoffOver => "The reconciler's backoff from the conditions is over".to_owned(),
-        Step::ToZeroBackoffOver => "The reconciler's backoff from scaling the StatefulSet to 0 is over".to_owned(),
-        Step::WindowOver => "The stabilization window of the warning is over".to_owned(),
-        Step::OperatorTimeOver => "The operator's time to give the count back is over".to_owned(),
+        Act::Couples(Coupling::ForgetCount) => "removes the annotation of the StatefulSet".to_owned(),
+        Act::Couples(Coupling::ScaleToZero) => "sets the StatefulSet to 0 with its proxies".to_owned(),
+        Act::Couples(Coupling::ScaleUp(count)) => format!("sets the StatefulSet to {count} with its proxies"),
+        Act::WritesConditions => "writes the conditions".to_owned(),
+        Act::Conflicts => "makes a write that is refused: the object has changed since it was read".to_owned(),
+        Act::Crashes => "crashes and starts again".to_owned(),
+        Act::DelayEnds(Delay::Backoff(target)) => format!("has waited long enough before it writes {target:?} again"),
+        Act::DelayEnds(Delay::Window) => "is at the end of the stabilization window of the warning".to_owned(),
+        Act::DelayEnds(Delay::PendingReset) => "has given the operator its time to give the count back".to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use mcp_scaling_rules::SessionStorage;
 const BOTH: Scenario = Scenario {
     era: Era::Declares,
     policy: true,
-    reconciler: true,
+    reconcilers: 1,
     couple_zero: false,
     stale_operator: true,
     autoscaler: None,
@@ -24,7 +24,7 @@ const BOTH: Scenario = Scenario {
     mutant: None,
 };
 /// The policy alone. There are fewer states, so that people may do two things.
-const POLICY: Scenario = Scenario { reconciler: false, people: 2, ..BOTH };
+const POLICY: Scenario = Scenario { reconcilers: 0, people: 2, ..BOTH };
 /// The reconciler alone.
 const RECONCILER: Scenario = Scenario { policy: false, ..BOTH };
 /// The reconciler couples the backend to its proxies.
@@ -47,7 +47,7 @@ fn try_explore(scenario: Scenario) -> Result<(), Box<Counterexample>> {
     let explored = explore(&mut Model::new(scenario))?;
     eprintln!("{scenario:?}\n  {explored:?} in {:.1?}", start.elapsed());
     assert!(explored.most_writes <= WRITES_WITHOUT_DELAY, "{explored:?}");
-    assert!(scenario.policy && !scenario.reconciler || explored.most_writes > 0, "the reconciler writes at all");
+    assert!(scenario.policy && scenario.reconcilers == 0 || explored.most_writes > 0, "the reconciler writes at all");
     Ok(())
 }
 
@@ -101,6 +101,12 @@ fn keeps_the_invariants_with_the_backend_coupled_to_its_proxies() {
     assert_keeps_the_invariants(of(Era::CapsStdio, Scenario { people: 1, faults: 1, counts: &[3], ..COUPLED }));
     assert_keeps_the_invariants(Scenario { counts: &[3], ..COUPLED });
     assert_keeps_the_invariants(Scenario { autoscaler: Some(3), people: 0, ..COUPLED });
+}
+
+/// Leader election lets one reconciler run, but for moments: a process that was held up may not know that it no longer leads.
+#[test]
+fn keeps_the_invariants_with_two_reconcilers() {
+    assert_keeps_the_invariants_in_every_era(Scenario { reconcilers: 2, people: 0, counts: &[1, 3], ..BOTH });
 }
 
 #[test]
@@ -166,6 +172,7 @@ fn keeps_the_invariants_within_a_larger_bound_with_the_backend_coupled_to_its_pr
     assert_keeps_the_invariants(Scenario { people: 2, counts: &[3], ..COUPLED });
     assert_keeps_the_invariants(of(Era::CapsStdio, Scenario { scope: Scope::Both, counts: &[0, 2], ..COUPLED }));
     assert_keeps_the_invariants(Scenario { scope: Scope::Both, counts: &[0, 2], people: 0, faults: 1, ..COUPLED });
+    assert_keeps_the_invariants(of(Era::CapsStdio, Scenario { reconcilers: 2, people: 0, counts: &[1, 3], ..COUPLED }));
 }
 
 /// Where each seeded fault shows, and what is wrong then.
@@ -217,6 +224,7 @@ fn seeded_faults() -> Vec<(Mutant, Scenario, &'static str)> {
             of(Era::Resets, Scenario { faults: 1, counts: &[1, 2], ..BOTH }),
             "the Deployment has 1 replicas; its owner chose 2",
         ),
+        (OldResetsUndone, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose 1"),
         (OldGenerationsAccepted, Scenario { people: 1, ..caps_stdio }, "generation: 2 } and is Some"),
         (WarningKeptForEver, Scenario { people: 1, ..caps_stdio }, "WorkloadReplicasWarning should be None"),
         (OwnConditionWithOthersOnly, Scenario { people: 1, ..caps_stdio }, "WorkloadReplicasWarning should be Some"),
@@ -236,6 +244,10 @@ fn seeded_faults() -> Vec<(Mutant, Scenario, &'static str)> {
         (RestoresOne, Scenario { people: 0, ..coupled }, "another count than the declared or preserved one"),
         (CouplesUnguarded, coupled, "its owner"),
         (CouplesByAnOldSpec, Scenario { people: 1, ..declared }, "another count than the declared or preserved one"),
+        // Reconciler that makes its calls in another order.
+        (ReadsTheSpecBeforeTheScale, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose 2"),
+        (CountForgottenBeforeScaling, Scenario { people: 0, faults: 1, ..coupled }, "its owner chose"),
+        (RefusedWritesRepeated, Scenario { people: 2, counts: &[1, 2], ..caps_stdio }, "its owner chose"),
     ]
 }
 

@@ -7,16 +7,16 @@ use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{InvalidField, Scaling, ServerKind, SessionStorage, Transport, Workload, exceeds_stdio_cap};
 use serde::Serialize;
 
-use crate::autoscaler::{Autoscaler, Conflict, conflicts};
-use crate::cluster::{self, Inventory, WorkloadName};
-use crate::coupling::{count_to_restore, workload_at_zero};
+use crate::decide::coupling::{count_to_restore, workload_at_zero};
+use crate::decide::plan::{Plan, PlanInputs, plan};
 use crate::error::ClusterError;
-use crate::last_writer::LastWriter;
+use crate::observe::autoscaler::{Autoscaler, Conflict, conflicts};
+use crate::observe::cluster::{self, Inventory, WorkloadName};
+use crate::observe::last_writer::LastWriter;
+use crate::observe::run_config::DEFAULT_REDIS_WITHOUT_PASSWORD;
+use crate::observe::server::Server;
+use crate::observe::workload_replicas::WorkloadReplicas;
 use crate::options::{Counts, StorageSource};
-use crate::plan::{Plan, PlanInputs, plan};
-use crate::run_config::DEFAULT_REDIS_WITHOUT_PASSWORD;
-use crate::server::Server;
-use crate::workload_replicas::WorkloadReplicas;
 
 /// Who owns the count of a workload.
 enum CountOwner {
@@ -82,8 +82,9 @@ fn wrong_counts(inventory: &Inventory, source: StorageSource) -> Vec<WorkloadNam
     let mut workloads = Vec::new();
     for server in &inventory.servers {
         let Ok(scaling) = &server.scaling else { continue };
-        let set_to = inventory.workload_replicas.get(server.namespace(), server.name());
-        let storage = inventory.session_storages.storage(server, scaling, source);
+        let (namespace, name) = (server.namespace(), server.name());
+        let set_to = inventory.workload_replicas.get(namespace, name);
+        let storage = source.storage(scaling, inventory.session_storages.get(namespace, name));
         let plan = plan_of(server, scaling, storage, set_to);
         let at_zero = workload_at_zero(set_to);
         let is_wrong = |workload: &Workload| {
@@ -130,7 +131,7 @@ fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, in
     let (namespace, name) = (server.namespace(), server.name());
     let set_to = inventory.workload_replicas.get(namespace, name);
     let owner = |workload| owner(inventory, workload, server);
-    let storage = inventory.session_storages.storage(server, scaling, source);
+    let storage = source.storage(scaling, inventory.session_storages.get(namespace, name));
     let plan = plan_of(server, scaling, storage, set_to);
     let mut problems: Vec<(String, String)> = Vec::new();
 

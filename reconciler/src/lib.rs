@@ -8,62 +8,41 @@
 //! | [`error`] | the errors of the library |
 //! | [`client`] | the client of the API server and its timeouts |
 //! | [`options`] | the settings of the reconciler |
-//! | `field` | reading a field that may be malformed |
-//! | [`uid`] | the identity of an object |
-//! | [`server`], [`workload`] | the slim types that an `MCPServer`, a Deployment and a StatefulSet are read into |
+//! | [`observe`] | what is read |
+//! | [`uid`](observe::uid) | the identity of an object |
+//! | [`server`](observe::server), [`workload`](observe::workload) | the slim types that an `MCPServer`, a Deployment and a StatefulSet are read into |
 //! | `watch_cache` | the part of watched objects that is kept |
-//! | [`workload_replicas`] | the replicas that the workloads of each server are set to |
+//! | [`workload_replicas`](observe::workload_replicas) | the replicas that the workloads of each server are set to |
 //! | `run_config` | the session storage that each server really uses |
 //! | `autoscaler` | the autoscalers of workloads, and their conflicts with a spec |
-//! | [`coupling`] | the proxies of a server and its backend as one unit; pure |
-//! | [`plan`] | the changes that one server needs, by the rules of `mcp-scaling-rules`; pure |
-//! | `scale`, [`status`] | the writes: the scale of a workload, the conditions of a server |
-//! | [`backoff`] | how long to back off from a target that another writer keeps reverting; pure |
-//! | [`deadlines`] | until when somebody else has time to act first; pure |
-//! | `recreated` | which StatefulSets lost their count when they were recreated; pure |
-//! | [`stabilization`] | how long a `WorkloadReplicasWarning` is kept after its cause is gone; pure |
-//! | `retries` | how long to wait after a failure; pure |
-//! | `memory` | what is remembered of each server: all of the above; pure |
-//! | `write_rate` | how many writes a second the API server gets; pure |
-//! | `events` | the events that tell of the writes |
-//! | [`metrics`], [`endpoints`] | metrics, and the HTTP endpoints for them and for probes |
-//! | [`reconcile`] | one reconcile of one server: plans, writes, reports |
-//! | `field_manager` | the field manager that last wrote the count of a workload |
-//! | [`cluster`], [`check`] | one pass over a cluster, and its findings |
-//! | [`controller`] | watches, the queue, and the reconciler behind them |
-//! | `candidate` | when a candidate of the leader election may write the Lease, and until when it leads; pure |
-//! | [`leader_election`] | leader election by a Lease |
+//! | [`observed`](observe::observed) | what the watches tell of the objects that belong to a server |
+//! | `last_writer` | the field manager that last wrote the count of a workload |
+//! | [`cluster`](observe::cluster) | one reading of a whole cluster |
+//! | [`decide`] | what follows from that; pure |
+//! | [`coupling`](decide::coupling) | the proxies of a server and its backend as one unit |
+//! | `plan` | the changes that one server needs, by the rules of `mcp-scaling-rules` |
+//! | [`backoff`](decide::backoff) | how long to back off from a target that another writer keeps reverting |
+//! | [`events`](decide::events) | what people are told of |
+//! | `deadlines` | until when somebody else has time to act first |
+//! | `recreated` | whether a StatefulSet lost its count when it was recreated |
+//! | [`stabilization`](decide::stabilization) | how long a `WorkloadReplicasWarning` is kept after its cause is gone |
+//! | `retries` | how long to wait after a failure |
+//! | `write_rate` | how many writes a second the API server gets |
+//! | [`memory`](decide::memory) | what is remembered of each server, in one map |
+//! | [`machine`](decide::machine) | one reconcile of one server as a value: which call is made next |
+//! | [`metrics`] | the metrics |
+//! | [`act`] | the calls: the scale of a workload, the conditions of a server, events, and their driver |
+//! | [`run`] | the controller, leader election by a Lease, and the HTTP endpoints for metrics and for probes |
+//! | [`check`] | one pass over a cluster, and its findings |
 
 #![forbid(unsafe_code)]
 
-mod autoscaler;
-pub mod backoff;
-mod candidate;
+pub mod act;
 pub mod check;
 pub mod client;
-pub mod cluster;
-pub mod controller;
-pub mod coupling;
-pub mod deadlines;
-pub mod endpoints;
+pub mod decide;
 pub mod error;
-mod events;
-mod last_writer;
-pub mod leader_election;
-mod memory;
 pub mod metrics;
+pub mod observe;
 pub mod options;
-pub mod plan;
-pub mod reconcile;
-mod recreated;
-mod retries;
-mod run_config;
-mod scale;
-pub mod server;
-pub mod stabilization;
-pub mod status;
-pub mod uid;
-mod watch_cache;
-pub mod workload;
-pub mod workload_replicas;
-mod write_rate;
+pub mod run;

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use mcp_scaling_rules::SessionStorage;
+use mcp_scaling_rules::{Scaling, SessionStorage};
 
 /// Which counts of workloads the reconciler sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,16 @@ pub enum StorageSource {
     /// From the ConfigMap with the server's run configuration, which tells the storage that is really used. A server without such a
     /// ConfigMap is not warned of.
     RunConfig,
+}
+
+impl StorageSource {
+    /// The session storage of a server, `None` if it is not known. `run_config` is the one in its run configuration.
+    pub(crate) fn storage(self, scaling: &Scaling, run_config: Option<SessionStorage>) -> Option<SessionStorage> {
+        match self {
+            Self::Spec { default } => Some(scaling.session_storage_or(default)),
+            Self::RunConfig => run_config,
+        }
+    }
 }
 
 /// The settings of the reconciler.

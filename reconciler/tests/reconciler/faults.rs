@@ -1,6 +1,6 @@
 //! Recovery from faults of the API server, of its watches, and of the reconciler itself.
 
-use mcpserver_scaling_reconciler::stabilization::WINDOW;
+use mcpserver_scaling_reconciler::decide::stabilization::WINDOW;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 

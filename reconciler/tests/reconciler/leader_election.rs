@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpserver_scaling_reconciler::leader_election::LeaderElection;
+use mcpserver_scaling_reconciler::run::leader_election::LeaderElection;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use mcpserver_scaling_reconciler::controller::End;
+use mcpserver_scaling_reconciler::run::controller::End;
 
 use crate::fake_api_server::{ApiServer, Fault, GROUP, ListType};
 use crate::support::*;

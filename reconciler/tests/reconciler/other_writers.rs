@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpserver_scaling_reconciler::stabilization::WINDOW;
+use mcpserver_scaling_reconciler::decide::stabilization::WINDOW;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 

@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use mcp_scaling_rules::SessionStorage;
-use mcpserver_scaling_reconciler::controller::End;
+use mcpserver_scaling_reconciler::decide::stabilization::WINDOW;
 use mcpserver_scaling_reconciler::options::{Counts, Options, StorageSource};
-use mcpserver_scaling_reconciler::stabilization::WINDOW;
+use mcpserver_scaling_reconciler::run::controller::End;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

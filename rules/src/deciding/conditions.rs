@@ -59,7 +59,7 @@ named! {
 }
 
 /// What a condition on an `MCPServer` should be. The writer adds the time and the generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Condition {
     /// `type`.
     pub type_: ConditionType,

@@ -12,7 +12,7 @@ use crate::facts::workload::Workload;
 use crate::reading::field::Field;
 
 /// The part of a custom resource's spec that decides how it may scale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Scaling {
     /// `spec.transport`, or what the kind defaults to.
     pub transport: Transport,

@@ -21,7 +21,7 @@ const OLD: Setup = Setup { crds: Some(WITHOUT_COUNTS), ..CURRENT };
 const SCENARIO: Scenario = Scenario {
     era: Era::Declares,
     policy: true,
-    reconciler: false,
+    reconcilers: 0,
     couple_zero: false,
     stale_operator: false,
     autoscaler: Some(2),

@@ -6,23 +6,15 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, Patch};
 use kube::{Api, Client};
-use mcp_scaling_rules::{Condition, ConditionStatus};
+use mcp_scaling_rules::Condition;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use crate::client::patch_params;
+use crate::decide::events::Transition;
 use crate::error::ReconcileError;
-use crate::server::{FreshServer, ListedCondition, Server};
-
-/// A condition whose status changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transition {
-    /// The condition as it is now.
-    pub to: Condition,
-    /// Its status before: `None` if it was missing or had a value that we never write.
-    pub from: Option<ConditionStatus>,
-}
+use crate::observe::server::{FreshServer, ListedCondition, Server};
 
 /// Writes the desired conditions with one patch, and returns those whose status changed. The patch is guarded by the
 /// resource version that was read.
@@ -132,7 +124,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::with_conditions;
-    use crate::server::FreshServer;
+    use crate::observe::server::FreshServer;
 
     const NOW: &str = "2026-11-20T12:00:00Z";
     const BEFORE: &str = "2026-01-01T00:00:00Z";
@@ -236,9 +228,10 @@ mod tests {
     fn writes_only_types_that_the_admission_policy_permits() {
         let types = ConditionType::ALL.map(|type_| format!("'{}'", type_.name())).join(", ");
         let expression = format!("expression: \"[{types}]\"");
-        for manifest in
-            [include_str!("../../deploy/reconciler.yaml"), include_str!("../../deploy/chart/templates/reconciler.yaml")]
-        {
+        for manifest in [
+            include_str!("../../../deploy/reconciler.yaml"),
+            include_str!("../../../deploy/chart/templates/reconciler.yaml"),
+        ] {
             assert!(manifest.contains(&expression), "no {expression}");
         }
     }

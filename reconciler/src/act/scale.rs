@@ -4,57 +4,14 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use kube::api::Patch;
 use kube::{Api, Client};
 use mcp_scaling_rules::field::replica_count;
-use mcp_scaling_rules::{Replicas, ReplicasRule, Scaling, Workload, annotations};
+use mcp_scaling_rules::{Workload, annotations};
 
 use crate::client::patch_params;
+use crate::decide::events::ScaleChange;
+use crate::decide::machine::CurrentScale;
 use crate::error::ReconcileError;
-use crate::plan::{PlanInputs, correction};
-use crate::server::Server;
-use crate::workload::WorkloadObject;
-
-/// A change of a workload's replicas, decided from its Scale as it was just read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ScaleChange {
-    /// The workload.
-    pub(crate) workload: Workload,
-    /// The replicas that it has.
-    pub(crate) from: u32,
-    /// The replicas to set.
-    pub(crate) to: u32,
-    /// `metadata.resourceVersion` of the Scale, which guards the write.
-    pub(crate) resource_version: Option<String>,
-}
-
-/// Reads a workload's Scale, and decides which change it needs and by which rule. `None` if the workload is gone or needs no
-/// correction any more. `inputs` are those that the plan was made of.
-///
-/// # Errors
-/// [`ReconcileError::Call`] if the Scale cannot be read.
-pub(crate) async fn read_change(
-    client: &Client,
-    server: &Server,
-    scaling: &Scaling,
-    workload: Workload,
-    inputs: PlanInputs,
-) -> Result<Option<(ScaleChange, ReplicasRule)>, ReconcileError> {
-    let Some(CurrentScale { replicas: from, resource_version }) = read_scale(client, server, workload).await? else {
-        return Ok(None);
-    };
-    let corrected = correction(workload, scaling, inputs.with_count(workload, from));
-    Ok(corrected.and_then(|Replicas { count: to, rule }| {
-        let change = ScaleChange { workload, from, to, resource_version };
-        rule.map(|rule| (change, rule))
-    }))
-}
-
-/// A workload's Scale as it was just read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CurrentScale {
-    /// The replicas that the workload has.
-    pub(crate) replicas: u32,
-    /// `metadata.resourceVersion` of the Scale, which is that of the workload.
-    pub(crate) resource_version: Option<String>,
-}
+use crate::observe::server::Server;
+use crate::observe::workload::WorkloadObject;
 
 /// Reads a workload's Scale. `None` if the workload is gone.
 ///

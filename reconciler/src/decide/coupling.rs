@@ -9,12 +9,12 @@ use mcp_scaling_rules::stopped::stopped_alone;
 use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{Scaling, Workload, replicas};
 
-use crate::workload::PodsLeft;
-use crate::workload_replicas::WorkloadReplicas;
+use crate::observe::workload::PodsLeft;
+use crate::observe::workload_replicas::WorkloadReplicas;
 
 /// The next write that couples the backend of a server to its proxies. Each leads to a state from which the next one follows, so
 /// that the reconciler may stop between any two of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Preserve this count of the StatefulSet in its annotation, before it is scaled to 0.
     PreserveCount(u32),
@@ -27,7 +27,7 @@ pub enum Step {
 }
 
 /// The next step for a server. `None` if its workloads fit together, or if somebody else scaled its backend to 0.
-pub fn next_step(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<Step> {
+pub(crate) fn next_step(scaling: &Scaling, set_to: WorkloadReplicas) -> Option<Step> {
     let (_, backends) = (set_to.deployment?, set_to.statefulset?);
     let preserved = set_to.statefulset_before_zero;
     match workload_at_zero(set_to) {
@@ -75,8 +75,8 @@ mod tests {
     use mcp_scaling_rules::{Scaling, Transport};
 
     use super::{Step, next_step};
-    use crate::workload::PodsLeft;
-    use crate::workload_replicas::WorkloadReplicas;
+    use crate::observe::workload::PodsLeft;
+    use crate::observe::workload_replicas::WorkloadReplicas;
 
     fn scaling(transport: Transport, backend_replicas: Option<u32>) -> Scaling {
         Scaling { transport, replicas: None, backend_replicas, session_storage: None }

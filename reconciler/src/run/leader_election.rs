@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use crate::candidate::{Candidate, Record, Step, Timing};
 use crate::client::{FIELD_MANAGER, patch_params};
 use crate::error::{LeaderElectionError, is_conflict, with_causes};
+use crate::run::candidate::{Candidate, Record, Step, Timing};
 
 /// Name of the Lease. The Role in deploy/ permits no other.
 const LEASE_NAME: &str = FIELD_MANAGER;

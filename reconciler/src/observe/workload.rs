@@ -12,7 +12,7 @@ use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{Field, Owner, RolledOut, ServerKind, Workload, annotations, labels, owner};
 use serde::{Deserialize, Deserializer};
 
-use crate::uid::Uid;
+use crate::observe::uid::Uid;
 
 /// A Deployment or StatefulSet.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +34,7 @@ pub struct WorkloadObject {
 }
 
 /// The pods that are left of a workload that is set to 0 replicas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PodsLeft {
     /// None are left, or no controller has ever created one.
     #[default]

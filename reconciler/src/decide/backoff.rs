@@ -1,16 +1,13 @@
 //! Backing off from a target that another writer keeps reverting, so that the two do not overwrite each other without end.
 //! Pure: the caller passes the time. A restart loses this memory, and the backoff begins again.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use mcp_scaling_rules::Workload;
 use tokio::time::Instant;
 
-use crate::uid::Uid;
-
 /// Writes to one target that may follow each other without a delay. After them the delay doubles with each write.
-const WRITES_WITHOUT_DELAY: u32 = 3;
+pub const WRITES_WITHOUT_DELAY: u32 = 3;
 const FIRST_DELAY: Duration = Duration::from_secs(15);
 pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(30 * 60);
 
@@ -18,7 +15,7 @@ pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(30 * 60);
 const RESET_AFTER: Duration = Duration::from_secs(600);
 
 /// A part of a server that the reconciler writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// `status.conditions` of the `MCPServer`.
     Conditions,
@@ -29,9 +26,6 @@ pub enum Target {
     /// The scale of the StatefulSet, which is set to 0 with its proxies.
     StatefulSetToZero,
 }
-
-/// The number of targets.
-const TARGETS: usize = 4;
 
 impl Target {
     /// The target in log entries and events.
@@ -56,7 +50,7 @@ impl From<Workload> for Target {
 
 /// How a write relates to the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteKind {
+pub(crate) enum WriteKind {
     /// There was no write of late.
     First,
     /// The last write was reverted.
@@ -65,36 +59,41 @@ pub enum WriteKind {
     BackoffBegins,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Writes {
-    generation: Option<i64>,
-    count: u32,
-    last: Instant,
+/// The recent writes to one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Writes {
+    /// The generation of the server.
+    pub generation: Option<i64>,
+    /// How many there were in a row.
+    pub count: u32,
+    /// When the last one was made.
+    pub last: Instant,
 }
 
-/// The recent writes of each server.
-#[derive(Debug, Default)]
+/// The recent writes to the targets of one server. Most servers have one target, and it takes no space for the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Backoff {
-    pub(crate) servers: HashMap<Uid, [Option<Writes>; TARGETS]>,
+    /// The targets that were written, the last one at the end.
+    pub targets: Vec<(Target, Writes)>,
 }
 
 impl Backoff {
     /// How long to wait before the next write. There is no delay for a spec of another `generation`: its change may have
     /// ended the conflict.
-    pub fn delay(&self, server: Uid, target: Target, generation: Option<i64>, now: Instant) -> Duration {
-        let writes = self.servers.get(&server).and_then(|targets| targets[target as usize]);
-        match writes.filter(|writes| writes.generation == generation) {
+    pub fn delay(&self, target: Target, generation: Option<i64>, now: Instant) -> Duration {
+        match self.writes(target).filter(|writes| writes.generation == generation) {
             Some(writes) => (writes.last + delay_after(writes.count)).saturating_duration_since(now),
             None => Duration::ZERO,
         }
     }
 
     /// Records a write.
-    pub fn record_write(&mut self, server: Uid, target: Target, generation: Option<i64>, now: Instant) -> WriteKind {
-        let writes = &mut self.servers.entry(server).or_default()[target as usize];
-        let recent = writes.filter(|writes| writes.generation == generation && !writes.is_outdated(now));
+    pub(crate) fn record_write(&mut self, target: Target, generation: Option<i64>, now: Instant) -> WriteKind {
+        let recent = self.writes(target).filter(|writes| writes.generation == generation && !writes.is_outdated(now));
         let count = recent.map_or(0, |writes| writes.count) + 1;
-        *writes = Some(Writes { generation, count, last: now });
+        self.forget(target);
+        self.targets.reserve_exact(1);
+        self.targets.push((target, Writes { generation, count, last: now }));
         match count {
             1 => WriteKind::First,
             WRITES_WITHOUT_DELAY => WriteKind::BackoffBegins,
@@ -103,15 +102,17 @@ impl Backoff {
     }
 
     /// Forgets the writes to a target whose conflict has ended.
-    pub(crate) fn forget(&mut self, server: Uid, target: Target) {
-        if let Some(targets) = self.servers.get_mut(&server) {
-            targets[target as usize] = None;
-        }
+    pub(crate) fn forget(&mut self, target: Target) {
+        self.targets.retain(|(written, _)| *written != target);
     }
 
-    /// Removes the servers whose writes all lasted.
+    /// Forgets the writes that lasted.
     pub(crate) fn prune(&mut self, now: Instant) {
-        self.servers.retain(|_, targets| targets.iter().flatten().any(|writes| !writes.is_outdated(now)));
+        self.targets.retain(|(_, writes)| !writes.is_outdated(now));
+    }
+
+    fn writes(&self, target: Target) -> Option<Writes> {
+        self.targets.iter().find(|(written, _)| *written == target).map(|(_, writes)| *writes)
     }
 }
 
@@ -143,44 +144,40 @@ mod tests {
     use tokio::time::Instant;
 
     use super::{Backoff, RESET_AFTER, Target, WriteKind};
-    use crate::uid::Uid;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn backs_off_from_a_writer_that_keeps_reverting() {
         let mut backoff = Backoff::default();
-        let [a, b] = ["a", "b"].map(|uid| Uid::of(Some(uid)));
         let mut now = Instant::now();
         let mut kinds = Vec::new();
         let mut delays = Vec::new();
         for _ in 0..12 {
-            let delay = backoff.delay(a, Target::Deployment, Some(1), now);
+            let delay = backoff.delay(Target::Deployment, Some(1), now);
             now += delay + SECOND;
             delays.push(delay.as_secs().next_multiple_of(15));
-            kinds.push(backoff.record_write(a, Target::Deployment, Some(1), now));
+            kinds.push(backoff.record_write(Target::Deployment, Some(1), now));
         }
         assert_eq!(delays, [0, 0, 0, 15, 30, 60, 120, 240, 480, 960, 1800, 1800]);
         assert_eq!(kinds[..3], [WriteKind::First, WriteKind::Repeated, WriteKind::BackoffBegins]);
         assert!(kinds[3..].iter().all(|kind| *kind == WriteKind::Repeated), "reported once");
-        assert_eq!(backoff.delay(a, Target::StatefulSet, Some(1), now), Duration::ZERO, "another target");
-        assert_eq!(backoff.delay(b, Target::Deployment, Some(1), now), Duration::ZERO, "another server");
-        assert_eq!(backoff.delay(a, Target::Deployment, Some(2), now), Duration::ZERO, "the spec changed");
-        assert_eq!(backoff.record_write(a, Target::Deployment, Some(2), now), WriteKind::First);
+        assert_eq!(backoff.delay(Target::StatefulSet, Some(1), now), Duration::ZERO, "another target");
+        assert_eq!(backoff.delay(Target::Deployment, Some(2), now), Duration::ZERO, "the spec changed");
+        assert_eq!(backoff.record_write(Target::Deployment, Some(2), now), WriteKind::First);
     }
 
     #[test]
     fn forgets_writes_that_lasted() {
         let mut backoff = Backoff::default();
-        let a = Uid::of(Some("a"));
         let now = Instant::now();
-        let mut write = |now| backoff.record_write(a, Target::Conditions, None, now);
+        let mut write = |now| backoff.record_write(Target::Conditions, None, now);
         assert_eq!(write(now), WriteKind::First);
         assert_eq!(write(now + RESET_AFTER - SECOND), WriteKind::Repeated);
         assert_eq!(write(now + RESET_AFTER * 2), WriteKind::First);
         backoff.prune(now + RESET_AFTER * 2);
-        assert_eq!(backoff.servers.len(), 1);
+        assert_ne!(backoff, Backoff::default());
         backoff.prune(now + RESET_AFTER * 3);
-        assert!(backoff.servers.is_empty());
+        assert_eq!(backoff, Backoff::default());
     }
 }

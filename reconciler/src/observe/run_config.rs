@@ -13,13 +13,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::runtime::watcher::Event;
-use mcp_scaling_rules::{Field, Scaling, SessionStorage, labels};
+use mcp_scaling_rules::{Field, SessionStorage, labels};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::options::StorageSource;
-use crate::server::Server;
-use crate::watch_cache::{ServerName, WatchCache};
+use crate::observe::watch_cache::{ServerName, WatchCache};
 
 /// `kind`.
 pub(crate) const KIND: &str = "ConfigMap";
@@ -65,12 +63,9 @@ impl SessionStorages {
         self.listed().apply(event, |run_config| (run_config.server_name(), run_config.storage))
     }
 
-    /// The session storage of a server from this source, `None` if it is not known.
-    pub(crate) fn storage(&self, server: &Server, scaling: &Scaling, source: StorageSource) -> Option<SessionStorage> {
-        match source {
-            StorageSource::Spec { default } => Some(scaling.session_storage_or(default)),
-            StorageSource::RunConfig => self.listed().get(server.namespace(), server.name()),
-        }
+    /// The session storage of a server, `None` if it is not known.
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<SessionStorage> {
+        self.listed().get(namespace, name)
     }
 
     /// Returns whether the ConfigMaps have been listed.

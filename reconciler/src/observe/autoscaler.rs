@@ -10,7 +10,7 @@ use mcp_scaling_rules::autoscaler::{Range, RawRange, Scales, Target, known_as};
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{AutoscalerKind, Field, Scaling, Workload, conflicts};
 
-use crate::watch_cache::ServerName;
+use crate::observe::watch_cache::ServerName;
 
 /// An autoscaler, as people know it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

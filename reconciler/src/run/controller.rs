@@ -25,18 +25,17 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
+use crate::act::driver::Reconciler;
 use crate::client::WATCH_SECONDS;
-use crate::cluster::{PAGE_SIZE, api, autoscalers, is_not_served};
 use crate::error::{ReconcileError, with_causes};
 use crate::metrics::Metrics;
+use crate::observe::cluster::{PAGE_SIZE, api, autoscalers, is_not_served};
+use crate::observe::run_config::{self, RunConfig};
+use crate::observe::server::Server;
+use crate::observe::uid::Uid;
+use crate::observe::watch_cache::ServerName;
+use crate::observe::workload::{WorkloadObject, selector};
 use crate::options::StorageSource;
-use crate::plan::current_warning;
-use crate::reconcile::Reconciler;
-use crate::run_config::{self, RunConfig};
-use crate::server::Server;
-use crate::uid::Uid;
-use crate::watch_cache::ServerName;
-use crate::workload::{WorkloadObject, selector};
 
 /// How long a server must stay unchanged before it is reconciled: long enough for the operator to write its own conditions
 /// first, short enough for people who wait.
@@ -83,18 +82,18 @@ pub async fn run(
     let mut queue: Vec<BoxStream<'static, ObjectRef<Server>>> = Vec::new();
     for workload in Workload::ALL {
         let objects = api::<WorkloadObject>(&reconciler.client, namespace, &workload);
-        let apply = move |reconciler: &Reconciler, event| reconciler.workload_replicas.apply(workload, event);
+        let apply = move |reconciler: &Reconciler, event| reconciler.watched.workload_replicas.apply(workload, event);
         let selector = selector(workload);
         queue.push(watch_dependents(&reconciler, workload.kind(), objects, Some(selector), all_listed.clone(), apply));
     }
     if reconciler.options.session_storage == StorageSource::RunConfig {
         let objects = api::<RunConfig>(&reconciler.client, namespace, &());
-        let apply = |reconciler: &Reconciler, event| reconciler.session_storages.apply(event);
+        let apply = |reconciler: &Reconciler, event| reconciler.watched.session_storages.apply(event);
         let selector = Some(run_config::selector());
         queue.push(watch_dependents(&reconciler, run_config::KIND, objects, selector, all_listed.clone(), apply));
     }
     let objects = autoscalers(&reconciler.client, namespace);
-    let apply = |reconciler: &Reconciler, event| reconciler.autoscalers.apply(event);
+    let apply = |reconciler: &Reconciler, event| reconciler.watched.autoscalers.apply(event);
     queue.push(watch_dependents(
         &reconciler,
         AutoscalerKind::HorizontalPodAutoscaler.name(),
@@ -269,7 +268,7 @@ where
                 if !changed.is_empty() {
                     reconciler.changed.notify_one();
                 }
-                if is_listed && reconciler.is_complete() {
+                if is_listed && reconciler.watched.is_complete(reconciler.options.session_storage) {
                     all_listed.notify_one();
                 }
                 changed
@@ -315,7 +314,7 @@ fn set_gauges(reconciler: &Reconciler, store: &Store<Server>) {
             unreadable += 1;
             continue;
         };
-        let current_warning = current_warning(scaling, reconciler.inputs(server, scaling));
+        let current_warning = reconciler.current_warning(server, scaling);
         let due = spec_conditions(scaling).into_iter().chain(current_warning.map(ConditionReason::condition));
         for condition in due.filter(|condition| condition.status == ConditionStatus::True) {
             for (_, count) in warned.iter_mut().filter(|(type_, _)| *type_ == condition.type_) {
@@ -341,7 +340,7 @@ mod tests {
     use serde_json::json;
 
     use super::Changes;
-    use crate::server::Server;
+    use crate::observe::server::Server;
 
     fn server(name: &str, replicas: u32) -> Server {
         let metadata = json!({"namespace": "default", "name": name, "uid": name});

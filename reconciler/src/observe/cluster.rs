@@ -14,14 +14,14 @@ use mcp_scaling_rules::kind::GROUP;
 use mcp_scaling_rules::{ServerKind, Workload};
 use serde::de::DeserializeOwned;
 
-use crate::autoscaler::Autoscalers;
 use crate::error::ClusterError;
-use crate::last_writer::LastWriter;
+use crate::observe::autoscaler::Autoscalers;
+use crate::observe::last_writer::LastWriter;
+use crate::observe::run_config::{self, RunConfig, SessionStorages};
+use crate::observe::server::Server;
+use crate::observe::workload::{WorkloadObject, selector};
+use crate::observe::workload_replicas::WorkloadReplicasCache;
 use crate::options::StorageSource;
-use crate::run_config::{self, RunConfig, SessionStorages};
-use crate::server::Server;
-use crate::workload::{WorkloadObject, selector};
-use crate::workload_replicas::WorkloadReplicasCache;
 
 /// Objects in a page of a list: few enough to keep the memory small, many enough that a cluster has few pages.
 pub(crate) const PAGE_SIZE: u32 = 100;

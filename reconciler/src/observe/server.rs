@@ -15,7 +15,7 @@ use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::uid::Uid;
+use crate::observe::uid::Uid;
 
 /// An `MCPServer`. Malformed fields do not fail its deserialization: a spec that ToolHive's CRD does not allow becomes an
 /// error of this one server.
@@ -49,7 +49,7 @@ pub struct StatusCondition {
 impl StatusCondition {
     /// Returns whether this is the desired condition for a spec of this generation. Message and transition time do not count, and a
     /// writer may leave out the observed generation.
-    pub fn matches(&self, desired: &Condition, generation: Option<i64>) -> bool {
+    pub(crate) fn matches(&self, desired: &Condition, generation: Option<i64>) -> bool {
         self.type_ == desired.type_
             && self.status == Some(desired.status)
             && self.reason == Some(desired.reason)
@@ -69,12 +69,12 @@ impl Server {
     }
 
     /// The first condition of a type, which is the one that clients find in a list that has the type twice.
-    pub fn condition(&self, type_: ConditionType) -> Option<&StatusCondition> {
+    pub(crate) fn condition(&self, type_: ConditionType) -> Option<&StatusCondition> {
         self.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
     /// Returns whether the status has the desired condition. Any writer may have written it.
-    pub fn has_condition(&self, desired: &Condition) -> bool {
+    pub(crate) fn has_condition(&self, desired: &Condition) -> bool {
         self.condition(desired.type_).is_some_and(|condition| condition.matches(desired, self.meta.generation))
     }
 }

@@ -6,35 +6,35 @@ use mcp_scaling_rules::{
     sessions, spec_conditions,
 };
 
-use crate::coupling::{self, Step};
+use crate::decide::coupling::{self, Step};
+use crate::observe::server::Server;
+use crate::observe::workload_replicas::WorkloadReplicas;
 use crate::options::Counts;
-use crate::server::Server;
-use crate::workload_replicas::WorkloadReplicas;
 
 /// The changes that one server needs. The default has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// All conditions that the status should have, if one of them is missing, different or stale; else none.
-    pub conditions: Vec<Condition>,
+    pub(crate) conditions: Vec<Condition>,
     /// The count to set the Deployment to, if it has another one.
-    pub deployment: Option<u32>,
+    pub(crate) deployment: Option<u32>,
     /// The count to set the StatefulSet to, if it has another one.
-    pub statefulset: Option<u32>,
+    pub(crate) statefulset: Option<u32>,
     /// The next step that couples the backend to its proxies. The count of the StatefulSet is then not corrected.
-    pub coupling: Option<Step>,
+    pub(crate) coupling: Option<Step>,
     /// Says whether a reader of the status would be misled: a condition of ToolHive's is different or stale, or a warning is
     /// missing. A missing condition that would say `False` misleads nobody; operators before v0.13 do not write it.
-    pub is_status_misleading: bool,
+    pub(crate) is_status_misleading: bool,
     /// Says whether the writes cannot wait: a count is wrong, or a reader of the status would be misled, by our own condition too. A
     /// missing condition that would say `False` can wait.
     pub(crate) is_urgent: bool,
     /// The replicas that do not share their sessions, counted after the counts are corrected. Only an edit of the spec helps.
-    pub unshared_replicas: Option<u32>,
+    pub(crate) unshared_replicas: Option<u32>,
 }
 
 impl Plan {
     /// The count to set a workload to, if it has another one.
-    pub fn replicas(&self, workload: Workload) -> Option<u32> {
+    pub(crate) fn replicas(&self, workload: Workload) -> Option<u32> {
         match workload {
             Workload::Deployment => self.deployment,
             Workload::StatefulSet => self.statefulset,
@@ -42,35 +42,35 @@ impl Plan {
     }
 
     /// Returns whether nothing has to be written.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.conditions.is_empty() && self.deployment.is_none() && self.statefulset.is_none() && self.coupling.is_none()
     }
 }
 
 /// What the plan of a server depends on beside its spec and its status.
 #[derive(Clone, Copy, Debug)]
-pub struct PlanInputs {
+pub(crate) struct PlanInputs {
     /// The replicas that its workloads are set to.
-    pub set_to: WorkloadReplicas,
+    pub(crate) set_to: WorkloadReplicas,
     /// The storage of its sessions, `None` if it is not known. ToolHive's own conditions are decided from the spec alone.
-    pub storage: Option<SessionStorage>,
+    pub(crate) storage: Option<SessionStorage>,
     /// Which counts are corrected.
-    pub counts: Counts,
+    pub(crate) counts: Counts,
     /// Says whether the backend is coupled to its proxies.
-    pub couple_zero: bool,
+    pub(crate) couple_zero: bool,
 }
 
 impl PlanInputs {
     /// The same with another count of one workload.
     #[must_use]
-    pub fn with_count(self, workload: Workload, replicas: u32) -> Self {
+    pub(crate) fn with_count(self, workload: Workload, replicas: u32) -> Self {
         Self { set_to: self.set_to.with(workload, replicas), ..self }
     }
 
     /// The same with both workloads as they were just read: the count of the Deployment, and the count and the
     /// [annotation](WorkloadReplicas::statefulset_before_zero) of the StatefulSet.
     #[must_use]
-    pub fn with_workloads(self, proxies: u32, backends: u32, before_zero: Option<u32>) -> Self {
+    pub(crate) fn with_workloads(self, proxies: u32, backends: u32, before_zero: Option<u32>) -> Self {
         let set_to = self.set_to.with(Workload::Deployment, proxies).with(Workload::StatefulSet, backends);
         Self { set_to: WorkloadReplicas { statefulset_before_zero: before_zero, ..set_to }, ..self }
     }
@@ -80,7 +80,7 @@ impl PlanInputs {
 /// applies to it.
 ///
 /// `keep_warning` says that a `WorkloadReplicasWarning` whose cause is gone is still within its stabilization window.
-pub fn plan(server: &Server, scaling: &Scaling, inputs: PlanInputs, keep_warning: bool) -> Plan {
+pub(crate) fn plan(server: &Server, scaling: &Scaling, inputs: PlanInputs, keep_warning: bool) -> Plan {
     let of_spec = spec_conditions(scaling);
     let is_missing_or_different = |condition: &Condition| !server.has_condition(condition);
     let is_status_misleading = of_spec.iter().any(|condition| {
@@ -112,18 +112,18 @@ pub fn plan(server: &Server, scaling: &Scaling, inputs: PlanInputs, keep_warning
 }
 
 /// The next step that couples the backend of a server to its proxies, if that is asked for.
-pub fn coupling_step(scaling: &Scaling, inputs: PlanInputs) -> Option<Step> {
+pub(crate) fn coupling_step(scaling: &Scaling, inputs: PlanInputs) -> Option<Step> {
     coupling::next_step(scaling, inputs.set_to).filter(|_| inputs.couple_zero)
 }
 
 /// The reason for which `WorkloadReplicasWarning` should be `True` now, if there is one.
-pub fn current_warning(scaling: &Scaling, inputs: PlanInputs) -> Option<ConditionReason> {
+pub(crate) fn current_warning(scaling: &Scaling, inputs: PlanInputs) -> Option<ConditionReason> {
     let has_unshared_replicas = unshared_replicas(scaling, inputs).is_some();
     workload_warning(scaling, |workload| inputs.set_to.of(workload), has_unshared_replicas)
 }
 
 /// The count that a workload of this server should have and the rule that says so, if it has another one.
-pub fn correction(workload: Workload, scaling: &Scaling, inputs: PlanInputs) -> Option<Replicas> {
+pub(crate) fn correction(workload: Workload, scaling: &Scaling, inputs: PlanInputs) -> Option<Replicas> {
     let PlanInputs { set_to, counts, .. } = inputs;
     let before_reset = set_to.deployment_before_reset.filter(|_| workload == Workload::Deployment);
     let (declared, before_reset) = match counts {
@@ -164,9 +164,9 @@ mod tests {
     use serde_json::json;
 
     use super::{Plan, PlanInputs};
+    use crate::observe::server::{Server, StatusCondition};
+    use crate::observe::workload_replicas::WorkloadReplicas;
     use crate::options::Counts;
-    use crate::server::{Server, StatusCondition};
-    use crate::workload_replicas::WorkloadReplicas;
 
     const REDIS: Option<SessionStorage> = Some(SessionStorage::Redis);
     const MEMORY: Option<SessionStorage> = Some(SessionStorage::Memory);

@@ -1,45 +1,36 @@
 //! StatefulSets that are recreated. With no declared count a new one starts with 1 replica, and the count that an autoscaler or
 //! a person gave to the one before is lost. Pure.
 
-use std::collections::HashMap;
-
 use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{Scaling, Transport, Workload};
 
-use crate::uid::Uid;
-use crate::workload_replicas::WorkloadReplicas;
+use crate::observe::uid::Uid;
+use crate::observe::workload_replicas::WorkloadReplicas;
 
-/// A StatefulSet as it was last seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    uid: Uid,
-    replicas: u32,
+/// The StatefulSet of a server as it was last seen, if it had a count that would be lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct StatefulSetCount {
+    seen: Option<(Uid, u32)>,
 }
 
-/// The StatefulSets with a count that would be lost, by their server.
-#[derive(Debug, Default)]
-pub(crate) struct StatefulSetCounts {
-    pub(crate) servers: HashMap<Uid, Seen>,
-}
-
-impl StatefulSetCounts {
+impl StatefulSetCount {
     /// The count that the StatefulSet of a server had before it was recreated with 1 replica, if it has lost one. There is
     /// none for `stdio`, nor if the server declares a count: those do not depend on what the StatefulSet had before.
-    pub(crate) fn lost(&self, server: Uid, scaling: &Scaling, set_to: WorkloadReplicas) -> Option<u32> {
-        let seen = self.servers.get(&server).filter(|_| is_undeclared(scaling))?;
-        let is_lost = set_to.statefulset == Some(DEFAULT_REPLICAS) && set_to.statefulset_uid != seen.uid;
-        is_lost.then_some(seen.replicas)
+    pub(crate) fn lost(&self, scaling: &Scaling, set_to: WorkloadReplicas) -> Option<u32> {
+        let (uid, replicas) = self.seen.filter(|_| is_undeclared(scaling))?;
+        let is_lost = set_to.statefulset == Some(DEFAULT_REPLICAS) && set_to.statefulset_uid != uid;
+        is_lost.then_some(replicas)
     }
 
     /// Records the present StatefulSet. While there is none, the one before is remembered.
-    pub(crate) fn record(&mut self, server: Uid, scaling: &Scaling, set_to: WorkloadReplicas) {
-        match set_to.statefulset {
+    pub(crate) fn record(&mut self, scaling: &Scaling, set_to: WorkloadReplicas) {
+        self.seen = match set_to.statefulset {
             Some(replicas) if replicas != DEFAULT_REPLICAS && is_undeclared(scaling) => {
-                self.servers.insert(server, Seen { uid: set_to.statefulset_uid, replicas });
+                Some((set_to.statefulset_uid, replicas))
             }
-            None if is_undeclared(scaling) => {}
-            Some(_) | None => drop(self.servers.remove(&server)),
-        }
+            None if is_undeclared(scaling) => self.seen,
+            Some(_) | None => None,
+        };
     }
 }
 
@@ -51,9 +42,9 @@ fn is_undeclared(scaling: &Scaling) -> bool {
 mod tests {
     use mcp_scaling_rules::{Scaling, Transport};
 
-    use super::StatefulSetCounts;
-    use crate::uid::Uid;
-    use crate::workload_replicas::WorkloadReplicas;
+    use super::StatefulSetCount;
+    use crate::observe::uid::Uid;
+    use crate::observe::workload_replicas::WorkloadReplicas;
 
     fn scaling(transport: Transport, backend_replicas: Option<u32>) -> Scaling {
         Scaling { transport, replicas: None, backend_replicas, session_storage: None }
@@ -71,13 +62,12 @@ mod tests {
 
     /// The lost count after these states of the StatefulSet, of which all but the last are recorded.
     fn lost(scaling: Scaling, states: &[Option<WorkloadReplicas>]) -> Option<u32> {
-        let mut counts = StatefulSetCounts::default();
-        let server = Uid::of(Some("server"));
+        let mut count = StatefulSetCount::default();
         let (last, recorded) = states.split_last()?;
         for state in recorded {
-            counts.record(server, &scaling, state.unwrap_or_default());
+            count.record(&scaling, state.unwrap_or_default());
         }
-        counts.lost(server, &scaling, last.unwrap_or_default())
+        count.lost(&scaling, last.unwrap_or_default())
     }
 
     #[test]
@@ -106,20 +96,9 @@ mod tests {
 
     #[test]
     fn forgets_a_count_once_it_is_declared() {
-        let mut counts = StatefulSetCounts::default();
-        let server = Uid::of(Some("server"));
-        counts.record(server, &scaling(Transport::Sse, None), statefulset("first", 3));
-        counts.record(server, &scaling(Transport::Sse, Some(3)), statefulset("first", 3));
-        assert_eq!(counts.lost(server, &scaling(Transport::Sse, None), statefulset("second", 1)), None);
-    }
-
-    #[test]
-    fn remembers_nothing_of_an_older_server_of_the_same_name() {
-        let mut counts = StatefulSetCounts::default();
-        let undeclared = scaling(Transport::Sse, None);
-        let [server, recreated] = ["server", "recreated"].map(|uid| Uid::of(Some(uid)));
-        counts.record(server, &undeclared, statefulset("first", 3));
-        assert_eq!(counts.lost(recreated, &undeclared, statefulset("second", 1)), None);
-        assert_eq!(counts.lost(server, &undeclared, statefulset("second", 1)), Some(3));
+        let mut count = StatefulSetCount::default();
+        count.record(&scaling(Transport::Sse, None), statefulset("first", 3));
+        count.record(&scaling(Transport::Sse, Some(3)), statefulset("first", 3));
+        assert_eq!(count.lost(&scaling(Transport::Sse, None), statefulset("second", 1)), None);
     }
 }

@@ -1,24 +1,46 @@
-//! The events that the reconciler publishes on an `MCPServer`: one for each change, none for a state that stays.
+//! What the reconciler tells people: the events on an `MCPServer`, one for each change and none for a state that stays. Pure.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use mcp_scaling_rules::{Condition, ConditionStatus, ReplicasRule, Scaling, Workload};
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use k8s_openapi::jiff::Timestamp;
-use kube::api::PostParams;
-use kube::{Api, Client};
-use mcp_scaling_rules::{ConditionStatus, ReplicasRule, Scaling, Workload};
+use crate::decide::backoff::Target;
+use crate::observe::run_config::DEFAULT_REDIS_WITHOUT_PASSWORD;
 
-use crate::backoff::Target;
-use crate::client::FIELD_MANAGER;
-use crate::run_config::DEFAULT_REDIS_WITHOUT_PASSWORD;
-use crate::scale::ScaleChange;
-use crate::status::Transition;
+/// Something to tell people.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Report {
+    /// The event of a write that was made and logged.
+    Event(EventContent),
+    /// Something that was found. It is logged, and published but for a dry run.
+    News(EventContent),
+    /// Another writer keeps reverting this target, and the reconciler backs off from it.
+    BackingOff(Target),
+}
+
+/// A change of a workload's replicas, decided from its Scale as it was just read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ScaleChange {
+    /// The workload.
+    pub workload: Workload,
+    /// The replicas that it has.
+    pub from: u32,
+    /// The replicas to set.
+    pub to: u32,
+    /// `metadata.resourceVersion` of the Scale, which guards the write.
+    pub resource_version: Option<String>,
+}
+
+/// A condition whose status changed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Transition {
+    /// The condition as it is now.
+    pub to: Condition,
+    /// Its status before: `None` if it was missing or had a value that we never write.
+    pub from: Option<ConditionStatus>,
+}
 
 /// The content of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct EventContent {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventContent {
     /// Says whether the event's type is `Warning`.
     pub(crate) is_warning: bool,
     /// `reason`.
@@ -30,57 +52,6 @@ pub(crate) struct EventContent {
     /// Says whether the event is not published again as long as the API server has it: it tells of a state and not of a change,
     /// which a reconciler that was restarted finds again.
     pub(crate) is_once: bool,
-}
-
-impl EventContent {
-    /// The event on an object, reported by `instance` of this controller.
-    ///
-    /// kube's recorder is not used: it keeps each event for some minutes to count repetitions. Ours do not repeat, and the
-    /// first pass over a large cluster publishes many.
-    fn event(self, regarding: &ObjectReference, instance: &str, now: Timestamp) -> Event {
-        let object = regarding.name.as_deref().unwrap_or_default();
-        let name = self.is_once.then(|| {
-            let mut hasher = DefaultHasher::new();
-            (&regarding.uid, self.reason, &self.note).hash(&mut hasher);
-            format!("{object}.{:016x}", hasher.finish())
-        });
-        Event {
-            metadata: ObjectMeta {
-                generate_name: name.is_none().then(|| format!("{object}-")),
-                name,
-                namespace: regarding.namespace.clone(),
-                ..ObjectMeta::default()
-            },
-            event_time: Some(MicroTime(now)),
-            type_: Some(if self.is_warning { "Warning" } else { "Normal" }.to_owned()),
-            reason: Some(self.reason.to_owned()),
-            action: Some(self.action.to_owned()),
-            note: Some(self.note),
-            regarding: Some(regarding.clone()),
-            reporting_controller: Some(FIELD_MANAGER.to_owned()),
-            reporting_instance: Some(instance.to_owned()),
-            ..Event::default()
-        }
-    }
-}
-
-/// Publishes an event on an object, reported by `instance`.
-///
-/// # Errors
-/// If the API server does not accept it.
-pub(crate) async fn publish(
-    client: &Client,
-    regarding: &ObjectReference,
-    instance: &str,
-    content: EventContent,
-) -> kube::Result<()> {
-    let namespace = regarding.namespace.as_deref().unwrap_or_default();
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let is_once = content.is_once;
-    match events.create(&PostParams::default(), &content.event(regarding, instance, Timestamp::now())).await {
-        Err(kube::Error::Api(status)) if is_once && status.code == 409 => Ok(()),
-        created => created.map(|_| ()),
-    }
 }
 
 /// The event for a condition that became `True`, or that was `True` and no longer is. Other transitions have none.
@@ -132,7 +103,7 @@ pub(crate) fn changed_on_its_way(change: &ScaleChange, stored: i32) -> EventCont
 }
 
 /// The event for a StatefulSet that was scaled with its proxies: to 0, or from 0 to a count.
-pub(crate) fn coupled(change: &ScaleChange) -> EventContent {
+pub fn coupled(change: &ScaleChange) -> EventContent {
     let ScaleChange { workload, from, to, .. } = change;
     let (reason, cause) = match to {
         0 => ("BackendScaledToZero", "the server has no proxies"),
@@ -194,9 +165,7 @@ mod tests {
         ConditionReason, ConditionStatus, ReplicasRule, Scaling, SessionStorage, Transport, Workload,
     };
 
-    use super::{replicas_corrected, transition};
-    use crate::scale::ScaleChange;
-    use crate::status::Transition;
+    use super::{ScaleChange, Transition, replicas_corrected, transition};
 
     #[test]
     fn reports_only_conditions_that_become_or_were_true() {

@@ -1,4 +1,5 @@
-//! The identity of an object: its `metadata.uid`, which an object of the same name that is created later does not have.
+//! The identity of an object: its `metadata.uid`, which an object of the same name that is created later does not have. That of a
+//! version of an object is its `metadata.resourceVersion`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

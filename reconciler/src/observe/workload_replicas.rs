@@ -5,12 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::runtime::watcher::Event;
 use mcp_scaling_rules::Workload;
 
-use crate::uid::Uid;
-use crate::watch_cache::{ServerName, WatchCache};
-use crate::workload::{PodsLeft, WorkloadObject};
+use crate::observe::uid::Uid;
+use crate::observe::watch_cache::{ServerName, WatchCache};
+use crate::observe::workload::{PodsLeft, WorkloadObject};
 
 /// The replicas that the workloads of one server are set to, `None` if there is no such workload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WorkloadReplicas {
     /// Of the Deployment: the proxy runner.
     pub deployment: Option<u32>,
@@ -20,6 +20,8 @@ pub struct WorkloadReplicas {
     pub statefulset_uid: Uid,
     /// The count of the Deployment before a reset by ToolHive's operator that the policy let through.
     pub deployment_before_reset: Option<u32>,
+    /// The version of the Deployment that tells of this reset.
+    pub reset_version: Uid,
     /// The pods that are left of a Deployment with 0 replicas.
     pub proxies_left: PodsLeft,
     /// The count of the StatefulSet before the reconciler scaled it to 0 with its proxies.
@@ -28,7 +30,7 @@ pub struct WorkloadReplicas {
 
 impl WorkloadReplicas {
     /// The count of one workload.
-    pub fn of(self, workload: Workload) -> Option<u32> {
+    pub(crate) fn of(self, workload: Workload) -> Option<u32> {
         match workload {
             Workload::Deployment => self.deployment,
             Workload::StatefulSet => self.statefulset,
@@ -37,7 +39,7 @@ impl WorkloadReplicas {
 
     /// The same with the count of one workload as it was just read.
     #[must_use]
-    pub fn with(self, workload: Workload, replicas: u32) -> Self {
+    pub(crate) fn with(self, workload: Workload, replicas: u32) -> Self {
         // Nothing is known yet of the pods of a Deployment that has been scaled to 0 since.
         let is_just_stopped = replicas == 0 && self.deployment != Some(0);
         let proxies_left = if is_just_stopped { PodsLeft::Some } else { self.proxies_left };
@@ -61,6 +63,7 @@ struct SeenWorkload {
     uid: Uid,
     replicas: u32,
     before_reset: Option<u32>,
+    reset_version: Uid,
     before_zero: Option<u32>,
     pods_left: PodsLeft,
 }
@@ -79,6 +82,7 @@ impl WorkloadReplicasCache {
             statefulset: statefulset.map(|seen| seen.replicas),
             statefulset_uid: statefulset.map(|seen| seen.uid).unwrap_or_default(),
             deployment_before_reset: deployment.and_then(|seen| seen.before_reset),
+            reset_version: deployment.map(|seen| seen.reset_version).unwrap_or_default(),
             proxies_left: deployment.map(|seen| seen.pods_left).unwrap_or_default(),
             statefulset_before_zero: statefulset.and_then(|seen| seen.before_zero),
         }
@@ -104,6 +108,11 @@ fn seen(object: &WorkloadObject) -> Option<SeenWorkload> {
         uid: object.uid,
         replicas,
         before_reset: object.replicas_before_reset,
+        // Only of a reset: the version changes with each status.
+        reset_version: match object.replicas_before_reset {
+            Some(_) => Uid::of(object.meta.resource_version.as_deref()),
+            None => Uid::default(),
+        },
         before_zero: object.replicas_before_zero,
         pods_left: object.pods_left,
     })
@@ -122,8 +131,8 @@ mod tests {
     use serde_json::json;
 
     use super::{WorkloadReplicas, WorkloadReplicasCache};
-    use crate::uid::Uid;
-    use crate::workload::{PodsLeft, WorkloadObject};
+    use crate::observe::uid::Uid;
+    use crate::observe::workload::{PodsLeft, WorkloadObject};
 
     fn workload(name: &str, replicas: u32) -> WorkloadObject {
         let labels = json!({"toolhive": "true", "toolhive-name": name});
@@ -143,6 +152,14 @@ mod tests {
         assert!(changed(&cache, Event::Apply(workload("a", 1))).is_empty(), "a status update, or a duplicate");
         assert_eq!(changed(&cache, Event::Apply(workload("a", 2))), ["a"]);
         assert_eq!(cache.get("default", "a"), WorkloadReplicas { deployment: Some(2), ..WorkloadReplicas::default() });
+        let mut newer = workload("a", 2);
+        newer.meta.resource_version = Some("2".to_owned());
+        assert!(changed(&cache, Event::Apply(newer.clone())).is_empty(), "another version");
+        newer.replicas_before_reset = Some(3);
+        assert_eq!(changed(&cache, Event::Apply(newer.clone())), ["a"], "a reset");
+        newer.meta.resource_version = Some("3".to_owned());
+        assert_eq!(changed(&cache, Event::Apply(newer)), ["a"], "another version of a reset");
+        changed(&cache, Event::Apply(workload("a", 2)));
         let recreated = WorkloadObject { uid: Uid::of(Some("another")), ..workload("a", 2) };
         assert_eq!(changed(&cache, Event::Apply(recreated)), ["a"], "another object with the same count");
         assert_eq!(changed(&cache, Event::Delete(workload("a", 2))), ["a"]);

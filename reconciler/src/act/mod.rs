@@ -1,0 +1,6 @@
+//! Acts: makes the calls that the machine decides on.
+
+pub mod driver;
+mod publish;
+mod scale;
+pub mod status;
