@@ -308,7 +308,6 @@ fn observed(cached: CachedWorkloads) -> Observed {
         reset_version: Uid::of(Some(SEEN)),
         proxies_left: if cached.has_ending_proxies { PodsLeft::Some } else { PodsLeft::None },
         statefulset_before_zero: cached.preserved.map(u32::from),
-        ..WorkloadReplicas::default()
     };
     observed
 }

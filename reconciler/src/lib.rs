@@ -24,7 +24,6 @@
 //! | [`backoff`](decide::backoff) | how long to back off from a target that another writer keeps reverting |
 //! | [`events`](decide::events) | what people are told of |
 //! | `deadlines` | until when somebody else has time to act first |
-//! | `recreated` | whether a StatefulSet lost its count when it was recreated |
 //! | [`stabilization`](decide::stabilization) | how long a `WorkloadReplicasWarning` is kept after its cause is gone |
 //! | `retries` | how long to wait after a failure |
 //! | `write_rate` | how many writes a second the API server gets |

@@ -118,20 +118,6 @@ pub fn coupled(change: &ScaleChange) -> EventContent {
     }
 }
 
-/// The event for a StatefulSet that was recreated with 1 replica, which lost the count of the one before.
-pub(crate) fn count_lost(replicas: u32) -> EventContent {
-    EventContent {
-        is_warning: true,
-        reason: "ReplicasLost",
-        action: "Recreate",
-        note: format!(
-            "the StatefulSet was recreated with 1 replica; the one before had {replicas}, and {} declares no count",
-            Workload::StatefulSet.declared_in()
-        ),
-        is_once: false,
-    }
-}
-
 /// The event for an autoscaler that does not fit the spec.
 pub(crate) fn autoscaler_conflict(finding: String) -> EventContent {
     EventContent { is_warning: true, reason: "AutoscalerConflict", action: "Validate", note: finding, is_once: true }

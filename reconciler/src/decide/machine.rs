@@ -253,7 +253,7 @@ fn begin(cached: &Server, context: &mut Context<'_>) -> Result<State, Done> {
         return Err(Done::AwaitChange);
     }
     let (scaling, plan) = observe_and_plan(cached, context).map_err(Done::Invalid)?;
-    let has_news = observe_count(&scaling, context).is_some() || observe_conflicts(&scaling, context).is_some();
+    let has_news = observe_conflicts(&scaling, context).is_some();
     if plan.is_empty() && !has_news {
         return Err(next_reconcile(context));
     }
@@ -268,10 +268,6 @@ impl Work {
             return Err(Done::AwaitChange);
         }
         let mut news = Vec::new();
-        if let Some(lost) = observe_count(&scaling, context) {
-            context.memory.statefulset_count.record(&scaling, workload_replicas(context));
-            news.push(Report::News(events::count_lost(lost)));
-        }
         if let Some(conflicts) = observe_conflicts(&scaling, context) {
             context.memory.reported_conflicts.clone_from(&conflicts);
             news.extend(conflicts.into_iter().map(Report::News));
@@ -482,18 +478,6 @@ fn workload_replicas(context: &Context<'_>) -> WorkloadReplicas {
         proxies_left: if memory.ending_proxies.is_over(*now) { PodsLeft::None } else { set_to.proxies_left },
         ..set_to
     }
-}
-
-/// Observes the count of a server's StatefulSet. Returns the count that it lost when it was recreated; if it lost none, the
-/// present one is recorded.
-fn observe_count(scaling: &Scaling, context: &mut Context<'_>) -> Option<u32> {
-    let set_to = workload_replicas(context);
-    let count = &mut context.memory.statefulset_count;
-    let lost = count.lost(scaling, set_to);
-    if lost.is_none() {
-        count.record(scaling, set_to);
-    }
-    lost
 }
 
 /// Observes the conflicts of a server, with autoscalers and with the operator's default Redis. Returns the events for them

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use crate::decide::backoff::Backoff;
 use crate::decide::deadlines::Deadline;
 use crate::decide::events::EventContent;
-use crate::decide::recreated::StatefulSetCount;
 use crate::decide::retries::Retries;
 use crate::decide::stabilization::StabilizationWindow;
 use crate::observe::uid::Uid;
@@ -26,7 +25,6 @@ pub struct ServerMemory {
     /// For its proxies to end after it was scaled to 0.
     pub ending_proxies: Deadline,
     pub(crate) retries: Retries,
-    pub(crate) statefulset_count: StatefulSetCount,
     /// The conflicts that were reported.
     pub(crate) reported_conflicts: Vec<EventContent>,
 }

@@ -7,7 +7,6 @@ pub mod events;
 pub mod machine;
 pub mod memory;
 pub(crate) mod plan;
-mod recreated;
 pub(crate) mod retries;
 pub mod stabilization;
 pub(crate) mod write_rate;

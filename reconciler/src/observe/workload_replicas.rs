@@ -16,8 +16,6 @@ pub struct WorkloadReplicas {
     pub deployment: Option<u32>,
     /// Of the StatefulSet: the backend.
     pub statefulset: Option<u32>,
-    /// The identity of the StatefulSet.
-    pub statefulset_uid: Uid,
     /// The count of the Deployment before a reset by ToolHive's operator that the policy let through.
     pub deployment_before_reset: Option<u32>,
     /// The version of the Deployment that tells of this reset.
@@ -80,7 +78,6 @@ impl WorkloadReplicasCache {
         WorkloadReplicas {
             deployment: deployment.map(|seen| seen.replicas),
             statefulset: statefulset.map(|seen| seen.replicas),
-            statefulset_uid: statefulset.map(|seen| seen.uid).unwrap_or_default(),
             deployment_before_reset: deployment.and_then(|seen| seen.before_reset),
             reset_version: deployment.map(|seen| seen.reset_version).unwrap_or_default(),
             proxies_left: deployment.map(|seen| seen.pods_left).unwrap_or_default(),
