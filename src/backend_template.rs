@@ -10,6 +10,7 @@ use crate::verdict::Verdict;
 
 const TEMPLATE: Path = &["spec", "template"];
 const GENERATION: Path = &["spec", "template", "metadata", "annotations", annotations::MCPSERVER_GENERATION];
+const GENERATION_IN_TEMPLATE: Path = &["metadata", "annotations", annotations::MCPSERVER_GENERATION];
 const APPLIED_GENERATION: Path = &["metadata", "annotations", annotations::APPLIED_GENERATION];
 
 /// What is kept of the backend.
@@ -35,10 +36,9 @@ fn try_keep(request: &Request<'_>) -> Option<Kept> {
     if written == stored && recorded.is_none() {
         return None;
     }
-    let (mut new, mut old) = request.whole_objects()?;
-    edit::apply(&mut new, GENERATION, Some(stored.to_string().into()))?;
-    let (new_template, old_template) = (new.pointer("/spec/template")?, old.pointer_mut("/spec/template")?);
-    let is_same = new_template == old_template;
+    let (new, old) = request.whole_objects()?;
+    let (new_template, old_template) = (new.pointer("/spec/template")?, old.pointer("/spec/template")?);
+    let is_same = edit::is_same(new_template, old_template, &[GENERATION_IN_TEMPLATE]);
     let mut verdict = Verdict::default();
     let is_old_runner = match decide(stored, recorded, written, is_same) {
         TemplateDecision::Accept => false,
@@ -53,7 +53,7 @@ fn try_keep(request: &Request<'_>) -> Option<Kept> {
             written < applied
         }
         TemplateDecision::KeepTemplate { applied } => {
-            verdict.edit(TEMPLATE, old_template.take());
+            verdict.edit(TEMPLATE, old_template.clone());
             verdict.annotate("kept-template", format!("written={written} applied={applied}"));
             true
         }

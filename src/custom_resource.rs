@@ -138,7 +138,7 @@ fn changes_spec(request: &Request<'_>) -> bool {
     !request.is_update()
         || request.whole_objects().is_some_and(|(new, old)| {
             let (new, old) = (new.get("spec"), old.get("spec"));
-            new.zip(old).is_some_and(|(new, old)| !edit::is_same(new, old))
+            new.zip(old).is_some_and(|(new, old)| !edit::is_same(new, old, &[]))
         })
 }
 

@@ -28,17 +28,26 @@ pub(crate) fn apply(object: &mut Value, path: Path, value: Option<Value>) -> Opt
     Some(())
 }
 
-/// Returns whether two values are the same for the API server, for which a member that is `null` is absent.
-pub(crate) fn is_same(left: &Value, right: &Value) -> bool {
+/// Returns whether two values are the same for the API server, for which a member that is `null` is absent. What is at the paths
+/// `but` makes no difference; a number in a path is the index of an item.
+pub(crate) fn is_same(left: &Value, right: &Value, but: &[&[&str]]) -> bool {
+    let is_part_same = |name: &str, left: &Value, right: &Value| {
+        let through_it = but.iter().filter_map(|path| path.split_first()).filter(|(first, _)| **first == name);
+        let rest: Vec<&[&str]> = through_it.map(|(_, rest)| rest).collect();
+        rest.iter().any(|rest| rest.is_empty()) || is_same(left, right, &rest)
+    };
     match (left, right) {
         (Value::Object(left), Value::Object(right)) => {
-            let is_in =
-                |members: &Map<String, Value>, name, value| is_same(value, members.get(name).unwrap_or(&Value::Null));
-            left.iter().all(|(name, value)| is_in(right, name, value))
-                && right.iter().all(|(name, value)| value.is_null() || left.contains_key(name))
+            left.iter().all(|(name, value)| is_part_same(name, value, right.get(name).unwrap_or(&Value::Null)))
+                && right.iter().all(|(name, value)| left.contains_key(name) || is_part_same(name, &Value::Null, value))
         }
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_same(left, right))
+            let mut items = left.iter().zip(right).enumerate();
+            left.len() == right.len()
+                && items.all(|(index, (left, right))| match but {
+                    [] => is_same(left, right, but),
+                    _ => is_part_same(&index.to_string(), left, right),
+                })
         }
         _ => left == right,
     }
@@ -64,8 +73,27 @@ mod tests {
             (json!([]), false),
             (json!(null), false),
         ] {
-            assert_eq!(is_same(&value, &other), expected, "{other}");
-            assert_eq!(is_same(&other, &value), expected, "{other}");
+            assert_eq!(is_same(&value, &other, &[]), expected, "{other}");
+            assert_eq!(is_same(&other, &value, &[]), expected, "{other}");
+        }
+    }
+
+    #[test]
+    fn leaves_paths_out_of_the_comparison() {
+        let value = json!({"a": {"x": 1, "y": [{"z": 1}, 2]}, "b": "t"});
+        let but: &[&[&str]] = &[&["a", "x"], &["a", "y", "0", "z"], &["c"]];
+        for (other, expected) in [
+            (json!({"a": {"x": 2, "y": [{"z": 2}, 2]}, "b": "t"}), true),
+            (json!({"a": {"y": [{}, 2]}, "b": "t", "c": 7}), true),
+            (json!({"a": {"x": 1, "y": [{"z": 1, "w": 1}, 2]}, "b": "t"}), false),
+            (json!({"a": {"x": 1, "y": [{"z": 1}, 3]}, "b": "t"}), false),
+            (json!({"a": {"x": 1, "y": [2, {"z": 1}]}, "b": "t"}), false),
+            (json!({"a": {"x": 1, "y": [{"z": 1}]}, "b": "t"}), false),
+            (json!({"a": {"x": 1, "y": [{"z": 1}, 2]}, "b": "u"}), false),
+            (json!({"b": "t"}), false),
+        ] {
+            assert_eq!(is_same(&value, &other, but), expected, "{other}");
+            assert_eq!(is_same(&other, &value, but), expected, "{other}");
         }
     }
 

@@ -117,14 +117,14 @@ pub fn validate(payload: &[u8], get: &ReadResources<'_>) -> Result<ValidationRes
 
 fn validate_payload(payload: Field<Payload<'_>>, get: &ReadResources<'_>) -> Result<ValidationResponse, RequestError> {
     let payload = payload.value().ok_or(RequestError::NotAnObject("the payload"))?;
-    let request = match &payload.request {
+    let request = match payload.request {
         Field::Value(request) => request,
         Field::Absent => return Err(RequestError::Missing("request")),
         Field::Malformed => return Err(RequestError::NotAnObject("request")),
     };
     let settings =
         || Settings::from_json(payload.settings.map_or("null", RawValue::get)).map_err(RequestError::Settings);
-    Ok(validate_request(request, settings, get)?.into_response(|| request.whole_object()))
+    Ok(validate_request(&request, settings, get)?.into_response(|| request.into_whole_object()))
 }
 
 /// Finds out what the request is about and validates it. `settings` are read only if it is about an object of ToolHive's

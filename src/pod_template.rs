@@ -5,7 +5,7 @@ use mcp_scaling_rules::pod_template::{TemplateChange, TemplateCorrection, correc
 use mcp_scaling_rules::{Field, Malformed, ServerKind};
 use serde_json::{Value, json};
 
-use crate::edit::{self, Path, is_same};
+use crate::edit::{self, Path};
 use crate::request::{Container, PodSpec, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::Settings;
@@ -70,27 +70,60 @@ impl Requested {
         };
         self.floor > 0 && self.hookless.and_then(had_hook).unwrap_or_default()
     }
+
+    /// The pod template of the whole object, the one before, and how they compare. `None` if there is no template.
+    fn compare<'r>(&self, request: &'r Request<'_>) -> Option<(&'r Value, &'r Value, TemplateChange)> {
+        let (object, old_object) = request.whole_objects()?;
+        let template = object.pointer("/spec/template")?;
+        let stored = old_object.pointer("/spec/template").unwrap_or(&Value::Null);
+        let change = match self.old_grace_period {
+            _ if !request.is_update() => TemplateChange::New,
+            Some(old) => self.change(template, stored, old),
+            None => TemplateChange::Unknown,
+        };
+        Some((template, stored, change))
+    }
+
+    /// How the template compares with the `stored` one, whose grace period is `old`.
+    fn change(&self, template: &Value, stored: &Value, old: i64) -> TemplateChange {
+        let requested = self.grace_period.unwrap_or(DEFAULT_GRACE_PERIOD);
+        let index = self.hookless.map(|index| index.to_string()).unwrap_or_default();
+        let lifecycle: &[&str] = &["spec", "containers", &index, "lifecycle"];
+        if !edit::is_same(template, stored, &[GRACE_PERIOD_IN_TEMPLATE, lifecycle]) {
+            return TemplateChange::Other;
+        }
+        let lifecycle =
+            |template| self.hookless.and_then(|index| lifecycle_of(template, index)).unwrap_or(&Value::Null);
+        let (lifecycle, stored) = (lifecycle(template), lifecycle(stored));
+        let has_same_hook = edit::is_same(lifecycle, stored, &[]);
+        if has_same_hook && requested == old {
+            TemplateChange::None
+        } else if self.floor > 0 && requested <= old && (has_same_hook || lacks_sleep_of(lifecycle, stored)) {
+            TemplateChange::Undone
+        } else {
+            TemplateChange::Other
+        }
+    }
 }
 
-/// Gives a new spec of a Deployment the old pod template if [`validate`] will keep that, because an operator leaves out what the
-/// policy set.
-pub(crate) fn keep(
-    kind: ServerKind,
-    request: &Request<'_>,
-    settings: &Settings,
-    new: &mut Value,
-    old: &Value,
-) -> Option<()> {
-    let requested = Requested::read(kind, request, pod(request.spec().ok()?).ok()?, settings).ok()?;
-    if requested.lost_grace_period().is_none() && !requested.loses_hook(request) {
-        return None;
-    }
-    let (template, stored) = (new.get_mut("template")?, old.get("template")?);
-    let (_, change) = requested.compare(template.clone(), stored.clone())?;
-    if change == TemplateChange::Undone {
-        *template = stored.clone();
-    }
-    Some(())
+fn lifecycle_of(template: &Value, index: usize) -> Option<&Value> {
+    template.pointer("/spec/containers")?.get(index)?.get("lifecycle")
+}
+
+/// Returns whether the `stored` lifecycle of a container differs from this one only by a hook that sleeps.
+fn lacks_sleep_of(lifecycle: &Value, stored: &Value) -> bool {
+    let mut container = json!({"lifecycle": lifecycle});
+    let seconds = stored.pointer("/preStop/sleep/seconds").and_then(Value::as_i64);
+    seconds.and_then(|seconds| edit::apply(&mut container, PRE_STOP, Some(sleep(seconds)))).is_some()
+        && container.get("lifecycle").is_some_and(|lifecycle| edit::is_same(lifecycle, stored, &[]))
+}
+
+/// Returns whether a request leaves the pod template of a Deployment as it is, apart from what an operator leaves out and
+/// [`validate`] keeps.
+pub(crate) fn stays(kind: ServerKind, request: &Request<'_>, settings: &Settings) -> bool {
+    let requested = request.spec().and_then(|spec| Requested::read(kind, request, pod(spec)?, settings));
+    let change = requested.ok().and_then(|requested| requested.compare(request).map(|(_, _, change)| change));
+    matches!(change, Some(TemplateChange::None | TemplateChange::Undone))
 }
 
 /// Corrects the pod template of a Deployment of this kind of server, if it is new or changes anyway.
@@ -112,7 +145,7 @@ pub(crate) fn validate(
     if raised.is_none() && pre_stop == 0 && lost.is_none() && !loses_hook {
         return Ok(());
     }
-    let Some((mut template, change)) = template.compare_whole(request) else { return Ok(()) };
+    let Some((template, stored, change)) = template.compare(request) else { return Ok(()) };
     match correction(change, requester == Requester::Person) {
         TemplateCorrection::None => {}
         TemplateCorrection::Keep => {
@@ -122,19 +155,18 @@ pub(crate) fn validate(
             if loses_hook {
                 verdict.annotate("pre-stop", "kept".to_owned());
             }
-            verdict.correct(settings, TEMPLATE, template, false, String::new);
+            verdict.correct(settings, TEMPLATE, stored.clone(), false, String::new);
         }
         TemplateCorrection::Correct => {
             if let Some(seconds) = raised {
                 raise_grace_period(verdict, requested, old, seconds, requester, settings);
             }
-            if let Some(index) = hookless.filter(|_| pre_stop > 0)
-                && add_hook(&mut template, index, pre_stop).is_some()
+            if let Some(containers) =
+                hookless.filter(|_| pre_stop > 0).and_then(|index| with_hook(template, index, pre_stop))
             {
                 verdict.annotate("pre-stop", format!("wanted={pre_stop}"));
                 let name = kind.container_name();
                 let reason = || format!("container {name} should have a preStop hook that sleeps {pre_stop} s");
-                let containers = template.pointer_mut("/spec/containers").map(Value::take).unwrap_or_default();
                 verdict.correct(settings, CONTAINERS, containers, requester != Requester::ToolHive, reason);
             }
         }
@@ -184,44 +216,14 @@ fn has_pre_stop(container: &Container) -> bool {
     container.lifecycle.get().is_some_and(|lifecycle| lifecycle.pre_stop != Field::Absent)
 }
 
-/// Adds a hook to the container at `index`. `None` if there is none.
-fn add_hook(template: &mut Value, index: usize, seconds: i64) -> Option<()> {
-    let hook = json!({"sleep": {"seconds": seconds}});
-    edit::apply(template.pointer_mut("/spec/containers")?.get_mut(index)?, PRE_STOP, Some(hook))
+/// The containers of a template, with a hook in the one at `index`. `None` if there is none.
+fn with_hook(template: &Value, index: usize, seconds: i64) -> Option<Value> {
+    let mut containers = template.pointer("/spec/containers")?.clone();
+    edit::apply(containers.get_mut(index)?, PRE_STOP, Some(sleep(seconds)))?;
+    Some(containers)
 }
 
-impl Requested {
-    /// The pod template of the whole object, and how it compares with the one before. `None` if there is no template.
-    fn compare_whole(&self, request: &Request<'_>) -> Option<(Value, TemplateChange)> {
-        let (mut object, mut old_object) = request.whole_objects()?;
-        let template = object.pointer_mut("/spec/template")?.take();
-        if !request.is_update() {
-            return Some((template, TemplateChange::New));
-        }
-        let Some(stored) = old_object.pointer_mut("/spec/template") else {
-            return Some((template, TemplateChange::Unknown));
-        };
-        self.compare(template, stored.take())
-    }
-
-    /// The template, and how it compares with the `stored` one. If it only lacks a longer grace period or a hook that the stored
-    /// one has, it comes with these. `None` if one of them is no object.
-    fn compare(&self, mut template: Value, mut stored: Value) -> Option<(Value, TemplateChange)> {
-        let Some(old) = self.old_grace_period else { return Some((template, TemplateChange::Unknown)) };
-        let requested = self.grace_period.unwrap_or(DEFAULT_GRACE_PERIOD);
-        edit::apply(&mut stored, GRACE_PERIOD_IN_TEMPLATE, Some(old.into()))?;
-        edit::apply(&mut template, GRACE_PERIOD_IN_TEMPLATE, Some(requested.into()))?;
-        if is_same(&template, &stored) {
-            return Some((template, TemplateChange::None));
-        }
-        edit::apply(&mut template, GRACE_PERIOD_IN_TEMPLATE, Some(requested.max(old).into()))?;
-        if let Some(index) = self.hookless
-            && let Some(hook) = stored.pointer("/spec/containers").and_then(|containers| containers.get(index))
-            && let Some(seconds) = hook.pointer("/lifecycle/preStop/sleep/seconds").and_then(Value::as_i64)
-        {
-            add_hook(&mut template, index, seconds)?;
-        }
-        let change = if is_same(&template, &stored) { TemplateChange::Undone } else { TemplateChange::Other };
-        Some((template, change))
-    }
+/// The value of a hook that sleeps.
+fn sleep(seconds: i64) -> Value {
+    json!({"sleep": {"seconds": seconds}})
 }

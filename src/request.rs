@@ -4,6 +4,8 @@
 //! mutating webhooks, and names the field. If the policy failed there, it would deny requests for fields that are none of
 //! its business.
 
+use std::cell::OnceCell;
+
 use mcp_scaling_rules::owner::RawOwnerReference;
 use mcp_scaling_rules::scaling::SessionStorageSpec;
 use mcp_scaling_rules::{Field, Malformed};
@@ -42,6 +44,9 @@ pub(crate) struct Request<'a> {
     /// The payload that the request was read from.
     #[serde(skip)]
     payload: &'a str,
+    /// The whole object and the one before the request, if they were asked for: parsing them is most of the work.
+    #[serde(skip)]
+    whole: OnceCell<Option<(Value, Value)>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -260,18 +265,25 @@ impl Request<'_> {
         self.old_object.get()
     }
 
-    /// The whole object. `None` also if it is nested deeper than the host can read.
-    pub(crate) fn whole_object(&self) -> Option<Value> {
-        self.whole::<IgnoredAny>().map(|request| request.object)
+    /// The whole object, and the one before the request, which is `null` if there was none. `None` also if they are nested
+    /// deeper than the host can read.
+    pub(crate) fn whole_objects(&self) -> Option<(&Value, &Value)> {
+        let parse = || {
+            let request: WholeRequest<Value> = self.parse_whole()?;
+            Some((request.object, request.old_object.unwrap_or_default()))
+        };
+        self.whole.get_or_init(parse).as_ref().map(|(object, old)| (object, old))
     }
 
-    /// The whole object, and the one before the request.
-    pub(crate) fn whole_objects(&self) -> Option<(Value, Value)> {
-        let request: WholeRequest<Value> = self.whole()?;
-        Some((request.object, request.old_object.unwrap_or_default()))
+    /// The whole object. `None` as in [`Self::whole_objects`].
+    pub(crate) fn into_whole_object(mut self) -> Option<Value> {
+        match self.whole.take() {
+            Some(objects) => objects.map(|(object, _)| object),
+            None => self.parse_whole::<IgnoredAny>().map(|request| request.object),
+        }
     }
 
-    fn whole<Old: DeserializeOwned>(&self) -> Option<WholeRequest<Old>> {
+    fn parse_whole<Old: DeserializeOwned>(&self) -> Option<WholeRequest<Old>> {
         serde_json::from_str(self.payload).ok().map(|payload: WholePayload<Old>| payload.request)
     }
 

@@ -2,7 +2,6 @@
 
 use mcp_scaling_rules::resets::{self, OperatorWrite, ResetDecision};
 use mcp_scaling_rules::{RolledOut, ServerKind, annotations};
-use serde_json::Value;
 
 use crate::edit;
 use crate::lookup::Found;
@@ -24,7 +23,9 @@ pub(crate) fn recorded(request: &Request<'_>) -> Option<RolledOut> {
 /// Returns whether a write of an operator that may reset counts has to be looked at although it leaves the count as it is: it
 /// may restore a count, or tell what was rolled out.
 pub(crate) fn concerns_unchanged_count(request: &Request<'_>, settings: &Settings) -> bool {
-    recorded(request).is_some() || specs(request, settings).is_some_and(|(new_spec, old_spec)| new_spec == old_spec)
+    let leaves_count =
+        || request.spec().ok().zip(request.old_spec()).is_some_and(|(new, old)| new.replicas == old.replicas);
+    recorded(request).is_some() || leaves_count() && leaves_rest_of_spec(request, settings).unwrap_or_default()
 }
 
 /// Decides about an operator's write that changes the count from `old` to `requested`, or leaves it. `server` declares no
@@ -38,11 +39,7 @@ pub(crate) fn decide(
     old: u32,
 ) -> Option<ResetDecision> {
     let generation = server.generation?;
-    let (mut new_spec, old_spec) = specs(request, settings)?;
-    let is_same = new_spec == old_spec;
-    let write = OperatorWrite::of(requested, old, is_same, || {
-        edit::apply(&mut new_spec, &["replicas"], Some(old.into())).is_some() && new_spec == old_spec
-    });
+    let write = OperatorWrite::of(requested, old, leaves_rest_of_spec(request, settings)?);
     let (tool_config, auth_config) = (server.tool_config_hash.as_deref(), server.external_auth_config_hash.as_deref());
     let state = RolledOut::state(generation, tool_config, auth_config, operator_pod(request));
     let mut decision = resets::decide(write, recorded, state, generation, old);
@@ -52,14 +49,14 @@ pub(crate) fn decide(
     Some(decision)
 }
 
-/// The new and the old spec. What an operator leaves out of the pod template and the policy keeps is no change.
-fn specs(request: &Request<'_>, settings: &Settings) -> Option<(Value, Value)> {
-    let spec = |mut object: Value| object.get_mut("spec").map(Value::take);
+/// Returns whether a write leaves the spec as it is apart from the count. What an operator leaves out of the pod template and the
+/// policy keeps is no change.
+fn leaves_rest_of_spec(request: &Request<'_>, settings: &Settings) -> Option<bool> {
     let (new, old) = request.whole_objects()?;
-    let (mut new, old) = (spec(new)?, spec(old)?);
+    let (new, old) = (new.get("spec")?, old.get("spec")?);
     // Only operators of this kind reset counts.
-    pod_template::keep(ServerKind::McpServer, request, settings, &mut new, &old);
-    Some((new, old))
+    let leaves_template = || pod_template::stays(ServerKind::McpServer, request, settings);
+    Some(edit::is_same(new, old, &[&["replicas"], &["template"]]) && leaves_template())
 }
 
 /// The UID of the pod that the operator runs in, which the API server knows if the token is bound to it.

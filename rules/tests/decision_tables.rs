@@ -609,16 +609,16 @@ fn undoes_a_reset_as_long_as_nothing_else_is_to_be_rolled_out() {
 #[test]
 fn tells_a_reset_from_other_writes_of_an_operator() {
     use OperatorWrite::{Nothing, Reset, Rollout};
-    for (requested, old, is_same, is_same_but_for_count, expected) in [
-        (3, 3, true, true, Nothing),
-        (1, 3, false, true, Reset),
-        (1, 0, false, true, Reset),
-        (1, 3, false, false, Rollout),
-        (2, 3, false, true, Rollout),
-        (1, 1, false, true, Rollout),
+    for (requested, old, leaves_rest, expected) in [
+        (3, 3, true, Nothing),
+        (1, 1, true, Nothing),
+        (1, 3, true, Reset),
+        (1, 0, true, Reset),
+        (2, 3, true, Rollout),
+        (1, 3, false, Rollout),
+        (1, 1, false, Rollout),
     ] {
-        let write = OperatorWrite::of(requested, old, is_same, || is_same_but_for_count);
-        assert_eq!(write, expected, "{requested} {old} {is_same} {is_same_but_for_count}");
+        assert_eq!(OperatorWrite::of(requested, old, leaves_rest), expected, "{requested} {old} {leaves_rest}");
     }
     let restoring = RolledOut::parse("generation=2 replicas=3");
     for (transport, declared, old, recorded, expected) in [

@@ -47,12 +47,11 @@ pub enum OperatorWrite {
 }
 
 impl OperatorWrite {
-    /// Tells by the counts and by the specs. `is_same` says that the specs are equal, and `is_same_but_for_count` whether they
-    /// are apart from the count.
-    pub fn of(requested: u32, old: u32, is_same: bool, is_same_but_for_count: impl FnOnce() -> bool) -> Self {
-        if is_same {
+    /// Tells by the counts, and by whether the rest of the spec stays.
+    pub fn of(requested: u32, old: u32, leaves_rest: bool) -> Self {
+        if leaves_rest && requested == old {
             Self::Nothing
-        } else if requested == RESET_TO && old != RESET_TO && is_same_but_for_count() {
+        } else if leaves_rest && requested == RESET_TO {
             Self::Reset
         } else {
             Self::Rollout
