@@ -4,7 +4,7 @@
 use mcp_scaling_rules::annotations;
 use mcp_scaling_rules::applied_generation::{TemplateDecision, decide};
 
-use crate::edit::{self, Path};
+use crate::edit::{self, Edit, Path};
 use crate::request::{self, Object, Request};
 use crate::verdict::Verdict;
 
@@ -44,16 +44,16 @@ fn try_keep(request: &Request<'_>) -> Option<Kept> {
         TemplateDecision::Accept => false,
         TemplateDecision::KeepGeneration { applied } => {
             if written != stored {
-                verdict.edit(GENERATION, stored.to_string());
+                verdict.edit(Edit::set(GENERATION, stored.to_string()));
                 verdict.annotate("kept-generation", format!("{stored} applied={applied}"));
             }
             if applied != recorded.unwrap_or(stored) {
-                verdict.edit(APPLIED_GENERATION, applied.to_string());
+                verdict.edit(Edit::set(APPLIED_GENERATION, applied.to_string()));
             }
             written < applied
         }
         TemplateDecision::KeepTemplate { applied } => {
-            verdict.edit(TEMPLATE, old_template.clone());
+            verdict.edit(Edit::restore(TEMPLATE));
             verdict.annotate("kept-template", format!("written={written} applied={applied}"));
             true
         }

@@ -8,7 +8,7 @@ use mcp_scaling_rules::{Malformed, Scaling, ServerKind, Transport, Workload, ann
 
 use crate::autoscaler;
 use crate::checks::{self, RequestedReplicas};
-use crate::edit::{self, Path};
+use crate::edit::{self, Edit, Path};
 use crate::lookup::ReadResources;
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
@@ -68,7 +68,7 @@ pub(crate) fn validate(
             changed_count = changed_count.or(Some((workload, count)));
         }
         if count != declared {
-            verdict.edit(workload.declared_at(), count);
+            verdict.edit(Edit::set(workload.declared_at(), count));
             capped.push((field, declared));
         }
         let requested = RequestedReplicas { count, ..requested };
@@ -180,8 +180,8 @@ fn record_requested_replicas(
     }
     let entries = entries.join(",");
     if entries.is_empty() && recorded.is_some() {
-        verdict.remove(REQUESTED_REPLICAS);
+        verdict.edit(Edit::remove(REQUESTED_REPLICAS));
     } else if !entries.is_empty() && recorded != Some(&entries) {
-        verdict.edit(REQUESTED_REPLICAS, entries);
+        verdict.edit(Edit::set(REQUESTED_REPLICAS, entries));
     }
 }

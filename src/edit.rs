@@ -6,8 +6,67 @@
 
 use serde_json::{Map, Value};
 
+use crate::memory::leave;
+
 /// Names of the members that lead to a value.
 pub(crate) type Path = &'static [&'static str];
+
+/// A change of one value of the request's object.
+#[derive(Debug)]
+pub(crate) struct Edit {
+    path: Path,
+    /// The value is inside this item of the list at `path`, at a path of its own.
+    item: Option<(usize, Path)>,
+    change: Change,
+}
+
+#[derive(Debug)]
+enum Change {
+    Set(Value),
+    Remove,
+    /// Sets what the object before the request has there.
+    Restore,
+}
+
+impl Edit {
+    /// Sets the value at `path`.
+    pub(crate) fn set(path: Path, value: impl Into<Value>) -> Self {
+        Self { path, item: None, change: Change::Set(value.into()) }
+    }
+
+    /// Sets the value at `path` in the item at `index` of the list at `list`.
+    pub(crate) fn set_in_item(list: Path, index: usize, path: Path, value: impl Into<Value>) -> Self {
+        Self { path: list, item: Some((index, path)), change: Change::Set(value.into()) }
+    }
+
+    /// Removes the member at `path`.
+    pub(crate) fn remove(path: Path) -> Self {
+        Self { path, item: None, change: Change::Remove }
+    }
+
+    /// Sets the value at `path` to what it is in the object before the request.
+    pub(crate) fn restore(path: Path) -> Self {
+        Self { path, item: None, change: Change::Restore }
+    }
+
+    /// Changes the object. It takes from the `old` one what it restores. `None` if a path leads through something else than
+    /// objects, or to nothing that can be restored.
+    pub(crate) fn apply(self, object: &mut Value, old: &mut Value) -> Option<()> {
+        let value = match self.change {
+            Change::Set(value) => Some(value),
+            Change::Remove => None,
+            Change::Restore => Some(get_mut(old, self.path)?.take()),
+        };
+        match self.item {
+            None => apply(object, self.path, value),
+            Some((index, path)) => apply(get_mut(object, self.path)?.get_mut(index)?, path, value),
+        }
+    }
+}
+
+fn get_mut<'v>(value: &'v mut Value, path: Path) -> Option<&'v mut Value> {
+    path.iter().try_fold(value, |value, name| value.get_mut(name))
+}
 
 /// Sets the value at a path, or removes it. Members on the way to it are created if they are missing or `null`. `None` if
 /// the path leads through something that is no object.
@@ -21,10 +80,11 @@ pub(crate) fn apply(object: &mut Value, path: Path, value: Option<Value>) -> Opt
         }
         members = child.as_object_mut()?;
     }
-    match value {
+    let replaced = match value {
         Some(value) => members.insert((*name).to_owned(), value),
         None => members.remove(*name),
     };
+    leave(replaced);
     Some(())
 }
 

@@ -5,7 +5,7 @@ use mcp_scaling_rules::pod_template::{TemplateChange, TemplateCorrection, correc
 use mcp_scaling_rules::{Field, Malformed, ServerKind};
 use serde_json::{Value, json};
 
-use crate::edit::{self, Path};
+use crate::edit::{self, Edit, Path};
 use crate::request::{Container, PodSpec, Request, Spec};
 use crate::requester::Requester;
 use crate::settings::Settings;
@@ -71,21 +71,19 @@ impl Requested {
         self.floor > 0 && self.hookless.and_then(had_hook).unwrap_or_default()
     }
 
-    /// The pod template of the whole object, the one before, and how they compare. `None` if there is no template.
-    fn compare<'r>(&self, request: &'r Request<'_>) -> Option<(&'r Value, &'r Value, TemplateChange)> {
+    /// How the pod template of the request compares with the one before. `None` if there is no template.
+    fn change(&self, request: &Request<'_>) -> Option<TemplateChange> {
+        if !request.is_update() {
+            return Some(TemplateChange::New);
+        }
+        let Some(old_grace_period) = self.old_grace_period else { return Some(TemplateChange::Unknown) };
         let (object, old_object) = request.whole_objects()?;
-        let template = object.pointer("/spec/template")?;
-        let stored = old_object.pointer("/spec/template").unwrap_or(&Value::Null);
-        let change = match self.old_grace_period {
-            _ if !request.is_update() => TemplateChange::New,
-            Some(old) => self.change(template, stored, old),
-            None => TemplateChange::Unknown,
-        };
-        Some((template, stored, change))
+        let (template, stored) = (object.pointer("/spec/template")?, old_object.pointer("/spec/template")?);
+        Some(self.compare(template, stored, old_grace_period))
     }
 
     /// How the template compares with the `stored` one, whose grace period is `old`.
-    fn change(&self, template: &Value, stored: &Value, old: i64) -> TemplateChange {
+    fn compare(&self, template: &Value, stored: &Value, old: i64) -> TemplateChange {
         let requested = self.grace_period.unwrap_or(DEFAULT_GRACE_PERIOD);
         let index = self.hookless.map(|index| index.to_string()).unwrap_or_default();
         let lifecycle: &[&str] = &["spec", "containers", &index, "lifecycle"];
@@ -122,7 +120,7 @@ fn lacks_sleep_of(lifecycle: &Value, stored: &Value) -> bool {
 /// [`validate`] keeps.
 pub(crate) fn stays(kind: ServerKind, request: &Request<'_>, settings: &Settings) -> bool {
     let requested = request.spec().and_then(|spec| Requested::read(kind, request, pod(spec)?, settings));
-    let change = requested.ok().and_then(|requested| requested.compare(request).map(|(_, _, change)| change));
+    let change = requested.ok().and_then(|requested| requested.change(request));
     matches!(change, Some(TemplateChange::None | TemplateChange::Undone))
 }
 
@@ -145,7 +143,7 @@ pub(crate) fn validate(
     if raised.is_none() && pre_stop == 0 && lost.is_none() && !loses_hook {
         return Ok(());
     }
-    let Some((template, stored, change)) = template.compare(request) else { return Ok(()) };
+    let Some(change) = template.change(request) else { return Ok(()) };
     match correction(change, requester == Requester::Person) {
         TemplateCorrection::None => {}
         TemplateCorrection::Keep => {
@@ -155,19 +153,18 @@ pub(crate) fn validate(
             if loses_hook {
                 verdict.annotate("pre-stop", "kept".to_owned());
             }
-            verdict.correct(settings, TEMPLATE, stored.clone(), false, String::new);
+            verdict.correct(settings, Edit::restore(TEMPLATE), false, String::new);
         }
         TemplateCorrection::Correct => {
             if let Some(seconds) = raised {
                 raise_grace_period(verdict, requested, old, seconds, requester, settings);
             }
-            if let Some(containers) =
-                hookless.filter(|_| pre_stop > 0).and_then(|index| with_hook(template, index, pre_stop))
-            {
+            if let Some(index) = hookless.filter(|_| pre_stop > 0) {
                 verdict.annotate("pre-stop", format!("wanted={pre_stop}"));
                 let name = kind.container_name();
                 let reason = || format!("container {name} should have a preStop hook that sleeps {pre_stop} s");
-                verdict.correct(settings, CONTAINERS, containers, requester != Requester::ToolHive, reason);
+                let edit = Edit::set_in_item(CONTAINERS, index, PRE_STOP, sleep(pre_stop));
+                verdict.correct(settings, edit, requester != Requester::ToolHive, reason);
             }
         }
     }
@@ -195,7 +192,7 @@ fn raise_grace_period(
     // An update that leaves a short period as it was, or raises it, is not refused.
     let is_no_worse = old.is_some_and(|old| old <= requested.unwrap_or(DEFAULT_GRACE_PERIOD));
     let can_be_refused = requester != Requester::ToolHive && !is_no_worse;
-    let is_refused = verdict.correct(settings, GRACE_PERIOD, seconds, can_be_refused, warning);
+    let is_refused = verdict.correct(settings, Edit::set(GRACE_PERIOD, seconds), can_be_refused, warning);
     if requester == Requester::Person && !is_refused {
         verdict.warn(&warning());
     }
@@ -214,13 +211,6 @@ fn toolhives_hook(pod: &PodSpec, kind: ServerKind) -> (Option<usize>, i64) {
 
 fn has_pre_stop(container: &Container) -> bool {
     container.lifecycle.get().is_some_and(|lifecycle| lifecycle.pre_stop != Field::Absent)
-}
-
-/// The containers of a template, with a hook in the one at `index`. `None` if there is none.
-fn with_hook(template: &Value, index: usize, seconds: i64) -> Option<Value> {
-    let mut containers = template.pointer("/spec/containers")?.clone();
-    edit::apply(containers.get_mut(index)?, PRE_STOP, Some(sleep(seconds)))?;
-    Some(containers)
 }
 
 /// The value of a hook that sleeps.

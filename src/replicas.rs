@@ -9,6 +9,7 @@ use mcp_scaling_rules::{
 };
 
 use crate::checks::{self, RequestedReplicas};
+use crate::edit::Edit;
 use crate::lookup::{self, Found, Lookup, ReadResources};
 use crate::request::{Request, Spec};
 use crate::requester::Requester;
@@ -139,7 +140,7 @@ pub(crate) fn validate(
     server.scaling.transport = stdio_label.unwrap_or(server.scaling.transport);
     let reset = decide_reset(request, replicas, &server, settings, may_reset);
     if let Some(annotation) = &reset.annotation {
-        verdict.edit(&["metadata", "annotations", annotations::ROLLED_OUT], annotation.to_string());
+        verdict.edit(Edit::set(&["metadata", "annotations", annotations::ROLLED_OUT], annotation.to_string()));
     }
     if let Some(old) = replicas.old.filter(|_| reset.lets_reset_through) {
         verdict.annotate("reset-let-through", assignment("replicas", old));
@@ -227,7 +228,7 @@ fn report(
                 "{REPLICAS} requests {requested} and {field} of {kind} {name} wants {count}: request {count}, or change {field}"
             )
         };
-        verdict.correct(settings, REPLICAS_PATH, count, replicas.can_be_refused(), message)
+        verdict.correct(settings, Edit::set(REPLICAS_PATH, count), replicas.can_be_refused(), message)
     });
     let overrides = declared.filter(|declared| *declared != requested && requester == Requester::Person && !is_refused);
     if let Some(declared) = overrides {

@@ -39,8 +39,8 @@ pub(crate) struct Request<'a> {
     namespace: Field<String>,
     pub(crate) operation: Field<String>,
     pub(crate) user_info: Field<UserInfo>,
-    object: Field<Object>,
-    old_object: Field<Object>,
+    object: Field<Box<Object>>,
+    old_object: Field<Box<Object>>,
     /// The payload that the request was read from.
     #[serde(skip)]
     payload: &'a str,
@@ -75,7 +75,7 @@ pub(crate) struct UserInfo {
 #[serde(default)]
 pub(crate) struct Object {
     pub(crate) metadata: Field<Metadata>,
-    pub(crate) spec: Field<Spec>,
+    pub(crate) spec: Field<Box<Spec>>,
     /// Of Scales and custom resources.
     pub(crate) status: Field<Status>,
 }
@@ -257,12 +257,12 @@ impl<'a> Payload<'a> {
 impl Request<'_> {
     /// What is read of the object, or `None` if there is none or if it is malformed.
     pub(crate) fn object(&self) -> Option<&Object> {
-        self.object.get()
+        self.object.get().map(Box::as_ref)
     }
 
     /// What is read of the object before the request.
     pub(crate) fn old_object(&self) -> Option<&Object> {
-        self.old_object.get()
+        self.old_object.get().map(Box::as_ref)
     }
 
     /// The whole object, and the one before the request, which is `null` if there was none. `None` also if they are nested
@@ -275,11 +275,12 @@ impl Request<'_> {
         self.whole.get_or_init(parse).as_ref().map(|(object, old)| (object, old))
     }
 
-    /// The whole object. `None` as in [`Self::whole_objects`].
-    pub(crate) fn into_whole_object(mut self) -> Option<Value> {
+    /// Takes the whole object, and the one before the request, which is `null` if it was not needed. `None` as in
+    /// [`Self::whole_objects`].
+    pub(crate) fn take_whole_objects(&mut self) -> Option<(Value, Value)> {
         match self.whole.take() {
-            Some(objects) => objects.map(|(object, _)| object),
-            None => self.parse_whole::<IgnoredAny>().map(|request| request.object),
+            Some(objects) => objects,
+            None => self.parse_whole::<IgnoredAny>().map(|request| (request.object, Value::Null)),
         }
     }
 
@@ -314,11 +315,11 @@ impl Request<'_> {
     /// # Errors
     /// [`Malformed`] if there is none: every object that is validated by its spec has one.
     pub(crate) fn spec(&self) -> Result<&Spec, Malformed> {
-        self.object().and_then(|object| object.spec.get()).ok_or(Malformed)
+        self.object().and_then(|object| object.spec.get()).map(Box::as_ref).ok_or(Malformed)
     }
 
     /// The spec of the object before the request, if there was one that can be read.
     pub(crate) fn old_spec(&self) -> Option<&Spec> {
-        self.old_object()?.spec.get()
+        self.old_object()?.spec.get().map(Box::as_ref)
     }
 }

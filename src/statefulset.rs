@@ -4,6 +4,7 @@ use mcp_scaling_rules::spec_fields::REPLICAS_PATH;
 use mcp_scaling_rules::{Malformed, Owner, Transport, Workload, labels};
 
 use crate::backend_template::{self, Kept};
+use crate::edit::Edit;
 use crate::lookup::ReadResources;
 use crate::replicas::{self, ReplicasRequest};
 use crate::request::Request;
@@ -27,7 +28,7 @@ pub(crate) fn validate(
     let keeps = settings.keep_backends_on_scale && requester == Requester::ToolHive;
     let Kept { mut verdict, is_old_runner } = if keeps { backend_template::keep(request) } else { Kept::default() };
     if let Some(old) = replicas.old.filter(|old| is_old_runner && *old != replicas.requested) {
-        verdict.edit(REPLICAS_PATH, old);
+        verdict.edit(Edit::set(REPLICAS_PATH, old));
         replicas.requested = old;
     }
     Ok(replicas::validate(verdict, owner, request, &replicas, settings, get))

@@ -6,7 +6,8 @@ use kubewarden_policy_sdk::response::ValidationResponse;
 use mcp_scaling_rules::Workload;
 use serde_json::Value;
 
-use crate::edit::{self, Path};
+use crate::edit::Edit;
+use crate::memory::leave;
 use crate::requester::Requester;
 use crate::settings::{Corrections, Settings};
 
@@ -19,8 +20,7 @@ const NAME_LENGTH: usize = 30;
 /// The policy's answer to a request. The default accepts it as it is.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    /// The values to set in the object; `None` removes one.
-    edits: Vec<(Path, Option<Value>)>,
+    edits: Vec<Edit>,
     warnings: Vec<String>,
     audit_annotations: HashMap<String, String>,
     refusal: Option<Refusal>,
@@ -38,14 +38,9 @@ pub(crate) const UNPROCESSABLE: u16 = 422;
 pub(crate) const UNAVAILABLE: u16 = 503;
 
 impl Verdict {
-    /// Changes the object: sets the value at `path`.
-    pub(crate) fn edit(&mut self, path: Path, value: impl Into<Value>) {
-        self.edits.push((path, Some(value.into())));
-    }
-
-    /// Changes the object: removes the member at `path`.
-    pub(crate) fn remove(&mut self, path: Path) {
-        self.edits.push((path, None));
+    /// Changes the object.
+    pub(crate) fn edit(&mut self, edit: Edit) {
+        self.edits.push(edit);
     }
 
     /// Changes the object as [`Self::edit`] does. With `corrections: reject` it refuses the request instead, with `reason`, or
@@ -53,14 +48,13 @@ impl Verdict {
     pub(crate) fn correct(
         &mut self,
         settings: &Settings,
-        path: Path,
-        value: impl Into<Value>,
+        edit: Edit,
         can_be_refused: bool,
         reason: impl FnOnce() -> String,
     ) -> bool {
         let is_refused = settings.corrections == Corrections::Reject && can_be_refused;
         if settings.corrections == Corrections::Apply {
-            self.edit(path, value);
+            self.edit(edit);
         } else if can_be_refused {
             self.refuse(UNPROCESSABLE, &reason());
         }
@@ -113,13 +107,15 @@ impl Verdict {
         }
     }
 
-    /// The response to the host. `object` gives the request's object; it is called only if there are edits to make.
-    pub(crate) fn into_response(self, object: impl FnOnce() -> Option<Value>) -> ValidationResponse {
+    /// The response to the host. `objects` gives the request's object and the one before; it is called only if there are edits to
+    /// make.
+    pub(crate) fn into_response(self, objects: impl FnOnce() -> Option<(Value, Value)>) -> ValidationResponse {
         let changes = self.refusal.is_none() && !self.edits.is_empty();
-        let mutated_object = changes.then(object).flatten().and_then(|mut object| {
-            for (path, value) in self.edits {
-                edit::apply(&mut object, path, value)?;
+        let mutated_object = changes.then(objects).flatten().and_then(|(mut object, mut old)| {
+            for edit in self.edits {
+                edit.apply(&mut object, &mut old)?;
             }
+            leave(old);
             Some(object)
         });
         let (message, code) = self.refusal.map(|refusal| (refusal.message, refusal.code)).unzip();
@@ -174,11 +170,12 @@ mod tests {
 
     use mcp_scaling_rules::Workload;
 
-    use super::{Verdict, scale_command, shortened};
+    use super::{Edit, Verdict, scale_command, shortened};
 
     /// The members of a response that are there.
     fn response(verdict: Verdict) -> Value {
-        let response = verdict.into_response(|| Some(json!({"spec": {"replicas": 3}})));
+        let old = json!({"spec": {"template": {"a": 1}}});
+        let response = verdict.into_response(|| Some((json!({"spec": {"replicas": 3, "list": [{}]}}), old)));
         let mut response = serde_json::to_value(response).expect("is JSON");
         response.as_object_mut().expect("is an object").retain(|_, value| !value.is_null());
         response
@@ -196,15 +193,16 @@ mod tests {
         verdict.annotate("a", "1".to_owned());
         verdict.annotate("b", "2".to_owned());
         verdict.annotate("a", "3".to_owned());
-        verdict.edit(&["spec", "replicas"], 1);
-        verdict.edit(&["spec", "x"], true);
+        verdict.edit(Edit::set(&["spec", "replicas"], 1));
+        verdict.edit(Edit::set_in_item(&["spec", "list"], 0, &["x", "y"], true));
+        verdict.edit(Edit::restore(&["spec", "template"]));
         assert_eq!(
             response(verdict),
             json!({
                 "accepted": true,
                 "audit_annotations": {"a": "1,3", "b": "2"},
                 "warnings": ["careful"],
-                "mutated_object": {"spec": {"replicas": 1, "x": true}}
+                "mutated_object": {"spec": {"replicas": 1, "list": [{"x": {"y": true}}], "template": {"a": 1}}}
             })
         );
     }
@@ -212,7 +210,7 @@ mod tests {
     #[test]
     fn refuses_with_every_reason_and_without_changes() {
         let mut verdict = Verdict::default();
-        verdict.edit(&["spec", "replicas"], 1);
+        verdict.edit(Edit::set(&["spec", "replicas"], 1));
         verdict.refuse(422, "too many");
         verdict.refuse(503, "too late");
         assert_eq!(response(verdict), json!({"accepted": false, "message": "too many; too late", "code": 422}));

@@ -25,17 +25,17 @@ const MEMORY: u64 = 2 << 20;
 /// A request in `test_data/requests`, the most fuel that its evaluation may take more than one by the empty guest, and the
 /// number of lookups that it makes.
 const FUEL: [(&str, u64, u64); 10] = [
-    ("deployment-foreign", 267_000, 0),
-    ("deployment-needs-nothing", 235_000, 1),
+    ("deployment-foreign", 259_000, 0),
+    ("deployment-needs-nothing", 231_000, 1),
     // The specs are compared for the reset, and the pod templates because ToolHive's has no preStop hook.
-    ("deployment-reset-by-operator", 1_450_000, 2),
-    ("deployment-stdio-three-replicas", 690_000, 1),
-    ("mcpserver-stdio-three-replicas", 56_200, 0),
-    ("scale-deployment-stdio", 103_000, 1),
-    ("scale-foreign-statefulset", 37_500, 0),
-    ("statefulset-foreign", 104_000, 0),
-    ("statefulset-reset-by-proxy-runner", 337_000, 1),
-    ("autoscaler-stdio", 62_300, 1),
+    ("deployment-reset-by-operator", 949_000, 2),
+    ("deployment-stdio-three-replicas", 708_000, 1),
+    ("mcpserver-stdio-three-replicas", 53_900, 0),
+    ("scale-deployment-stdio", 102_900, 1),
+    ("scale-foreign-statefulset", 36_100, 0),
+    ("statefulset-foreign", 100_800, 0),
+    ("statefulset-reset-by-proxy-runner", 342_000, 1),
+    ("autoscaler-stdio", 61_200, 1),
 ];
 
 /// The module in this file.

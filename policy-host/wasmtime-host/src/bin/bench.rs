@@ -26,8 +26,8 @@ use wasmtime_host::baseline::with_response;
 const ROUNDS: usize = 3000;
 /// The largest ratio for a workload that is not ToolHive's. Such requests are the most frequent ones.
 const FOREIGN_BUDGET: f64 = 1.35;
-/// The largest ratio for a request that the policy mutates.
-const MUTATED_BUDGET: f64 = 1.4;
+/// The largest ratio for a request that the policy mutates, in which the larger of docs/performance.md have room.
+const MUTATED_BUDGET: f64 = 1.6;
 
 /// Compare the time of the policy module with that of modules which do nothing
 #[derive(Parser)]
