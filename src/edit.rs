@@ -64,7 +64,7 @@ impl Edit {
     }
 }
 
-fn get_mut<'v>(value: &'v mut Value, path: Path) -> Option<&'v mut Value> {
+fn get_mut(value: &mut Value, path: Path) -> Option<&mut Value> {
     path.iter().try_fold(value, |value, name| value.get_mut(name))
 }
 

@@ -1,8 +1,11 @@
 //! The objects of one server, with the few fields that matter, and their JSON texts.
 
+use fixtures::objects;
 use mcp_scaling_rules::kind::API_VERSIONS;
-use mcp_scaling_rules::{ConditionReason, ConditionStatus, SessionStorage, Transport, Workload, accounts, annotations};
-use serde_json::{Map, Value, json};
+use mcp_scaling_rules::{
+    ConditionReason, ConditionStatus, ServerKind, SessionStorage, Transport, Workload, accounts, annotations,
+};
+use serde_json::{Value, json};
 
 /// Namespace of all objects.
 pub const NAMESPACE: &str = "default";
@@ -112,8 +115,8 @@ pub enum User {
 impl User {
     fn info(self) -> Value {
         match self {
-            Self::Person => json!({"username": "kubernetes-admin", "groups": ["system:authenticated"]}),
-            Self::Autoscaler => service_account("system:serviceaccount:kube-system:horizontal-pod-autoscaler", "hpa"),
+            Self::Person => json!({"username": fixtures::PERSON, "groups": ["system:authenticated"]}),
+            Self::Autoscaler => service_account(fixtures::AUTOSCALER, "hpa"),
             Self::Operator(release) => service_account(accounts::OPERATOR, &format!("operator-{release}")),
             Self::ProxyRunner => {
                 service_account(&format!("system:serviceaccount:{NAMESPACE}:{NAME}-proxy-runner"), "runner")
@@ -144,28 +147,25 @@ impl OnlyAlpha {
     }
 }
 
-fn metadata(labels: Value, annotations: Map<String, Value>) -> Value {
-    json!({
-        "name": NAME, "namespace": NAMESPACE, "uid": "57124242-5051-41cc-917f-9acae01f5057",
-        "labels": labels, "annotations": annotations,
-    })
-}
-
 impl Server {
     /// The object as the API server gives it.
     pub fn to_json(self, api: OnlyAlpha) -> Value {
         let conditions: Vec<Value> = self.conditions.iter().copied().flatten().map(Condition::to_json).collect();
-        json!({
-            "apiVersion": api.api_version(),
-            "kind": "MCPServer",
-            "metadata": {
-                "name": NAME, "namespace": NAMESPACE, "uid": "36f675cc-81e7-4ef5-a8e2-5d940ed90475",
-                "generation": self.generation, "resourceVersion": "1",
-            },
-            "spec": self.spec.to_json(),
-            "status": {"conditions": conditions},
-        })
+        let mut object = custom_resource(api, self.spec.to_json());
+        object["metadata"]["generation"] = self.generation.into();
+        object["metadata"]["resourceVersion"] = "1".into();
+        object["status"] = json!({"conditions": conditions});
+        object
     }
+}
+
+/// The `MCPServer` with this spec, as it was created.
+fn custom_resource(api: OnlyAlpha, spec: Value) -> Value {
+    let (_, version) = api.api_version().split_once('/').unwrap_or_default();
+    let mut object = objects::custom_resource(ServerKind::McpServer, version, NAME, spec);
+    object["metadata"]["namespace"] = NAMESPACE.into();
+    object["metadata"]["uid"] = "36f675cc-81e7-4ef5-a8e2-5d940ed90475".into();
+    object
 }
 
 impl Spec {
@@ -205,45 +205,21 @@ impl Condition {
 impl Deployment {
     /// The object as the API server gives it. `rolled_out` is the text of the annotation.
     pub fn to_json(self, api: OnlyAlpha, rolled_out: Option<&str>) -> Value {
-        let mut annotations = Map::new();
-        annotations.insert("deployment.kubernetes.io/revision".to_owned(), "1".into());
+        let mut object = objects::deployment(&custom_resource(api, json!({})), self.replicas.into());
+        object["metadata"]["annotations"] = json!({"deployment.kubernetes.io/revision": "1"});
         if let Some(text) = rolled_out {
-            annotations.insert(annotations::ROLLED_OUT.to_owned(), text.into());
+            object["metadata"]["annotations"][annotations::ROLLED_OUT] = text.into();
         }
-        let labels = json!({
-            "app": "mcpserver", "app.kubernetes.io/name": "mcpserver", "app.kubernetes.io/instance": NAME,
-            "toolhive": "true", "toolhive-name": NAME,
-        });
-        let mut metadata = metadata(labels.clone(), annotations);
-        metadata["ownerReferences"] = json!([{
-            "apiVersion": api.api_version(), "kind": "MCPServer", "name": NAME,
-            "uid": "36f675cc-81e7-4ef5-a8e2-5d940ed90475", "controller": true, "blockOwnerDeletion": true,
-        }]);
         let Template { image, transport, backend_replicas, release } = self.template;
         let checksum = format!("{}-{backend_replicas:?}", transport.name());
-        let mut object = json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": metadata,
-            "spec": {
-                "replicas": self.replicas,
-                "selector": {"matchLabels": labels},
-                "template": {
-                    "metadata": {
-                        "labels": labels, "annotations": {"toolhive.stacklok.dev/runconfig-checksum": checksum},
-                    },
-                    "spec": {
-                        "containers": [{
-                            "name": "toolhive", "image": format!("proxyrunner:{release}"),
-                            "args": ["run", format!("search:{image}")],
-                            // The policy adds it where it is missing; what is explored is the count.
-                            "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
-                        }],
-                        "terminationGracePeriodSeconds": 35,
-                    },
-                },
-            },
-        });
+        let template = &mut object["spec"]["template"];
+        template["metadata"]["annotations"] = json!({"toolhive.stacklok.dev/runconfig-checksum": checksum});
+        // The policy adds the hook and the grace period where they are missing; what is explored is the count.
+        template["spec"]["terminationGracePeriodSeconds"] = 35.into();
+        let container = &mut template["spec"]["containers"][0];
+        container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 5}}});
+        container["image"] = format!("proxyrunner:{release}").into();
+        container["args"] = json!(["run", format!("search:{image}")]);
         if self.has_ending_pods {
             object["status"] = json!({"observedGeneration": 1, "terminatingReplicas": 1});
         }
@@ -254,47 +230,18 @@ impl Deployment {
 impl StatefulSet {
     /// The object as the API server gives it.
     pub fn to_json(self) -> Value {
-        let labels = json!({
-            "app": NAME, "toolhive": "true", "toolhive-basename": NAME, "toolhive-name": NAME, "toolhive-port": "8080",
-            "toolhive-transport": self.transport.name(),
-        });
-        let preserved =
-            self.preserved.map(|count| (annotations::REPLICAS_BEFORE_ZERO.to_owned(), count.to_string().into()));
-        json!({
-            "apiVersion": "apps/v1",
-            "kind": "StatefulSet",
-            "metadata": metadata(labels.clone(), preserved.into_iter().collect()),
-            "spec": {
-                "replicas": self.replicas,
-                "selector": {"matchLabels": {"app": NAME}},
-                "template": {
-                    "metadata": {"labels": labels},
-                    "spec": {"containers": [{"name": "mcp", "image": format!("search:{}", self.image)}]},
-                },
-            },
-        })
+        let mut object = objects::statefulset(NAME, self.transport.name(), self.replicas.into());
+        if let Some(count) = self.preserved {
+            object["metadata"]["annotations"] = json!({(annotations::REPLICAS_BEFORE_ZERO): count.to_string()});
+        }
+        object["spec"]["template"]["spec"]["containers"][0]["image"] = format!("search:{}", self.image).into();
+        object
     }
 }
 
-/// The Scale of a workload. The API server leaves a count of 0 out.
+/// The Scale of a workload.
 pub fn scale(workload: Workload, count: Count) -> Value {
-    let selector = match workload {
-        Workload::Deployment => format!(
-            "app=mcpserver,app.kubernetes.io/instance={NAME},app.kubernetes.io/name=mcpserver,toolhive=true,toolhive-name={NAME}"
-        ),
-        Workload::StatefulSet => format!("app={NAME}"),
-    };
-    let mut scale = json!({
-        "apiVersion": "autoscaling/v1",
-        "kind": "Scale",
-        "metadata": {"name": NAME, "namespace": NAMESPACE, "uid": "907a70c3-1012-4037-b64c-e4228c38fb29"},
-        "spec": {},
-        "status": {"replicas": 1, "selector": selector},
-    });
-    if count > 0 {
-        scale["spec"]["replicas"] = count.into();
-    }
-    scale
+    objects::scale(NAME, &objects::selector(workload, NAME), count.into())
 }
 
 /// An admission request, as the policy server passes it to the policy.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use policy_host::host::{GetResourceRequest, callback_failure, not_found};
 use serde_json::{Value, json};
 
-use fixtures::{OPERATOR, create, mcpserver, server, update, with};
+use fixtures::case::{OPERATOR, create, mcpserver, server, update, with};
 
 /// For an autoscaler with a maximum of 5.
 const STDIO: &str = "transport stdio of MCPServer github supports 1 replica; the autoscaler may request 5";

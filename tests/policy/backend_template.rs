@@ -11,7 +11,7 @@ use policy_host::host::{GetResourceRequest, callback_failure};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use fixtures::{Outcome, PERSON, PROXY_RUNNER, mcpserver, statefulset, update, with};
+use fixtures::case::{Outcome, PERSON, PROXY_RUNNER, mcpserver, statefulset, update, with};
 
 /// A pod template: what it is made from, and the generation that its annotation tells.
 #[derive(Clone, Debug, PartialEq)]

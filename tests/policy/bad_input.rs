@@ -6,7 +6,7 @@ use std::sync::Arc;
 use policy_host::host::{GetResourceRequest, empty};
 use serde_json::{Map, Value, json};
 
-use fixtures::{GRACE_PERIOD, create, deployment, mcpserver, policy, update, with};
+use fixtures::case::{GRACE_PERIOD, create, deployment, mcpserver, policy, update, with};
 
 /// Sends a payload to the module as it is, in a cluster where every lookup finds a stdio server. The result is the response
 /// of the module, without the members that are `null`, or the text of its error.

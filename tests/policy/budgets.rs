@@ -14,7 +14,7 @@ use policy_host::cluster::Cluster;
 use policy_host::meter::{Cost, Meter};
 use serde_json::{Value, json};
 
-use fixtures::repository;
+use fixtures::case::repository;
 
 /// Largest size of the module, in bytes.
 const SIZE: usize = 300_000;

@@ -15,7 +15,7 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use fixtures::{
+use fixtures::case::{
     AUTOSCALER, OPERATOR, PERSON, PROXY_RUNNER, deployment, mcpserver, scale, selector, statefulset, update, with,
 };
 
@@ -158,7 +158,7 @@ impl Cluster {
     fn admit(&self, Write { workload, to_scale, from, to, user }: Write) -> Value {
         let old = self.objects.get(workload).clone();
         let case = match to_scale {
-            true => scale(workload.resource(), selector(workload), from, to),
+            true => scale(workload.resource(), &selector(workload), from, to),
             false => update(old.clone(), with(old, "/spec/replicas", json!(to))),
         };
         let outcome = case.by(user).lookup_finds(&self.setup.server()).run();

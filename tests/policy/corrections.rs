@@ -7,7 +7,7 @@ use mcp_scaling_rules::Workload;
 use policy_host::host::{GetResourceRequest, callback_failure};
 use serde_json::{Value, json};
 
-use fixtures::{
+use fixtures::case::{
     Case, GRACE_PERIOD, OPERATOR, Outcome, PROXY_RUNNER, create, deployment, mcpserver, scale, selector, statefulset,
     update, with,
 };
@@ -63,7 +63,7 @@ fn rejects_a_count_that_differs_from_the_declared_one() {
 #[test]
 fn rejects_what_it_would_cap() {
     let stdio = mcpserver(json!({}));
-    for case in [create(deployment(3)), scale("deployments", selector(Workload::Deployment), 1, 3)] {
+    for case in [create(deployment(3)), scale("deployments", &selector(Workload::Deployment), 1, 3)] {
         let message = refusal(case.lookup_finds(&stdio));
         assert!(message.starts_with("transport stdio supports 1 replica; spec.replicas requests 3"), "{message}");
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use mcp_scaling_rules::ServerKind;
 
-use fixtures::{
+use fixtures::case::{
     AUTOSCALER, Case, GRACE_PERIOD, OPERATOR, PERSON, admitted, create, deployment, mcpserver, update, with,
 };
 

@@ -7,7 +7,7 @@ use policy_host::cluster::Cluster;
 use policy_host::host::{GetResourceRequest, Host, ListResourcesRequest, callback_failure, not_found};
 use serde_json::{Value, json};
 
-use fixtures::{AUTOSCALER, Case, OPERATOR, Outcome, create, mcpserver, server, update, with};
+use fixtures::case::{AUTOSCALER, Case, OPERATOR, Outcome, create, mcpserver, server, update, with};
 
 const LOOKUPS: [&str; 2] =
     ["autoscaling/v2 HorizontalPodAutoscaler default/github", "autoscaling/v2 HorizontalPodAutoscaler default/*"];

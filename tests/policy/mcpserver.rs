@@ -5,7 +5,7 @@ use mcp_scaling_rules::annotations;
 use mcp_scaling_rules::kind::API_VERSIONS;
 use serde_json::{Value, json};
 
-use fixtures::{OPERATOR, create, mcpserver, server, update, with};
+use fixtures::case::{OPERATOR, create, mcpserver, server, update, with};
 
 const STDIO: &str = "transport stdio supports 1 replica; spec.replicas requests 2";
 const BACKEND_STDIO: &str = "transport stdio supports 1 replica; spec.backendReplicas requests 2";

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
-use mcp_scaling_rules::ServerKind;
 use mcp_scaling_rules::kind::{API_VERSIONS, EMBEDDING_SERVER, GROUP};
+use mcp_scaling_rules::{ServerKind, Workload};
 use policy_host::host::{GetResourceRequest, callback_failure};
 use serde_json::{Value, json};
 
-use fixtures::{Case, DEPLOYMENT_SELECTOR, create, deployment, mcpserver, policy, repository, scale, update};
+use fixtures::case::{Case, create, deployment, mcpserver, policy, repository, scale, selector, update};
 
 fn text(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -227,7 +227,7 @@ fn rejects_with_the_guard_only_what_the_policy_would_change() {
     let guard = || manifest("mcpserver-scaling-guard")["spec"]["settings"].clone();
     let stdio = mcpserver(json!({}));
     let update_deployment: fn() -> Case = || update(deployment(1), deployment(3));
-    let update_scale: fn() -> Case = || scale("deployments", DEPLOYMENT_SELECTOR, 1, 3);
+    let update_scale: fn() -> Case = || scale("deployments", &selector(Workload::Deployment), 1, 3);
     for case in [update_deployment, update_scale] {
         let admitted = case().lookup_finds(&stdio).run();
         assert_eq!(admitted.changes(), ["/spec/replicas=1"]);

@@ -4,7 +4,7 @@
 use mcp_scaling_rules::{ServerKind, labels};
 use serde_json::{Value, json};
 
-use fixtures::{GRACE_PERIOD, OPERATOR, create, deployment, server, update, with};
+use fixtures::case::{GRACE_PERIOD, OPERATOR, create, deployment, server, update, with};
 
 const KINDS: [ServerKind; 2] = [ServerKind::VirtualMcpServer, ServerKind::McpRemoteProxy];
 

@@ -1,7 +1,7 @@
 //! Shows that nothing restarts by the way: the policy corrects a pod template where it is new or changes anyway, and only
 //! there.
 
-use fixtures::{
+use fixtures::case::{
     Case, GRACE_PERIOD, OPERATOR, PERSON, create, deployment, mcpserver, scale, selector, server, statefulset, update,
     with,
 };
@@ -81,10 +81,9 @@ fn restarts_nothing_where_the_pod_template_stays() {
 #[test]
 fn takes_a_template_that_means_the_same_for_the_same() {
     let old = proxies(ServerKind::McpServer, 30);
-    let reordered: Value = serde_json::from_str(
-        r#"{"spec": {"terminationGracePeriodSeconds": 30, "containers": [{"image": "proxyrunner", "name": "toolhive"}]}}"#,
-    )
-    .expect("is JSON");
+    let spec = r#"{"terminationGracePeriodSeconds": 30, "containers": [{"image": "example/proxyrunner", "name": "toolhive"}]}"#;
+    let reordered = format!(r#"{{"spec": {spec}, "metadata": {}}}"#, old["spec"]["template"]["metadata"]);
+    let reordered: Value = serde_json::from_str(&reordered).expect("is JSON");
     let with_null = with(old["spec"]["template"].clone(), "/metadata", json!({"creationTimestamp": null}));
     let with_null_only = with(old["spec"]["template"].clone(), "/spec/nodeName", json!(null));
     let without_default = with(old.clone(), GRACE_PERIOD, None)["spec"]["template"].clone();
@@ -233,7 +232,7 @@ fn touches_no_pod_template_of_a_backend_or_of_a_scale() {
         assert_eq!(wanting(case, 60, 15).run().changes(), [""; 0]);
     }
     for workload in Workload::ALL {
-        let case = scale(workload.resource(), selector(workload), 1, 0);
+        let case = scale(workload.resource(), &selector(workload), 1, 0);
         assert_eq!(wanting(case, 60, 15).run().changes(), [""; 0]);
     }
 }

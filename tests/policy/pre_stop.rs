@@ -3,7 +3,7 @@
 use mcp_scaling_rules::ServerKind;
 use serde_json::{Value, json};
 
-use fixtures::{Case, GRACE_PERIOD, OPERATOR, create, deployment, mcpserver, statefulset, update, with};
+use fixtures::case::{Case, GRACE_PERIOD, OPERATOR, create, deployment, mcpserver, statefulset, update, with};
 
 const HOOK: &str = "/spec/template/spec/containers/0/lifecycle";
 const IMAGE: &str = "/spec/template/spec/containers/0/image";
@@ -112,7 +112,7 @@ fn finds_the_container_of_each_kind() {
         let mut deployment = with(proxy(), "/spec/template/spec/containers/0/name", json!(kind.container_name()));
         deployment["metadata"]["ownerReferences"][0]["kind"] = json!(kind.name());
         let outcome = create(deployment).by(OPERATOR).settings(json!({"preStopSeconds": 5}));
-        let server = fixtures::server(kind.name(), json!({}));
+        let server = fixtures::case::server(kind.name(), json!({}));
         let outcome = outcome.lookup_finds(&server).run();
         let lifecycle = &outcome.object()["spec"]["template"]["spec"]["containers"][0]["lifecycle"];
         assert_eq!(*lifecycle, hook(5), "{}", kind.name());

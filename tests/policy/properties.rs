@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use fixtures::case::{GRACE_PERIOD, PERSON, deployment, policy, scale, statefulset, with};
 use fixtures::scenario::{Target, create_or_update, foreign, scenario};
-use fixtures::{GRACE_PERIOD, PERSON, deployment, policy, scale, statefulset, with};
 use policy_host::host::Host;
 use proptest::prelude::*;
 use serde_json::{Value, json};

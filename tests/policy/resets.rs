@@ -4,7 +4,7 @@
 use mcp_scaling_rules::Workload;
 use serde_json::{Value, json};
 
-use fixtures::{
+use fixtures::case::{
     AUTOSCALER, OPERATOR, PROXY_RUNNER, create, deployment, mcpserver, scale, selector, statefulset, update, with,
 };
 
@@ -22,7 +22,7 @@ fn updated(old: &Value, new: Value, user: &str, server: &Value) -> Value {
 /// The workload that the API server stores after the autoscaler scales it.
 fn autoscaled(workload: Workload, object: Value, count: u32, server: &Value) -> Value {
     let old = object["spec"]["replicas"].as_u64().and_then(|old| u32::try_from(old).ok()).expect("has a count");
-    let case = scale(workload.resource(), selector(workload), old, count).by(AUTOSCALER);
+    let case = scale(workload.resource(), &selector(workload), old, count).by(AUTOSCALER);
     let outcome = case.lookup_finds(server).run();
     assert!(outcome.response.allowed, "{:?}", outcome.response);
     with(object, "/spec/replicas", outcome.object()["spec"]["replicas"].clone())

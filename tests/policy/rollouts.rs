@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use fixtures::{OPERATOR, create, deployment, mcpserver, update, with};
+use fixtures::case::{OPERATOR, create, deployment, mcpserver, update, with};
 
 const ROLLED_OUT: &str = "/metadata/annotations/mcpserver-scaling-policy~1rolled-out";
 const IMAGE: &str = "/spec/template/spec/containers/0/image";
@@ -79,7 +79,7 @@ impl Cluster {
 fn keeps_the_count_while_nothing_is_pending() {
     let mut cluster = Cluster::new(1, 3);
     for _ in 0..5 {
-        cluster.reconcile("proxyrunner");
+        cluster.reconcile("example/proxyrunner");
         assert_eq!(cluster.replicas(), 3);
     }
     assert_eq!(cluster.deployment.pointer(ROLLED_OUT), Some(&json!("generation=1 operator=a")));
@@ -109,7 +109,7 @@ fn takes_a_write_that_only_lacks_what_the_policy_set_for_one_of_nothing() {
 #[test]
 fn rolls_out_a_new_image_and_gives_the_count_back() {
     let mut cluster = Cluster::new(1, 3);
-    cluster.reconcile("proxyrunner");
+    cluster.reconcile("example/proxyrunner");
     cluster.server = server(2);
     cluster.reconcile("new");
     assert_eq!(cluster.replicas(), 1, "the reset is let through");
@@ -138,7 +138,7 @@ fn rolls_out_to_a_stdio_server_that_is_scaled_to_zero() {
     let mut cluster = Cluster::new(1, 0);
     let stdio = |generation| with(server(generation), "/spec/transport", json!("stdio"));
     cluster.server = stdio(1);
-    cluster.reconcile("proxyrunner");
+    cluster.reconcile("example/proxyrunner");
     assert_eq!(cluster.replicas(), 0, "nothing is pending");
     cluster.server = stdio(2);
     for expected in [1, 0, 0] {
@@ -189,7 +189,7 @@ fn forgets_the_count_before_a_reset_where_a_later_one_was_capped() {
 fn gives_the_count_back_where_there_was_nothing_to_roll_out() {
     let mut cluster = Cluster::new(4, 5);
     for expected in [1, 5, 5] {
-        cluster.reconcile("proxyrunner");
+        cluster.reconcile("example/proxyrunner");
         assert_eq!(cluster.replicas(), expected);
     }
 }
@@ -210,15 +210,15 @@ fn lets_the_reset_through_again_after_a_crash_of_the_operator() {
 #[test]
 fn rolls_out_after_an_upgrade_and_after_a_change_of_the_referenced_configuration() {
     let mut cluster = Cluster::new(1, 3);
-    cluster.reconcile("proxyrunner");
+    cluster.reconcile("example/proxyrunner");
     cluster.pod = "b";
     for expected in [1, 3, 3] {
-        cluster.reconcile("proxyrunner:new");
+        cluster.reconcile("example/proxyrunner:new");
         assert_eq!(cluster.replicas(), expected, "the operator runs in another pod");
     }
     cluster.server["status"] = json!({"toolConfigHash": "abc"});
     for expected in [1, 3, 3] {
-        cluster.reconcile("proxyrunner:new");
+        cluster.reconcile("example/proxyrunner:new");
         assert_eq!(cluster.replicas(), expected, "the tool configuration changed");
     }
 }
@@ -227,9 +227,9 @@ fn rolls_out_after_an_upgrade_and_after_a_change_of_the_referenced_configuration
 fn records_what_is_rolled_out_at_one_replica() {
     let mut cluster = Cluster::new(7, 1);
     // Operators before v0.10.1 write an unchanged Deployment again and again.
-    cluster.reconcile("proxyrunner");
+    cluster.reconcile("example/proxyrunner");
     cluster.scale(3);
-    cluster.reconcile("proxyrunner");
+    cluster.reconcile("example/proxyrunner");
     assert_eq!(cluster.replicas(), 3, "the first reset is undone");
 }
 

@@ -12,7 +12,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use fixtures::{create, deployment, mcpserver, policy, with};
+use fixtures::case::{create, deployment, mcpserver, policy, with};
 
 /// Texts of numbers that are easily read or written in another way.
 const NUMBERS: [&str; 21] = [

@@ -3,25 +3,23 @@
 
 use std::sync::Arc;
 
-use mcp_scaling_rules::ServerKind;
+use mcp_scaling_rules::{ServerKind, Workload};
 use policy_host::host::{GetResourceRequest, callback_failure, not_found, not_served};
 use serde_json::{Value, json};
 
-use fixtures::{
-    AUTOSCALER, Case, DEPLOYMENT_SELECTOR, OPERATOR, STATEFULSET_SELECTOR, mcpserver, scale, scale_object, server, with,
-};
+use fixtures::case::{AUTOSCALER, Case, OPERATOR, mcpserver, scale, scale_object, selector, server, with};
 
 const V1BETA1: &str = "toolhive.stacklok.dev/v1beta1 MCPServer default/github";
 const V1ALPHA1: &str = "toolhive.stacklok.dev/v1alpha1 MCPServer default/github";
 
 /// A person's request to scale the Deployment.
 fn deployment(old: u32, new: u32) -> Case {
-    scale("deployments", DEPLOYMENT_SELECTOR, old, new)
+    scale("deployments", &selector(Workload::Deployment), old, new)
 }
 
 /// A person's request to scale the StatefulSet.
 fn statefulset(old: u32, new: u32) -> Case {
-    scale("statefulsets", STATEFULSET_SELECTOR, old, new)
+    scale("statefulsets", &selector(Workload::StatefulSet), old, new)
 }
 
 fn stdio() -> Value {
@@ -141,7 +139,7 @@ fn trusts_the_selector_of_the_old_object_only() {
     let misleading = with(scale_object(3, "app=other"), "/metadata/labels", json!({"toolhive": "false"}));
     let outcome = deployment(1, 3).with_member("object", misleading).lookup_finds(&stdio()).run();
     assert_eq!(outcome.changes(), ["/spec/replicas=1"]);
-    let forged = scale_object(3, DEPLOYMENT_SELECTOR);
+    let forged = scale_object(3, &selector(Workload::Deployment));
     let case = scale("deployments", "app=nginx", 1, 3).with_member("object", forged);
     case.run().assert_accepted_as_is("the selector that the API server set is another one");
 }
@@ -155,7 +153,7 @@ fn ignores_scales_of_workloads_that_are_not_toolhives_without_a_lookup() {
         scale("statefulsets", selector, 1, 3).run().assert_accepted_as_is(selector);
     }
     for resource in ["replicasets", "replicationcontrollers"] {
-        scale(resource, DEPLOYMENT_SELECTOR, 1, 3).run().assert_accepted_as_is(resource);
+        scale(resource, &selector(Workload::Deployment), 1, 3).run().assert_accepted_as_is(resource);
     }
     let other_group = json!({"group": "argoproj.io", "version": "v1alpha1", "resource": "deployments"});
     deployment(1, 3).with_member("resource", other_group).run().assert_accepted_as_is("another group");
@@ -179,7 +177,7 @@ fn ignores_scales_of_copies_with_another_name() {
             }
         }
     }
-    scale("statefulsets", STATEFULSET_SELECTOR, 1, 3)
+    scale("statefulsets", &selector(Workload::StatefulSet), 1, 3)
         .with_member("name", json!("github-copy"))
         .run()
         .assert_accepted_as_is("a copy of a StatefulSet");
@@ -267,23 +265,23 @@ fn applies_the_same_rules_to_other_kinds() {
 #[test]
 fn ignores_malformed_scales() {
     for count in [json!("3"), json!(-1), json!(1.5), json!(2_147_483_648_u64), json!([]), json!({})] {
-        let object = with(scale_object(3, DEPLOYMENT_SELECTOR), "/spec/replicas", count.clone());
+        let object = with(scale_object(3, &selector(Workload::Deployment)), "/spec/replicas", count.clone());
         deployment(1, 3).with_member("object", object).run().assert_accepted_as_is(&count.to_string());
     }
     for value in [None, Some(json!(null)), Some(json!([])), Some(json!("x")), Some(json!(7))] {
         for pointer in ["/status", "/status/selector"] {
-            let old = with(scale_object(1, DEPLOYMENT_SELECTOR), pointer, value.clone());
+            let old = with(scale_object(1, &selector(Workload::Deployment)), pointer, value.clone());
             if value == Some(json!("x")) && pointer == "/status/selector" {
                 continue;
             }
             deployment(1, 3).with_member("oldObject", old).run().assert_accepted_as_is(pointer);
         }
-        let object = with(scale_object(3, DEPLOYMENT_SELECTOR), "/spec", value);
+        let object = with(scale_object(3, &selector(Workload::Deployment)), "/spec", value);
         deployment(1, 3).with_member("object", object).run().assert_accepted_as_is("spec");
     }
     deployment(1, 3).with_member("oldObject", json!(null)).run().assert_accepted_as_is("no old object");
     // The API server leaves an old count of 0 out.
-    let old = with(scale_object(1, DEPLOYMENT_SELECTOR), "/spec", json!({}));
+    let old = with(scale_object(1, &selector(Workload::Deployment)), "/spec", json!({}));
     assert_eq!(
         deployment(1, 3).with_member("oldObject", old).lookup_finds(&stdio()).run().changes(),
         ["/spec/replicas=1"]

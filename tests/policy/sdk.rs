@@ -9,7 +9,7 @@ use kubewarden_policy_sdk::settings::SettingsValidationResponse;
 use policy_host::cluster::Cluster;
 use serde_json::{Value, json};
 
-use fixtures::{Case, create, mcpserver, policy};
+use fixtures::case::{Case, create, mcpserver, policy};
 
 /// The response of the module to an operation.
 fn call(operation: &str, payload: &str) -> Vec<u8> {

@@ -4,7 +4,7 @@
 use mcp_scaling_rules::{ServerKind, Workload};
 use serde_json::{Value, json};
 
-use fixtures::{
+use fixtures::case::{
     AUTOSCALER, Case, OPERATOR, create, deployment, mcpserver, scale, selector, server, statefulset, update, with,
 };
 
@@ -36,7 +36,7 @@ fn warns_about_several_backends_with_transport_sse() {
     let declared = || create(mcpserver(with_redis(json!({"transport": "sse", "backendReplicas": 2}))));
     assert_warns(declared, "sse-backends=spec.backendReplicas=2", &warning(2));
     let found = mcpserver(with_redis(json!({"transport": "sse"})));
-    let scaled = || scale("statefulsets", selector(Workload::StatefulSet), 1, 3).lookup_finds(&found);
+    let scaled = || scale("statefulsets", &selector(Workload::StatefulSet), 1, 3).lookup_finds(&found);
     assert_warns(scaled, "sse-backends=spec.replicas=3", &warning(3));
     let created = || create(statefulset(3, "sse")).lookup_finds(&found);
     assert_warns(created, "sse-backends=spec.replicas=3", &warning(3));
@@ -89,15 +89,15 @@ fn warns_about_several_backends_among_which_sessions_move() {
     assert_eq!(declared.warnings().first(), Some(&warning(2)));
     assert!(declared.annotations().contains(&"unpinned-backends=spec.backendReplicas=2".to_owned()));
     let found = mcpserver(with_redis(json!({"transport": "streamable-http"})));
-    let scaled = || scale("statefulsets", selector(Workload::StatefulSet), 1, 3).lookup_finds(&found);
+    let scaled = || scale("statefulsets", &selector(Workload::StatefulSet), 1, 3).lookup_finds(&found);
     assert_warns(scaled, "unpinned-backends=spec.replicas=3", &warning(3));
-    let lowered = || scale("statefulsets", selector(Workload::StatefulSet), 3, 2).lookup_finds(&found);
+    let lowered = || scale("statefulsets", &selector(Workload::StatefulSet), 3, 2).lookup_finds(&found);
     assert_warns(lowered, "unpinned-backends=spec.replicas=2", &warning(2));
     for (old, new) in [(3, 3), (3, 1), (1, 1), (3, 0)] {
-        let outcome = scale("statefulsets", selector(Workload::StatefulSet), old, new).lookup_finds(&found).run();
+        let outcome = scale("statefulsets", &selector(Workload::StatefulSet), old, new).lookup_finds(&found).run();
         assert!(!outcome.annotations().concat().contains("unpinned"), "{old} to {new}");
     }
-    let proxies = scale("deployments", selector(Workload::Deployment), 1, 3).lookup_finds(&found).run();
+    let proxies = scale("deployments", &selector(Workload::Deployment), 1, 3).lookup_finds(&found).run();
     proxies.assert_accepted_as_is("Redis keeps the sessions of the proxies");
 }
 
@@ -227,9 +227,9 @@ fn tells_what_the_pods_of_an_auth_server_in_another_object_have_to_share() {
         create(server(json!({"replicas": 1}))).run().assert_accepted_as_is("one replica");
     }
     let found = mcpserver(spec("streamable-http", json!({})));
-    let proxies = scale("deployments", selector(Workload::Deployment), 1, 3).lookup_finds(&found);
+    let proxies = scale("deployments", &selector(Workload::Deployment), 1, 3).lookup_finds(&found);
     assert_eq!(proxies.run().warnings(), [requirement("3")]);
-    let backends = scale("statefulsets", selector(Workload::StatefulSet), 1, 3).lookup_finds(&found).run();
+    let backends = scale("statefulsets", &selector(Workload::StatefulSet), 1, 3).lookup_finds(&found).run();
     assert_eq!(backends.annotations(), ["unpinned-backends=spec.replicas=3"], "the proxies have the auth server");
     let stdio = create(mcpserver(spec("stdio", json!({"replicas": 3})))).run();
     assert_eq!(stdio.warnings(), ["transport stdio supports 1 replica; spec.replicas requests 3"]);

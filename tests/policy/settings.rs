@@ -5,7 +5,7 @@ use policy_host::host::empty;
 use policy_host::policy::SettingsValidationResponse;
 use serde_json::{Value, json};
 
-use fixtures::policy;
+use fixtures::case::policy;
 
 /// Values of a setting that are valid, the default among them.
 fn valid_values(setting: &Setting) -> Vec<Value> {

@@ -8,7 +8,7 @@ use mcp_scaling_rules::kind::API_VERSIONS;
 use policy_host::host::{GetResourceRequest, callback_failure, not_found};
 use serde_json::{Value, json};
 
-use fixtures::{GRACE_PERIOD, OPERATOR, PROXY_RUNNER, admitted, create, mcpserver, statefulset, update, with};
+use fixtures::case::{GRACE_PERIOD, OPERATOR, PROXY_RUNNER, admitted, create, mcpserver, statefulset, update, with};
 
 fn http() -> Value {
     mcpserver(json!({"transport": "streamable-http", "sessionStorage": {"provider": "redis"}}))

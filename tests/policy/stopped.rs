@@ -3,7 +3,7 @@
 use mcp_scaling_rules::Workload;
 use serde_json::{Value, json};
 
-use fixtures::{
+use fixtures::case::{
     AUTOSCALER, Case, OPERATOR, PROXY_RUNNER, create, deployment, mcpserver, scale, selector, server, statefulset,
     update, with,
 };
@@ -33,7 +33,7 @@ fn workload_update(workload: Workload, old: u32, new: u32) -> Case {
 }
 
 fn scale_update(workload: Workload, old: u32, new: u32) -> Case {
-    scale(workload.resource(), selector(workload), old, new)
+    scale(workload.resource(), &selector(workload), old, new)
 }
 
 /// The warnings and the audit annotation if `field` stops this workload of a server alone, which declares these counts.

@@ -9,7 +9,7 @@ use policy_host::report::report;
 use policy_host::session::Session;
 use serde_json::{Value, json};
 
-use fixtures::{policy, repository};
+use fixtures::case::{policy, repository};
 
 /// The lines that `make run` prints below the headline of this request.
 fn verdict(name: &str) -> String {

@@ -11,7 +11,7 @@ use crate::test_cluster::TestCluster;
 /// The user name of ToolHive's operator.
 pub const OPERATOR: &str = accounts::OPERATOR;
 /// The user name of the controller behind every HorizontalPodAutoscaler.
-pub const AUTOSCALER: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
+pub const AUTOSCALER: &str = fixtures::AUTOSCALER;
 /// The user name of KEDA's operator, which scales a target between 0 and 1.
 pub const KEDA: &str = accounts::KEDA_OPERATOR;
 /// The user name of the reconciler.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::{Arc, OnceLock};
 
-use fixtures::repository;
+use fixtures::case::repository;
 use fixtures::scenario::scenario;
 use policy_host::admission::AdmissionRequest;
 use policy_host::cluster::{Cluster, files};
@@ -30,7 +30,7 @@ fn answer(policy: &Policy, operation: &str, payload: &[u8], host: Arc<dyn Host>)
 /// Asserts that both engines give the same response, and returns it.
 #[track_caller]
 fn assert_agreement(operation: &str, payload: &[u8], host: &Arc<dyn Host>) -> Result<Vec<u8>, String> {
-    let interpreted = answer(fixtures::policy(), operation, payload, host.clone());
+    let interpreted = answer(fixtures::case::policy(), operation, payload, host.clone());
     assert_eq!(interpreted, answer(compiled(), operation, payload, host.clone()), "{operation}");
     interpreted
 }

@@ -4,10 +4,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fixtures::objects;
 use kube::Client;
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
-use mcp_scaling_rules::SessionStorage;
+use mcp_scaling_rules::{ServerKind, SessionStorage};
 use mcpserver_scaling_reconciler::act::driver::Reconciler;
 use mcpserver_scaling_reconciler::client::with_timeouts;
 use mcpserver_scaling_reconciler::metrics::Metrics;
@@ -93,26 +94,15 @@ pub(crate) async fn start_with(server: &ApiServer, options: Options) -> Running 
 }
 
 pub(crate) fn mcpserver(name: &str, spec: Value) -> Value {
-    json!({"apiVersion": "toolhive.stacklok.dev/v1beta1", "kind": "MCPServer", "metadata": {"name": name}, "spec": spec})
+    objects::custom_resource(ServerKind::McpServer, "v1beta1", name, spec)
 }
 
 pub(crate) fn deployment(name: &str, replicas: u32) -> Value {
-    json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {
-            "name": name, "labels": {"app.kubernetes.io/name": "mcpserver", "toolhive": "true", "toolhive-name": name},
-            "ownerReferences": [{"apiVersion": "toolhive.stacklok.dev/v1alpha1", "kind": "MCPServer", "name": name, "uid": "u", "controller": true}]
-        },
-        "spec": {"replicas": replicas}
-    })
+    objects::deployment(&mcpserver(name, json!({})), replicas)
 }
 
 pub(crate) fn statefulset(name: &str, replicas: u32) -> Value {
-    json!({
-        "apiVersion": "apps/v1", "kind": "StatefulSet",
-        "metadata": {"name": name, "labels": {"toolhive": "true", "toolhive-name": name}},
-        "spec": {"replicas": replicas}
-    })
+    objects::statefulset(name, "streamable-http", replicas)
 }
 
 /// Conditions of other writers, one with a field that we do not know.
