@@ -206,6 +206,7 @@ impl Deployment {
     /// The object as the API server gives it. `rolled_out` is the text of the annotation.
     pub fn to_json(self, api: OnlyAlpha, rolled_out: Option<&str>) -> Value {
         let mut object = objects::deployment(&custom_resource(api, json!({})), self.replicas.into());
+        object["metadata"]["namespace"] = NAMESPACE.into();
         object["metadata"]["annotations"] = json!({"deployment.kubernetes.io/revision": "1"});
         if let Some(text) = rolled_out {
             object["metadata"]["annotations"][annotations::ROLLED_OUT] = text.into();
@@ -231,6 +232,7 @@ impl StatefulSet {
     /// The object as the API server gives it.
     pub fn to_json(self) -> Value {
         let mut object = objects::statefulset(NAME, self.transport.name(), self.replicas.into());
+        object["metadata"]["namespace"] = NAMESPACE.into();
         if let Some(count) = self.preserved {
             object["metadata"]["annotations"] = json!({(annotations::REPLICAS_BEFORE_ZERO): count.to_string()});
         }

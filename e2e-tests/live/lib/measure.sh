@@ -27,20 +27,25 @@ prepare_server() {
 		settle "$1" 1
 		# After the backends: a proxy that runs does not use a backend that is added later.
 		change scale deployment counter --replicas="$2" --namespace="$1"
+		# The policy may have set another count.
+		sleep 3
+		settle "$1" null
+	else
+		settle "$1" "$2"
 	fi
-	settle "$1" "$2"
 }
 
 # start_clients NAMESPACE MADE: opens the sessions, through the Service of the proxies.
 start_clients() {
-	local service stream=false
+	local service stream=false whole=false
 	[[ ,$2, != *,stream,* ]] || stream=true
+	[[ ,$2, != *,stdio,* ]] || whole=true
 	service=$(k get service mcp-counter-proxy --namespace="$1" -o 'jsonpath={.spec.clusterIP}')
 	rm -f "$RUN/clients-ready" "$RUN/clients.json"
-	"$PROGRAMS/client" -url "http://$service:8080/mcp" -sessions $sessions -stream=$stream -source "${clients%.0/*}.1" -ready "$RUN/clients-ready" \
+	"$PROGRAMS/client" -url "http://$service:8080/mcp" -sessions $sessions -stream=$stream -whole=$whole -source "${clients%.0/*}.1" -ready "$RUN/clients-ready" \
 		>"$RUN/clients.json" 2>>"$RUN/clients.log" </dev/null &
 	pids[clients]=$!
-	wait_until 60 "every session has an answer" [ -e "$RUN/clients-ready" ]
+	[ $whole = true ] || wait_until 60 "every session has an answer" [ -e "$RUN/clients-ready" ]
 }
 
 # measure NAME PROXIES-BEFORE PROXIES-AFTER BACKENDS MADE SETTING TITLE: adds a line to results.jsonl.
@@ -58,10 +63,11 @@ measure() {
 	sleep $after_seconds
 	stop clients
 	jq -c --arg name "$1" --arg title "$7" --arg setting "$6" --arg toolhive "$TOOLHIVE" --arg load "$load_before $(load)" \
-		--argjson acted "$acted" '{name: $name, title: $title, setting: $setting, toolhive: $toolhive, load: $load, acted: $acted} + .' \
+		--argjson acted "$acted" --argjson proxies "$(k get deployment counter --namespace="$namespace" -o 'jsonpath={.spec.replicas}')" \
+		'{name: $name, title: $title, setting: $setting, toolhive: $toolhive, load: $load, acted: $acted, proxies: $proxies} + .' \
 		"$RUN/clients.json" >>"$RUN/results.jsonl"
 	tail -n 1 "$RUN/results.jsonl" >>"$RESULTS/results.jsonl"
-	tail -n 1 "$RUN/results.jsonl" | jq -r '"  failed \(.failed), lost \(.lost), ended \(.ended), state gone \(.stateGone), longest gap \(.longestGap) s, load \(.load) \(.errors)"' >&2
+	tail -n 1 "$RUN/results.jsonl" | jq -r '"  failed \(.failed), lost \(.lost), ended \(.ended), state gone \(.stateGone), proxies \(.proxies), longest gap \(.longestGap) s, load \(.load) \(.errors)"' >&2
 	change delete namespace "$namespace"
 }
 

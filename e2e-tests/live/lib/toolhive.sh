@@ -22,11 +22,12 @@ start_toolhive() {
 
 # create_server NAMESPACE PROXIES MADE: the MCPServer "counter" with its sessions in Redis. lib/scenarios.sh tells the words of MADE.
 create_server() {
-	local replicas='' environment='' probe='' made=,$3,
+	local replicas='' environment='' probe='' transport=streamable-http arguments='' made=,$3,
 	[[ $made != *,declared,* ]] || replicas="replicas: $2"
 	[[ $made != *,slow,* ]] || environment='env: [{name: START_DELAY, value: 13s}]'
 	[[ $made != *,probe,* ]] ||
 		probe='podTemplateSpec: {spec: {containers: [{name: mcp, readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}}]}}'
+	[[ $made != *,stdio,* ]] || { transport=stdio arguments='args: [stdio]'; }
 	change create namespace "$1"
 	[[ $made != *,headless,* ]] || create_headless_service "$1"
 	change create --namespace="$1" --filename=- <<-YAML
@@ -35,13 +36,14 @@ create_server() {
 		metadata: {name: counter}
 		spec:
 		  image: docker.io/live/server:1
-		  transport: streamable-http
+		  transport: $transport
 		  proxyPort: 8080
 		  mcpPort: 8080
 		  sessionStorage: {provider: redis, address: "$node:6379", keyPrefix: "$1:"}
 		  $replicas
 		  $environment
 		  $probe
+		  $arguments
 	YAML
 }
 
@@ -58,20 +60,23 @@ create_headless_service() {
 # no_proxy_runs NAMESPACE: whether the Deployment has no pod.
 no_proxy_runs() { [ "$(k get deployment counter --namespace="$1" -o 'jsonpath={.status.replicas}')" = "" ]; }
 
+# proxies_are NAMESPACE COUNT: whether the Deployment is set to this count.
+proxies_are() { [ "$(k get deployment counter --namespace="$1" -o 'jsonpath={.spec.replicas}')" = "$2" ]; }
+
 # toolhive_version: the newest version of the API that this release has.
 toolhive_version() { k api-resources --api-group=toolhive.stacklok.dev | awk '$NF == "MCPServer" { print $(NF - 2) }' | cut -d/ -f2; }
 
 # edit_server NAMESPACE SPEC: what a person does with kubectl edit.
 edit_server() { change patch mcpserver counter --namespace="$1" --type=merge --patch="{\"spec\": $2}"; }
 
-# is_settled NAMESPACE REPLICAS: whether all pods of the server are as they should be, and none is on its way.
+# is_settled NAMESPACE REPLICAS: whether all pods of the server are as they should be, and none is on its way. null is any number.
 is_settled() {
 	k get deployments,statefulsets,pods --namespace="$1" -o json | jq -e --argjson replicas "$2" '
 		[.items[] | select(.kind != "Pod")] as $workloads | [.items[] | select(.kind == "Pod")] as $pods
 		| ($workloads | length) == 2
 		and all($workloads[]; .metadata.generation == .status.observedGeneration and (.status.updatedReplicas // 0) == .spec.replicas
 			and (.status.readyReplicas // 0) == .spec.replicas and .status.replicas == .spec.replicas)
-		and any($workloads[]; .kind == "Deployment" and .spec.replicas == $replicas)
+		and any($workloads[]; .kind == "Deployment" and ($replicas == null or .spec.replicas == $replicas))
 		and ($pods | length) == ([$workloads[].spec.replicas] | add)
 		and all($pods[]; .metadata.deletionTimestamp == null and any(.status.conditions[]; .type == "Ready" and .status == "True"))
 	' >/dev/null

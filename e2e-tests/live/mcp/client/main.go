@@ -22,6 +22,7 @@ func main() {
 	timeout := flag.Duration("timeout", 15*time.Second, "how long a call may take")
 	source := flag.String("source", "", "the address that the first session calls from; each other has the next one")
 	stream := flag.Bool("stream", false, "hold a stream for messages of the server")
+	whole := flag.Bool("whole", false, "record the start of the sessions too")
 	ready := flag.String("ready", "", "the file that is created once every session has had an answer")
 	flag.Parse()
 
@@ -33,6 +34,9 @@ func main() {
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	report := newReport()
+	if *whole {
+		report.begin()
+	}
 	var answered, all sync.WaitGroup
 	for i := range *sessions {
 		answered.Add(1)
@@ -47,7 +51,9 @@ func main() {
 	}
 	go func() {
 		answered.Wait()
-		report.begin()
+		if !*whole {
+			report.begin()
+		}
 		if *ready != "" {
 			if err := os.WriteFile(*ready, nil, 0o644); err != nil {
 				fmt.Fprintln(os.Stderr, err)

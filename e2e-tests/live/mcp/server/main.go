@@ -1,5 +1,6 @@
 // An MCP server that keeps state in memory: it counts the calls of each session, as a server with a login, a cursor or a cache
-// in its process does. What answers another count than the client expects has lost the session's state.
+// in its process does. What answers another count than the client expects has lost the session's state. With the argument stdio it
+// speaks over its standard streams, where all sessions of a proxy are one.
 package main
 
 import (
@@ -36,6 +37,9 @@ func main() {
 	pod, err := os.Hostname()
 	if err != nil {
 		log.Fatal(err)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "stdio" {
+		log.Fatal(newServer(pod).Run(context.Background(), &mcp.StdioTransport{}))
 	}
 	port := os.Getenv("MCP_PORT") // ToolHive sets it
 	if port == "" {
