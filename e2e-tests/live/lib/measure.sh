@@ -42,7 +42,7 @@ start_clients() {
 	[[ ,$2, != *,stdio,* ]] || whole=true
 	service=$(k get service mcp-counter-proxy --namespace="$1" -o 'jsonpath={.spec.clusterIP}')
 	rm -f "$RUN/clients-ready" "$RUN/clients.json"
-	"$PROGRAMS/client" -url "http://$service:8080/mcp" -sessions $sessions -stream=$stream -whole=$whole -source "${clients%.0/*}.1" -ready "$RUN/clients-ready" \
+	"$CLIENT_PROGRAM" -url "http://$service:8080/mcp" -sessions $sessions -stream=$stream -whole=$whole -source "${clients%.0/*}.1" -ready "$RUN/clients-ready" \
 		>"$RUN/clients.json" 2>>"$RUN/clients.log" </dev/null &
 	pids[clients]=$!
 	[ $whole = true ] || wait_until 60 "every session has an answer" [ -e "$RUN/clients-ready" ]
@@ -50,7 +50,7 @@ start_clients() {
 
 # measure NAME PROXIES-BEFORE PROXIES-AFTER BACKENDS MADE SETTING TITLE: adds a line to results.jsonl.
 measure() {
-	local namespace=run-$((measured += 1)) acted load_before
+	local namespace=run-$((measured += 1)) acted load_before proxies
 	choose_policy "$6"
 	prepare_server "$namespace" "$2" "$4" "$5"
 	start_clients "$namespace" "$5"
@@ -62,9 +62,10 @@ measure() {
 	settle "$namespace" "$3"
 	sleep $after_seconds
 	stop clients
-	jq -c --arg name "$1" --arg title "$7" --arg setting "$6" --arg toolhive "$TOOLHIVE" --arg load "$load_before $(load)" \
-		--argjson acted "$acted" --argjson proxies "$(k get deployment counter --namespace="$namespace" -o 'jsonpath={.spec.replicas}')" \
-		'{name: $name, title: $title, setting: $setting, toolhive: $toolhive, load: $load, acted: $acted, proxies: $proxies} + .' \
+	proxies=$(k get deployment counter --namespace="$namespace" -o 'jsonpath={.spec.replicas}')
+	jq -c --arg name "$1" --arg title "$7" --arg setting "$6" --arg toolhive "$TOOLHIVE" --arg client "$CLIENT" \
+		--arg load "$load_before $(load)" --argjson acted "$acted" --argjson proxies "$proxies" \
+		'{name: $name, title: $title, setting: $setting, toolhive: $toolhive, client: $client, load: $load, acted: $acted, proxies: $proxies} + .' \
 		"$RUN/clients.json" >>"$RUN/results.jsonl"
 	tail -n 1 "$RUN/results.jsonl" >>"$RESULTS/results.jsonl"
 	tail -n 1 "$RUN/results.jsonl" | jq -r '"  failed \(.failed), lost \(.lost), ended \(.ended), state gone \(.stateGone), proxies \(.proxies), longest gap \(.longestGap) s, load \(.load) \(.errors)"' >&2
@@ -75,12 +76,12 @@ measure() {
 write_table() {
 	[ -e "$RUN/results.jsonl" ] || fail "no scenario has a name that TESTS matches: ${TESTS:-}"
 	{
-		echo "ToolHive $TOOLHIVE, Kubernetes $("$PROGRAMS/kubelet" --version | cut -d' ' -f2), $sessions sessions, a call of each every 250 ms."
+		echo "ToolHive $TOOLHIVE, Kubernetes $("$PROGRAMS/kubelet" --version | cut -d' ' -f2), $sessions sessions of the client in $CLIENT, a call of each every 250 ms."
 		echo
-		echo "| what a person does | policy | failed calls | sessions not known (404) | sessions whose state is gone | longest time without an answer | load average |"
-		echo "|---|---|---|---|---|---|---|"
+		echo "| what a person does | policy | failed calls | sessions not known (404) | clients that ended | sessions whose state is gone | longest time without an answer | load average |"
+		echo "|---|---|---|---|---|---|---|---|"
 		jq -r 'def policy: if . == "-" then "without" elif . == "default" then "defaults" else "preStopSeconds \(.)" end;
-			"| \(.title) | \(.setting | policy) | \(.failed) of \(.good + .failed) | \(.lost) | \(.stateGone) | \(.longestGap * 10 | round / 10) s | \(.load) |"' \
+			"| \(.title) | \(.setting | policy) | \(.failed) of \(.good + .failed) | \(.lost) | \(.ended) | \(.stateGone) | \(.longestGap * 10 | round / 10) s | \(.load) |"' \
 			"$RUN/results.jsonl"
 	} | tee "$RESULTS/table.md"
 }
