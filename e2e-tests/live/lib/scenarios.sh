@@ -13,6 +13,7 @@
 scenarios() {
 	cat <<-LIST
 		edit 2 3 1 declared - 0 5 10 15 | spec.replicas 2 to 3
+		slow-edit 2 3 1 declared,slow - 0 5 | spec.replicas 2 to 3, a backend that needs 13 s to start
 		stream 2 3 1 declared,stream - 0 5 | spec.replicas 2 to 3, clients that hold a stream
 		restart 2 2 1 declared - 0 5 | kubectl rollout restart of the proxies
 		scale-down 3 1 1 scaled - 0 5 | kubectl scale of the proxies 3 to 1
@@ -20,6 +21,7 @@ scenarios() {
 		image 2 2 1 declared - 0 5 | a new image
 		slow-image 2 2 1 declared,slow - 5 | a new image that needs 13 s to start
 		slow-probe 2 2 1 declared,slow,probe - 5 | the same with a readiness probe
+		image-backends 2 2 3 scaled,slow,probe 5 | the same with 3 backends, which a rolling update replaces one by one
 		several-backends 3 1 3 scaled - 5 | kubectl scale of the proxies 3 to 1, 3 backends
 		several-headless 3 1 3 scaled,headless - 5 | the same with a headless Service
 		backends 2 2 3 scaled - 5 | kubectl scale of the backends 3 to 1
@@ -31,6 +33,7 @@ scenarios() {
 }
 
 act_edit() { edit_server "$1" '{"replicas": 3}'; }
+act_slow-edit() { act_edit "$1"; }
 act_stream() { act_edit "$1"; }
 act_restart() { change rollout restart deployment counter --namespace="$1"; }
 act_scale-down() { change scale deployment counter --replicas=1 --namespace="$1"; }
@@ -53,6 +56,7 @@ act_hpa() {
 act_image() { edit_server "$1" '{"image": "docker.io/live/server:2"}'; }
 act_slow-image() { act_image "$1"; }
 act_slow-probe() { act_image "$1"; }
+act_image-backends() { act_image "$1"; }
 act_several-backends() { act_scale-down "$1"; }
 act_several-headless() { act_scale-down "$1"; }
 act_backends() { change scale statefulset counter --replicas=1 --namespace="$1"; }

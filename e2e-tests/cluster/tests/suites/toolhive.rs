@@ -309,9 +309,10 @@ async fn sends_the_policy_few_requests(cluster: &mut TestCluster, release: &Tool
         requests.iter().filter(|(name, _)| *name == phase).map(|(_, count)| *count).sum::<usize>()
     };
     let fewer = ["scale to 3 and back to 1", "deletion"];
+    // How many are fewer varies: an operator that meets a conflict writes again.
     for phase in fewer {
         let (before, after) = (of(&with_one, phase), of(&with_all, phase));
-        expect_equal(&format!("requests that reach the policy: {phase}"), after, before.saturating_sub(1))?;
+        ensure!(after < before, "requests that reach the policy: {phase}: {after}, and {before} with one match condition");
     }
     expect_equal("requests that reach the policy while an autoscaler scales", of(&with_all, fewer[0]), 1)?;
     expect_equal("requests that reach the policy after the deletion", of(&with_all, fewer[1]), 0)
