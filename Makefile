@@ -84,8 +84,8 @@ cluster-tests: policy.wasm $(if $(POLICY_SERVER),$(ANNOTATED_POLICY))
 		POLICY_SERVER="$(if $(POLICY_SERVER),$(abspath $(POLICY_SERVER)))" ANNOTATED_POLICY="$(abspath $(ANNOTATED_POLICY))" \
 		cargo test --locked --package cluster-tests --package wasmtime-host -- $(TESTS) || exit; done
 
-# Real pods and sessions on a node of one's own, while a server is scaled: Linux, root, Go, and about a quarter of an hour for each of
-# the RUNS; elsewhere it says why nothing is tested. TOOLHIVE=tag chooses the release, TESTS=word the scenarios.
+# Real pods and sessions on a node of one's own, while a server is scaled: Linux, root, Go, and about an hour and a half for each of the
+# RUNS with all scenarios; elsewhere it says why nothing is tested. TOOLHIVE=tag chooses the release, TESTS=word the scenarios.
 live-tests:
 	TESTS="$(TESTS)" e2e-tests/live/run
 

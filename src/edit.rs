@@ -49,7 +49,7 @@ impl Edit {
         Self { path, item: None, change: Change::Restore }
     }
 
-    /// Changes the object. It takes from the `old` one what it restores. `None` if a path leads through something else than
+    /// Changes the object. It takes from the `old` one what it restores. `None` if a path leads through anything but
     /// objects, or to nothing that can be restored.
     pub(crate) fn apply(self, object: &mut Value, old: &mut Value) -> Option<()> {
         let value = match self.change {
@@ -88,11 +88,11 @@ pub(crate) fn apply(object: &mut Value, path: Path, value: Option<Value>) -> Opt
     Some(())
 }
 
-/// Returns whether two values are the same for the API server, for which a member that is `null` is absent. What is at the paths
-/// `but` makes no difference; a number in a path is the index of an item.
-pub(crate) fn is_same(left: &Value, right: &Value, but: &[&[&str]]) -> bool {
+/// Returns whether two values are the same for the API server, for which a member that is `null` is absent. Differences at
+/// the `ignored` paths do not count; a number in a path is the index of an item.
+pub(crate) fn is_same(left: &Value, right: &Value, ignored: &[&[&str]]) -> bool {
     let is_part_same = |name: &str, left: &Value, right: &Value| {
-        let through_it = but.iter().filter_map(|path| path.split_first()).filter(|(first, _)| **first == name);
+        let through_it = ignored.iter().filter_map(|path| path.split_first()).filter(|(first, _)| **first == name);
         let rest: Vec<&[&str]> = through_it.map(|(_, rest)| rest).collect();
         rest.iter().any(|rest| rest.is_empty()) || is_same(left, right, &rest)
     };
@@ -104,8 +104,8 @@ pub(crate) fn is_same(left: &Value, right: &Value, but: &[&[&str]]) -> bool {
         (Value::Array(left), Value::Array(right)) => {
             let mut items = left.iter().zip(right).enumerate();
             left.len() == right.len()
-                && items.all(|(index, (left, right))| match but {
-                    [] => is_same(left, right, but),
+                && items.all(|(index, (left, right))| match ignored {
+                    [] => is_same(left, right, ignored),
                     _ => is_part_same(&index.to_string(), left, right),
                 })
         }
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn leaves_paths_out_of_the_comparison() {
         let value = json!({"a": {"x": 1, "y": [{"z": 1}, 2]}, "b": "t"});
-        let but: &[&[&str]] = &[&["a", "x"], &["a", "y", "0", "z"], &["c"]];
+        let ignored: &[&[&str]] = &[&["a", "x"], &["a", "y", "0", "z"], &["c"]];
         for (other, expected) in [
             (json!({"a": {"x": 2, "y": [{"z": 2}, 2]}, "b": "t"}), true),
             (json!({"a": {"y": [{}, 2]}, "b": "t", "c": 7}), true),
@@ -152,8 +152,8 @@ mod tests {
             (json!({"a": {"x": 1, "y": [{"z": 1}, 2]}, "b": "u"}), false),
             (json!({"b": "t"}), false),
         ] {
-            assert_eq!(is_same(&value, &other, but), expected, "{other}");
-            assert_eq!(is_same(&other, &value, but), expected, "{other}");
+            assert_eq!(is_same(&value, &other, ignored), expected, "{other}");
+            assert_eq!(is_same(&other, &value, ignored), expected, "{other}");
         }
     }
 

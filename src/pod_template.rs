@@ -209,8 +209,13 @@ fn toolhives_hook(pod: &PodSpec, kind: ServerKind) -> (Option<usize>, i64) {
     if has_pre_stop(container) { (None, sleep().unwrap_or_default()) } else { (Some(index), 0) }
 }
 
+/// Returns whether the container has a preStop hook. What is malformed is the API server's to refuse, and gets no hook.
 fn has_pre_stop(container: &Container) -> bool {
-    container.lifecycle.get().is_some_and(|lifecycle| lifecycle.pre_stop != Field::Absent)
+    match &container.lifecycle {
+        Field::Absent => false,
+        Field::Malformed => true,
+        Field::Value(lifecycle) => lifecycle.pre_stop != Field::Absent,
+    }
 }
 
 /// The value of a hook that sleeps.

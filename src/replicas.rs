@@ -182,7 +182,7 @@ fn decide_reset(
 
 /// Decides the count. A declared one does not apply to a Scale.
 fn decide(replicas: &ReplicasRequest, scaling: &Scaling, preserved: Option<u32>, settings: &Settings) -> Replicas {
-    // ToolHive's own writes are capped under every setting, since they are never refused.
+    // ToolHive's own writes are capped whatever `stdioReplicas` says, since they are never refused.
     let caps = settings.stdio_replicas == ExcessReplicas::Cap || replicas.requester == Requester::ToolHive;
     if exceeds_stdio_cap(scaling.transport, replicas.requested) && !caps {
         return Replicas::as_requested(replicas.requested);

@@ -90,8 +90,8 @@ settings! {
     /// what to do when the custom resource behind a workload cannot be read
     "onLookupFailure", "Failed lookups" => on_lookup_failure: LookupFailure = LookupFailure::Allow;
 
-    /// whether to warn a person who declares a count, or turns a server to `stdio`, of the autoscalers that scale it already;
-    /// needs the right to get, list and watch HorizontalPodAutoscalers
+    /// whether to warn a person who declares a count, or turns a server to `stdio` or `sse`, of the autoscalers that scale
+    /// it already; needs the right to get, list and watch HorizontalPodAutoscalers
     "readAutoscalers", "Read autoscalers" => read_autoscalers: bool = false;
 
     /// what to do with an object that needs a change; `reject` is for a policy with `mutating: false`, which may not change it

@@ -111,13 +111,11 @@ impl Verdict {
     /// make.
     pub(crate) fn into_response(self, objects: impl FnOnce() -> Option<(Value, Value)>) -> ValidationResponse {
         let changes = self.refusal.is_none() && !self.edits.is_empty();
-        let mutated_object = changes.then(objects).flatten().and_then(|(mut object, mut old)| {
-            for edit in self.edits {
-                edit.apply(&mut object, &mut old)?;
-            }
-            leave(old);
-            Some(object)
-        });
+        let mutated_object = changes.then(objects).flatten().and_then(|(object, old)| changed(object, old, self.edits));
+        if changes && mutated_object.is_none() {
+            // The object is malformed: nothing is said of a change that is not made.
+            return Self::default().into_response(|| None);
+        }
         let (message, code) = self.refusal.map(|refusal| (refusal.message, refusal.code)).unzip();
         ValidationResponse {
             accepted: message.is_none(),
@@ -128,6 +126,15 @@ impl Verdict {
             warnings: Some(self.warnings).filter(|warnings| !warnings.is_empty()),
         }
     }
+}
+
+/// The object with these edits. `None` if one of them cannot be made.
+fn changed(mut object: Value, mut old: Value, edits: Vec<Edit>) -> Option<Value> {
+    for edit in edits {
+        edit.apply(&mut object, &mut old)?;
+    }
+    leave(old);
+    Some(object)
 }
 
 /// A field with its count, as an audit annotation has it.
@@ -214,6 +221,14 @@ mod tests {
         verdict.refuse(422, "too many");
         verdict.refuse(503, "too late");
         assert_eq!(response(verdict), json!({"accepted": false, "message": "too many; too late", "code": 422}));
+    }
+
+    #[test]
+    fn says_nothing_of_changes_that_cannot_be_made() {
+        let mut verdict = Verdict::default();
+        verdict.annotate("a", "1".to_owned());
+        verdict.edit(Edit::set(&["spec", "replicas", "x"], 1));
+        assert_eq!(response(verdict), json!({"accepted": true}));
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod mcpserver;
 mod metadata;
 /// `VirtualMCPServer`, `MCPRemoteProxy` and their Deployments.
 mod other_kinds;
-/// The pod template of ToolHive's Deployments, for which nothing restarts by the way.
+/// The pod template of ToolHive's Deployments: no pod restarts for a correction alone.
 mod pod_template;
 /// The preStop hook of ToolHive's Deployments.
 mod pre_stop;

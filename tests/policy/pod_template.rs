@@ -1,4 +1,4 @@
-//! Shows that nothing restarts by the way: the policy corrects a pod template where it is new or changes anyway, and only
+//! Shows that no pod restarts for a correction alone: the policy corrects a pod template where it is new or changes anyway, and only
 //! there.
 
 use fixtures::case::{

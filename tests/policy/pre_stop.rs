@@ -69,7 +69,9 @@ fn leaves_other_hooks_and_containers_alone() {
     let renamed = with(proxy(), "/spec/template/spec/containers/0/name", json!("other"));
     wanted(create(renamed)).run().assert_accepted_as_is("ToolHive's container is not there");
     wanted(create(statefulset(1, "sse"))).run().assert_accepted_as_is("a backend");
-    for malformed in [json!(null), json!({}), json!("x"), json!([7]), json!([{"name": 7}]), json!([])] {
+    let lifecycle = |value| json!([{"name": "toolhive", "lifecycle": value}]);
+    let malformed = [lifecycle(json!("x")), lifecycle(json!([])), lifecycle(json!(7))];
+    for malformed in malformed.into_iter().chain([json!(null), json!({}), json!("x"), json!([7]), json!([{"name": 7}]), json!([])]) {
         let deployment = with(proxy(), "/spec/template/spec/containers", malformed.clone());
         wanted(create(deployment)).run().assert_accepted_as_is(&malformed.to_string());
     }

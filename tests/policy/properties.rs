@@ -3,19 +3,22 @@
 
 use std::sync::Arc;
 
-use fixtures::case::{GRACE_PERIOD, PERSON, deployment, policy, scale, statefulset, with};
+use fixtures::case::{GRACE_PERIOD, LIFECYCLE, PERSON, deployment, policy, scale, statefulset, with};
 use fixtures::scenario::{Target, create_or_update, foreign, scenario};
 use policy_host::host::Host;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// The paths that the policy may change.
-const PATHS: [&str; 5] = [
+const PATHS: [&str; 8] = [
     "/spec/replicas",
     "/spec/backendReplicas",
     GRACE_PERIOD,
+    LIFECYCLE,
     "/metadata/annotations",
     "/metadata/annotations/mcpserver-scaling-policy~1requested-replicas",
+    "/metadata/annotations/mcpserver-scaling-policy~1applied-generation",
+    "/spec/template/metadata/annotations/toolhive.stacklok.dev~1mcpserver-generation",
 ];
 
 /// JSON with the members of every object in reverse order.

@@ -1,6 +1,6 @@
 // Load for the live tests with the TypeScript SDK; the same options and the same answer as the program in ../mcp/client.
 //
-// A user keeps one Client until its session is lost, and then makes a new one, as a careful program does.
+// Only -stream has no effect: these clients always hold a stream for messages of the server. A user keeps one Client until its session is lost, and then makes a new one, as a careful program does.
 import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -11,7 +11,7 @@ import { Agent, fetch } from 'undici'
 const text = { type: 'string' }
 const { values: options } = parseArgs({
   args: process.argv.slice(2).map(argument => argument.replace(/^-(?=[a-z]{2})/, '--')),
-  options: { url: text, sessions: text, interval: text, timeout: text, source: text, ready: text },
+  options: { url: text, sessions: text, interval: text, timeout: text, source: text, ready: text, whole: text },
   strict: false
 })
 const sessions = Number(options.sessions ?? 20)
@@ -24,6 +24,12 @@ const result = { good: 0, failed: 0, lost: 0, ended: 0, stateGone: 0, longestGap
 let begun
 let waiting = sessions
 let stopped = false
+if (options.whole === 'true') begin()
+
+function begin() {
+  begun = Date.now()
+  result.begun = new Date(begun).toISOString()
+}
 
 function addCall(name, at) {
   if (begun === undefined) return
@@ -47,8 +53,7 @@ function waited(since, until) {
 
 function answeredFirst() {
   if (--waiting > 0) return
-  begun = Date.now()
-  result.begun = new Date(begun).toISOString()
+  if (begun === undefined) begin()
   if (options.ready) writeFileSync(options.ready, '')
 }
 

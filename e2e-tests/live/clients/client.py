@@ -1,6 +1,6 @@
 """Load for the live tests with python mcp; the same options and the same answer as the program in ../mcp/client.
 
-A user keeps one Client until it is of no use any more, and then makes a new one, as a careful program does.
+Only -stream has no effect: these clients always hold a stream for messages of the server. A user keeps one Client until it is of no use any more, and then makes a new one, as a careful program does.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 BIN = 0.1
 VARIABLE = re.compile(r"\d+\.\d+\.\d+\.\d+(:\d+)?|[0-9A-Z]{26}|[0-9a-f]{8}-[0-9a-f-]{27}")
-# ToolHive's answer to a session that it does not know.
-SESSION_NOT_FOUND = -32001
+# ToolHive's answer to a session that it does not know. A call that times out has the same code.
+SESSION_NOT_FOUND = (-32001, "Session not found")
 
 parser = argparse.ArgumentParser()
 parser.add_argument("-url", required=True)
@@ -30,6 +30,7 @@ parser.add_argument("-interval", type=float, default=0.25)
 parser.add_argument("-timeout", type=float, default=15)
 parser.add_argument("-source", default="")
 parser.add_argument("-ready", default="")
+parser.add_argument("-whole", choices=["true", "false"], default="false")
 arguments, _ = parser.parse_known_args()
 stop = asyncio.Event()
 
@@ -39,16 +40,22 @@ class Report:
 
     def __init__(self):
         self.begun = None
+        if arguments.whole == "true":
+            self.begin()
         self.waiting = arguments.sessions
         self.count = collections.Counter()
         self.errors = collections.Counter()
         self.bins = {"goodBins": [], "failedBins": []}
         self.longest_gap = 0.0
 
+    def begin(self):
+        self.begun, self.begun_at = time.monotonic(), datetime.now(UTC)
+
     def answered_first(self):
         self.waiting -= 1
         if self.waiting == 0:
-            self.begun, self.begun_at = time.monotonic(), datetime.now(UTC)
+            if self.begun is None:
+                self.begin()
             if arguments.ready:
                 Path(arguments.ready).touch()
 
@@ -100,13 +107,13 @@ class User:
         await asyncio.sleep(arguments.interval * self.index / arguments.sessions)
         self.next = time.monotonic()
         while not stop.is_set():
-            begun = time.monotonic()
+            self.begun = time.monotonic()
             try:
                 await self.use_client()
             except BaseException as error:  # a connection that is refused cancels the block, or ends with a group of exceptions
                 if stop.is_set():
                     break
-                report.failed(begun, error)
+                report.failed(self.begun, error)
                 self.once("ended")
                 await self.tick()
         report.waited(self.answered, time.monotonic())
@@ -124,26 +131,27 @@ class User:
             async with Client(streamable_http_client(arguments.url, http_client=http), mode="legacy") as client:
                 counted = 0
                 while not stop.is_set():
-                    begun = time.monotonic()
+                    self.begun = time.monotonic()
                     try:
                         result = await client.call_tool("count", {}, read_timeout_seconds=arguments.timeout)
                         count = result.structured_content["count"]
                     except MCPError as error:
-                        report.failed(begun, error)
-                        if error.error.code == SESSION_NOT_FOUND:
+                        report.failed(self.begun, error)
+                        if (error.error.code, error.error.message) == SESSION_NOT_FOUND:
                             self.once("lost")
-                            return
+                            break
                     else:
-                        self.succeeded(begun, count, counted)
+                        self.succeeded(count, counted)
                         counted = count
                     await self.tick()
+        await self.tick()
 
-    def succeeded(self, begun, count, counted):
+    def succeeded(self, count, counted):
         now = time.monotonic()
         if self.is_first:
             self.is_first = False
             report.answered_first()
-        report.call("good", begun)
+        report.call("good", self.begun)
         report.waited(self.answered, now)
         self.answered = now
         if count <= counted:

@@ -14,6 +14,7 @@ why_not_here() {
 	[ "$(uname -s)" = Linux ] || { echo "they need Linux"; return; }
 	[ "$(id -u)" = 0 ] || { echo "they need root"; return; }
 	command -v go >/dev/null || { echo "they need Go (https://go.dev/doc/install)"; return; }
+	command -v cargo >/dev/null || { echo "they need Rust (https://rustup.rs)"; return; }
 	for program in unshare setpriv; do
 		command -v $program >/dev/null || { echo "$program is missing (Debian package util-linux)"; return; }
 	done

@@ -42,7 +42,7 @@ pub enum OperatorWrite {
     Reset,
     /// It changes nothing of the spec. Operators before v0.10.1 send such writes again and again, later ones never do.
     Nothing,
-    /// It changes something else of the spec, and perhaps the count too.
+    /// Any other write: it changes something else of the spec, or sets another count than 1.
     Rollout,
 }
 

@@ -312,7 +312,10 @@ async fn sends_the_policy_few_requests(cluster: &mut TestCluster, release: &Tool
     // How many are fewer varies: an operator that meets a conflict writes again.
     for phase in fewer {
         let (before, after) = (of(&with_one, phase), of(&with_all, phase));
-        ensure!(after < before, "requests that reach the policy: {phase}: {after}, and {before} with one match condition");
+        ensure!(
+            after < before,
+            "requests that reach the policy: {phase}: {after}, and {before} with one match condition"
+        );
     }
     expect_equal("requests that reach the policy while an autoscaler scales", of(&with_all, fewer[0]), 1)?;
     expect_equal("requests that reach the policy after the deletion", of(&with_all, fewer[1]), 0)

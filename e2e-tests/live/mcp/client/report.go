@@ -25,7 +25,8 @@ type Summary struct {
 	// Good and Failed are numbers of calls.
 	Good   int `json:"good"`
 	Failed int `json:"failed"`
-	// Lost is how many users' sessions were unknown (404), and Ended how often the SDK gave up a session for another reason.
+	// Lost is how many users' sessions were unknown (404), and Ended for how many the SDK gave up a session for another
+	// reason.
 	Lost  int `json:"lost"`
 	Ended int `json:"ended"`
 	// StateGone is how many users got an answer from a server that did not know the earlier calls of their session.

@@ -26,8 +26,9 @@ type user struct {
 	session *mcp.ClientSession
 	// counted is the last count that the server answered in this session.
 	counted int64
-	// wasLost and lostState say whether this has happened to the user already: users are counted, and not how often it happens to one.
-	wasLost, lostState bool
+	// wasLost, hasEnded and lostState say whether this has happened to the user already: users are counted, and not how often it
+	// happens to one.
+	wasLost, hasEnded, lostState bool
 	// answered is the time of the last good answer.
 	answered time.Time
 }
@@ -66,7 +67,10 @@ func (u *user) call() error {
 			}
 			u.forget()
 		} else if errors.Is(err, mcp.ErrConnectionClosed) {
-			u.report.ended()
+			if !u.hasEnded {
+				u.hasEnded = true
+				u.report.ended()
+			}
 			u.forget()
 		}
 		return err
