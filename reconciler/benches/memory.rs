@@ -1,7 +1,7 @@
 //! The size of the reconciler's binary, its memory and its writes, with 1,000, 10,000 and 50,000 MCPServers and their workloads. The
 //! binary as it ships connects over HTTP to the fake API server of the tests.
 //!
-//! `cargo bench --bench memory -- <binary>`; fails if a budget is exceeded.
+//! `cargo bench --bench memory -- <binary> [servers...]`; fails if a budget is exceeded. With numbers it measures only these clusters.
 
 #[path = "../tests/fake_api_server/mod.rs"]
 mod fake_api_server;
@@ -19,13 +19,18 @@ const BINARY_BUDGET: u64 = 8_000_000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Some(binary) = std::env::args().skip(1).find(|argument| !argument.starts_with("--")) else {
-        eprintln!("usage: cargo bench --bench memory -- <binary>");
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let Some(binary) = arguments.next() else {
+        eprintln!("usage: cargo bench --bench memory -- <binary> [servers...]");
         return ExitCode::FAILURE;
     };
     let size = fs::metadata(&binary).expect("the binary exists").len();
     let mut is_within = report("binary", size as f64 / 1e6, BINARY_BUDGET as f64 / 1e6, "MB");
+    let chosen: Vec<usize> = arguments.map(|servers| servers.parse().expect("is a number of servers")).collect();
     for (servers, budget) in [(1_000, 14.0), (10_000, 36.0), (50_000, 120.0)] {
+        if !chosen.is_empty() && !chosen.contains(&servers) {
+            continue;
+        }
         is_within &= measure(&binary, servers, budget).await;
     }
     if is_within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
