@@ -24,7 +24,7 @@ use crate::observe::workload_replicas::WorkloadReplicasCache;
 use crate::options::StorageSource;
 
 /// Objects in a page of a list: few enough to keep the memory small, many enough that a cluster has few pages.
-pub(crate) const PAGE_SIZE: u32 = 100;
+pub(crate) const PAGE_SIZE: u32 = 50;
 
 /// How often a list is begun anew because its continue token has expired.
 const RESTARTS: usize = 5;
