@@ -82,9 +82,8 @@ fn wrong_counts(inventory: &Inventory, source: StorageSource) -> Vec<WorkloadNam
     let mut workloads = Vec::new();
     for server in &inventory.servers {
         let Ok(scaling) = &server.scaling else { continue };
-        let (namespace, name) = (server.namespace(), server.name());
-        let set_to = inventory.workload_replicas.get(namespace, name);
-        let storage = source.storage(scaling, inventory.session_storages.get(namespace, name));
+        let set_to = inventory.workload_replicas.get(server.key());
+        let storage = source.storage(scaling, inventory.session_storages.get(server.key()));
         let plan = plan_of(server, scaling, storage, set_to);
         let at_zero = workload_at_zero(set_to);
         let is_wrong = |workload: &Workload| {
@@ -129,9 +128,9 @@ fn of_invalid_server(server: &Server, error: InvalidField) -> Finding {
 
 fn of_valid_server(server: &Server, scaling: &Scaling, source: StorageSource, inventory: &Inventory) -> Vec<Finding> {
     let (namespace, name) = (server.namespace(), server.name());
-    let set_to = inventory.workload_replicas.get(namespace, name);
+    let set_to = inventory.workload_replicas.get(server.key());
     let owner = |workload| owner(inventory, workload, server);
-    let storage = source.storage(scaling, inventory.session_storages.get(namespace, name));
+    let storage = source.storage(scaling, inventory.session_storages.get(server.key()));
     let plan = plan_of(server, scaling, storage, set_to);
     let mut problems: Vec<(String, String)> = Vec::new();
 

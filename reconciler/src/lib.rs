@@ -10,8 +10,10 @@
 //! | [`options`] | the settings of the reconciler |
 //! | [`observe`] | what is read |
 //! | [`uid`](observe::uid) | the identity of an object |
+//! | `server_key` | the key of what is kept of each server |
 //! | [`server`](observe::server), [`workload`](observe::workload) | the slim types that an `MCPServer`, a Deployment and a StatefulSet are read into |
 //! | `watch_cache` | the part of watched objects that is kept |
+//! | `servers` | all servers, as the watch tells of them |
 //! | [`workload_replicas`](observe::workload_replicas) | the replicas that the workloads of each server are set to |
 //! | `run_config` | the session storage that each server really uses |
 //! | `autoscaler` | the autoscalers of workloads, and their conflicts with a spec |
@@ -31,7 +33,7 @@
 //! | [`machine`](decide::machine) | one reconcile of one server as a value: which call is made next |
 //! | [`metrics`] | the metrics |
 //! | [`act`] | the calls: the scale of a workload, the conditions of a server, events, and their driver |
-//! | [`run`] | the controller, leader election by a Lease, and the HTTP endpoints for metrics and for probes |
+//! | [`run`] | the controller and its queue, leader election by a Lease, and the HTTP endpoints for metrics and for probes |
 //! | [`check`] | one pass over a cluster, and its findings |
 
 #![forbid(unsafe_code)]

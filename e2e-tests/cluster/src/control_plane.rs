@@ -191,6 +191,11 @@ impl ControlPlane {
         self.kubeconfig(self.api_server_port, user_with_token(token))
     }
 
+    /// A kubeconfig without credentials.
+    pub(crate) fn anonymous(&self) -> Value {
+        self.kubeconfig(self.api_server_port, Value::Object(Default::default()))
+    }
+
     fn kubeconfig(&self, port: u16, user: Value) -> Value {
         kubeconfig(&format!("https://127.0.0.1:{port}"), &self.authority.certificate, user)
     }

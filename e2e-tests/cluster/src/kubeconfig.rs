@@ -40,6 +40,16 @@ pub async fn client(kubeconfig: &Value) -> Result<Client> {
     Ok(Client::try_from(config(kubeconfig).await?)?)
 }
 
+/// A client that repeats no request, whatever the API server answers.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) async fn client_without_retries(kubeconfig: &Value) -> Result<Client> {
+    let mut config = config(kubeconfig).await?;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
 /// A client that uses a kubeconfig and impersonates a user in these groups.
 ///
 /// # Errors

@@ -19,6 +19,7 @@
 //! | [`node`] | a node that KWOK simulates |
 //! | [`pods`] | the pods of an `MCPServer` and their rollouts |
 //! | [`crds`] | hand-written custom resource definitions of other projects |
+//! | [`faults`] | a proxy in front of the API server that injects faults |
 //! | [`wait`] | waiting for something to become true |
 //! | [`control_plane`] | kube-apiserver, etcd and kube-controller-manager |
 //! | [`certificates`], [`kubeconfig`] | credentials |
@@ -33,6 +34,7 @@ pub mod certificates;
 mod components;
 pub mod control_plane;
 pub mod crds;
+pub mod faults;
 pub mod ignored;
 pub mod inputs;
 pub mod interrupt;

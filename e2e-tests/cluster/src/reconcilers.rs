@@ -1,11 +1,13 @@
 //! The reconciler's processes.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::accounts::RECONCILER;
+use crate::faults::FaultyApiServer;
+use crate::kubeconfig::client_without_retries;
 use crate::process::{Process, free_port, tied_to_this_thread};
 use crate::test_cluster::TestCluster;
 use crate::wait::{TIMEOUT, wait_until};
@@ -25,8 +27,25 @@ impl TestCluster {
     /// # Errors
     /// As [`TestCluster::start_reconciler`].
     pub async fn start_reconciler_with(&mut self, arguments: &[&str]) -> Result<usize> {
-        let index = self.reconcilers.len();
         let kubeconfig = self.service_account_kubeconfig("toolhive-system", "mcpserver-scaling-reconciler").await?;
+        self.start_reconciler_at(&kubeconfig, arguments).await
+    }
+
+    /// The same behind a proxy that injects faults.
+    ///
+    /// # Errors
+    /// As [`TestCluster::start_reconciler`], or if the proxy does not start.
+    pub async fn start_reconciler_behind_faults(&mut self, arguments: &[&str]) -> Result<(usize, FaultyApiServer)> {
+        let api_server = client_without_retries(&self.control_plane.anonymous()).await?;
+        let faulty = FaultyApiServer::start(api_server).await?;
+        let mut kubeconfig = self.service_account_kubeconfig("toolhive-system", "mcpserver-scaling-reconciler").await?;
+        kubeconfig["clusters"][0]["cluster"] = json!({"server": format!("http://127.0.0.1:{}", faulty.port)});
+        let index = self.start_reconciler_at(&kubeconfig, arguments).await?;
+        Ok((index, faulty))
+    }
+
+    async fn start_reconciler_at(&mut self, kubeconfig: &Value, arguments: &[&str]) -> Result<usize> {
+        let index = self.reconcilers.len();
         let folder = &self.control_plane.folder;
         let kubeconfig = folder.write(&format!("reconciler-{index}.kubeconfig"), &kubeconfig.to_string())?;
         let port = free_port()?;

@@ -1,10 +1,11 @@
 //! The driver of reconciles: makes the calls of the [machine](crate::decide::machine), which decides on them and on their order.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{ApiResource, GetParams};
 use kube::core::Request;
-use kube::runtime::controller::Action;
 use kube::{Client, Resource};
 use mcp_scaling_rules::{Condition, ConditionReason, Scaling};
 use tokio::sync::Notify;
@@ -23,7 +24,7 @@ use crate::decide::write_rate::WriteRate;
 use crate::error::{ReconcileError, with_causes};
 use crate::metrics::Metrics;
 use crate::observe::observed::{Observed, WatchedObjects};
-use crate::observe::server::{FreshServer, Server};
+use crate::observe::server::{FreshServer, Server, ServerObject};
 use crate::observe::uid::Uid;
 use crate::observe::workload::WorkloadObject;
 use crate::options::Options;
@@ -75,11 +76,12 @@ impl Reconciler {
         }
     }
 
-    /// Reconciles a server that is in the cache as `cached`, and returns when to reconcile it again.
+    /// Reconciles a server that is in the cache as `cached`, and returns after which time to reconcile it again, if it is not to wait for a
+    /// change.
     ///
     /// # Errors
     /// [`ReconcileError`] if a call to the API server failed. The other writes are still made.
-    pub(crate) async fn reconcile(&self, cached: &Server) -> Result<Action, ReconcileError> {
+    pub(crate) async fn reconcile(&self, cached: &Server) -> Result<Option<Duration>, ReconcileError> {
         let result = self.drive(cached).await;
         self.metrics.count_reconcile(&result);
         if result.is_ok() {
@@ -88,10 +90,10 @@ impl Reconciler {
         result
     }
 
-    /// When to reconcile a server again after an error.
-    pub(crate) fn retry(&self, server: &Server, error: &ReconcileError) -> Action {
+    /// After which time to reconcile a server again after an error.
+    pub(crate) fn retry(&self, server: &Server, error: &ReconcileError) -> Duration {
         let delay = self.memory().update(server.uid, |memory| memory.retries.delay_after_failure());
-        Action::requeue(delay.max(error.retry_after().unwrap_or_default()))
+        delay.max(error.retry_after().unwrap_or_default())
     }
 
     /// The reason for which `WorkloadReplicasWarning` should be `True` now, if there is one.
@@ -108,7 +110,7 @@ impl Reconciler {
     }
 
     /// Makes the calls of one reconcile.
-    async fn drive(&self, cached: &Server) -> Result<Action, ReconcileError> {
+    async fn drive(&self, cached: &Server) -> Result<Option<Duration>, ReconcileError> {
         let mut machine = Reconcile::default();
         let mut objects = Objects { cached, fresh: None, statefulset: None };
         let mut error = None;
@@ -117,14 +119,14 @@ impl Reconciler {
         loop {
             let call = match next {
                 Next::Call(call) => call,
-                Next::Done(Done::AwaitChange) => return Ok(Action::await_change()),
-                Next::Done(Done::Requeue(delay)) => return Ok(Action::requeue(delay)),
+                Next::Done(Done::AwaitChange) => return Ok(None),
+                Next::Done(Done::Requeue(delay)) => return Ok(Some(delay)),
                 Next::Done(Done::Invalid(field)) => {
                     let (namespace, name) = (cached.namespace(), cached.name());
                     warn!(namespace, name, "the MCPServer is not reconciled: {field}");
-                    return Ok(Action::await_change());
+                    return Ok(None);
                 }
-                Next::Done(Done::Failed) => return error.map_or_else(|| Ok(Action::await_change()), Err),
+                Next::Done(Done::Failed) => return error.map_or_else(|| Ok(None), Err),
             };
             let answer = self.call(call, &mut objects).await.unwrap_or_else(|failure| {
                 error = Some(failure);
@@ -179,7 +181,7 @@ impl Reconciler {
 
     /// The server as it is now, `None` if it is gone.
     async fn read(&self, cached: &Server) -> Result<Option<FreshServer>, ReconcileError> {
-        let path = Server::url_path(&self.resource, Some(cached.namespace()));
+        let path = ServerObject::url_path(&self.resource, Some(cached.namespace()));
         let request = Request::new(path).get(cached.name(), &GetParams::default());
         let failed = |source| ReconcileError::Call { action: "read the MCPServer", source };
         let request = request.map_err(|error| failed(kube::Error::BuildRequest(error)))?;
@@ -243,9 +245,14 @@ impl Reconciler {
                 event
             }
         };
-        let mut regarding = server.object_ref(&self.resource);
-        regarding.uid = fresh.map(|fresh| fresh.uid.clone());
-        regarding.resource_version = None;
+        let regarding = ObjectReference {
+            api_version: Some(self.resource.api_version.clone()),
+            kind: Some(self.resource.kind.clone()),
+            namespace: Some(namespace.to_owned()),
+            name: Some(name.to_owned()),
+            uid: fresh.map(|fresh| fresh.uid.clone()),
+            ..ObjectReference::default()
+        };
         self.wait_for_token().await;
         // A lost event needs no retry: the status or the log has the same information.
         if let Err(error) = publish(&self.client, &regarding, &self.instance, event).await {

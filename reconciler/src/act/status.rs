@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::client::patch_params;
 use crate::decide::events::Transition;
 use crate::error::ReconcileError;
-use crate::observe::server::{FreshServer, ListedCondition, Server};
+use crate::observe::server::{FreshServer, ListedCondition, ServerObject};
 
 /// Writes the desired conditions with one patch, and returns those whose status changed. The patch is guarded by the
 /// resource version that was read.
@@ -44,10 +44,10 @@ pub(crate) async fn write_conditions(
 
     let server = &fresh.server;
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let (conditions, transitions) = with_conditions(&fresh.conditions, desired, server.meta.generation, &now)?;
+    let (conditions, transitions) = with_conditions(&fresh.conditions, desired, server.generation, &now)?;
     let resource_version = fresh.resource_version.clone();
     let patch = StatusPatch { metadata: Metadata { resource_version }, status: Status { conditions } };
-    let servers: Api<Server> = Api::namespaced_with(client.clone(), server.namespace(), resource);
+    let servers: Api<ServerObject> = Api::namespaced_with(client.clone(), server.namespace(), resource);
     let patched = servers.patch_status(server.name(), &patch_params(), &Patch::Merge(patch)).await;
     patched.map_err(|source| ReconcileError::Call { action: "write the status", source })?;
     Ok(transitions)
@@ -143,7 +143,7 @@ mod tests {
             session_storage: Some(SessionStorage::Redis),
         };
         let (list, transitions) =
-            with_conditions(&fresh.conditions, &spec_conditions(&scaling), fresh.server.meta.generation, NOW)
+            with_conditions(&fresh.conditions, &spec_conditions(&scaling), fresh.server.generation, NOW)
                 .expect("is written");
         let list = list.iter().map(|raw| raw.get().to_owned()).collect();
         (list, transitions.iter().map(|transition| transition.to.type_).collect())

@@ -118,7 +118,7 @@ pub struct SpecVersion {
 impl SpecVersion {
     /// The present one of a server.
     pub fn of(server: &Server) -> Self {
-        Self { uid: server.uid, generation: server.meta.generation }
+        Self { uid: server.uid, generation: server.generation }
     }
 }
 

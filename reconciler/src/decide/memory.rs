@@ -32,13 +32,14 @@ pub struct ServerMemory {
 /// What is remembered of all servers. A server of which nothing is remembered takes no space.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    servers: HashMap<Uid, ServerMemory>,
+    // A map has room for up to twice its entries, so that large ones are boxed.
+    servers: HashMap<Uid, Box<ServerMemory>>,
 }
 
 impl Memory {
     /// What is remembered of a server.
     pub(crate) fn get(&self, server: Uid) -> Option<&ServerMemory> {
-        self.servers.get(&server)
+        self.servers.get(&server).map(Box::as_ref)
     }
 
     /// Changes what is remembered of a server.
@@ -46,7 +47,7 @@ impl Memory {
         match self.servers.entry(server) {
             Entry::Occupied(mut entry) => {
                 let result = update(entry.get_mut());
-                if *entry.get() == ServerMemory::default() {
+                if **entry.get() == ServerMemory::default() {
                     entry.remove();
                 }
                 result
@@ -55,7 +56,7 @@ impl Memory {
                 let mut memory = ServerMemory::default();
                 let result = update(&mut memory);
                 if memory != ServerMemory::default() {
-                    entry.insert(memory);
+                    entry.insert(Box::new(memory));
                 }
                 result
             }
@@ -73,7 +74,7 @@ impl Memory {
         self.servers.retain(|server, memory| {
             memory.backoff.prune(now);
             memory.stabilization.prune(now);
-            exists(*server) && *memory != ServerMemory::default()
+            exists(*server) && **memory != ServerMemory::default()
         });
         if self.servers.len() < self.servers.capacity() / 4 {
             self.servers.shrink_to_fit();

@@ -150,14 +150,13 @@ fn workload_condition(server: &Server, cause: Option<ConditionReason>, keep_warn
     let present = server.condition(ConditionType::WorkloadReplicasWarning).map(|present| PresentCondition {
         status: present.status,
         reason: present.reason,
-        is_of_this_spec: present.observed_generation == server.meta.generation,
+        is_of_this_spec: present.observed_generation == server.generation,
     });
     own_condition(cause, present, keep_warning)
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use mcp_scaling_rules::{
         ConditionReason, ConditionStatus, ConditionType, Scaling, SessionStorage, Transport, spec_conditions,
     };
@@ -186,7 +185,7 @@ mod tests {
             observed_generation: Some(2),
         });
         let mut server: Server = serde_json::from_value(json!({})).expect("is read");
-        server.meta = ObjectMeta { generation: Some(2), ..ObjectMeta::default() };
+        server.generation = Some(2);
         server.conditions = up_to_date.into();
         (server, scaling)
     }

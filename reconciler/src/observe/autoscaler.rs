@@ -10,7 +10,7 @@ use mcp_scaling_rules::autoscaler::{Range, RawRange, Scales, Target, known_as};
 use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{AutoscalerKind, Field, Scaling, Workload, conflicts};
 
-use crate::observe::watch_cache::ServerName;
+use crate::observe::server_key::ServerKey;
 
 /// An autoscaler, as people know it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +50,7 @@ struct State {
 
 impl Autoscalers {
     /// Applies an event of a watch and returns the servers that would have the workloads of which the autoscaler changed.
-    pub(crate) fn apply(&self, event: Event<HorizontalPodAutoscaler>) -> Vec<ServerName> {
+    pub(crate) fn apply(&self, event: Event<HorizontalPodAutoscaler>) -> Vec<ServerKey> {
         let mut state = self.state();
         match event {
             Event::Init => {
@@ -80,7 +80,7 @@ impl Autoscalers {
 }
 
 impl State {
-    fn set(&mut self, metadata: &ObjectMeta, watched: Option<WatchedAutoscaler>) -> Vec<ServerName> {
+    fn set(&mut self, metadata: &ObjectMeta, watched: Option<WatchedAutoscaler>) -> Vec<ServerKey> {
         let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else { return Vec::new() };
         let in_namespace = self.namespaces.entry(namespace.as_str().into()).or_default();
         let previous = match watched.clone() {
@@ -97,15 +97,15 @@ impl State {
             return Vec::new();
         }
         let targets = [previous, watched].into_iter().flatten().map(|watched| watched.target);
-        targets.map(|target| (namespace.as_str().into(), target)).collect()
+        targets.map(|target| ServerKey::of(namespace, &target)).collect()
     }
 
-    fn remove_unlisted(&mut self) -> Vec<ServerName> {
+    fn remove_unlisted(&mut self) -> Vec<ServerKey> {
         let listing = self.listing;
         let mut removed = Vec::new();
         self.namespaces.retain(|namespace, autoscalers| {
             let unlisted = autoscalers.extract_if(|_, watched| watched.listing != listing);
-            removed.extend(unlisted.map(|(_, watched)| (namespace.clone(), watched.target)));
+            removed.extend(unlisted.map(|(_, watched)| ServerKey::of(namespace, &watched.target)));
             !autoscalers.is_empty()
         });
         removed
@@ -186,6 +186,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Autoscaler, Autoscalers, conflicts};
+    use crate::observe::server_key::ServerKey;
 
     fn autoscaler(name: &str, kind: &str, target: &str, owners: Value) -> HorizontalPodAutoscaler {
         let group = if kind == "MCPServer" { "toolhive.stacklok.dev/v1beta1" } else { "apps/v1" };
@@ -202,8 +203,10 @@ mod tests {
     }
 
     /// The names of the servers that an event concerns.
-    fn changed(autoscalers: &Autoscalers, event: Event<HorizontalPodAutoscaler>) -> Vec<String> {
-        autoscalers.apply(event).into_iter().map(|(_, name)| name.into()).collect()
+    fn changed(autoscalers: &Autoscalers, event: Event<HorizontalPodAutoscaler>) -> Vec<&'static str> {
+        let changed = autoscalers.apply(event);
+        let is_changed = |name: &&str| changed.contains(&ServerKey::of("default", name));
+        ["b", "github", "slack"].into_iter().filter(is_changed).collect()
     }
 
     fn name_of(autoscalers: &Autoscalers, workload: Workload, target: &str) -> Option<(AutoscalerKind, String)> {

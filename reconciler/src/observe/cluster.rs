@@ -18,13 +18,13 @@ use crate::error::ClusterError;
 use crate::observe::autoscaler::Autoscalers;
 use crate::observe::last_writer::LastWriter;
 use crate::observe::run_config::{self, RunConfig, SessionStorages};
-use crate::observe::server::Server;
+use crate::observe::server::{Server, ServerObject};
 use crate::observe::workload::{WorkloadObject, selector};
 use crate::observe::workload_replicas::WorkloadReplicasCache;
 use crate::options::StorageSource;
 
 /// Objects in a page of a list: few enough to keep the memory small, many enough that a cluster has few pages.
-pub(crate) const PAGE_SIZE: u32 = 100;
+pub(crate) const PAGE_SIZE: u32 = 50;
 
 /// How often a list is begun anew because its continue token has expired.
 const RESTARTS: usize = 5;
@@ -65,7 +65,7 @@ pub(crate) async fn read(
     }
     let mut inventory = Inventory::default();
     let mut read = 0;
-    let servers = api::<Server>(client, namespace, &resource);
+    let servers = api::<ServerObject>(client, namespace, &resource);
     let servers = list(servers, &resource.plural, None, &mut progress).await?;
     read += servers.len();
     for workload in Workload::ALL {
@@ -93,7 +93,8 @@ pub(crate) async fn read(
             inventory.autoscalers.apply(Event::Apply(object));
         }
     }
-    inventory.servers = servers.into_iter().filter(|server| !server.is_being_deleted).collect();
+    let servers = servers.into_iter().map(|object| object.server);
+    inventory.servers = servers.filter(|server| !server.is_being_deleted).collect();
     inventory.servers.sort_by(|one, other| (one.namespace(), one.name()).cmp(&(other.namespace(), other.name())));
     Ok(inventory)
 }

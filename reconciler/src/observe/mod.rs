@@ -6,6 +6,8 @@ pub(crate) mod last_writer;
 pub mod observed;
 pub(crate) mod run_config;
 pub mod server;
+pub(crate) mod server_key;
+pub(crate) mod servers;
 pub mod uid;
 pub(crate) mod watch_cache;
 pub mod workload;

@@ -5,6 +5,7 @@ use mcp_scaling_rules::{SessionStorage, Workload};
 use crate::observe::autoscaler::{Autoscaler, Autoscalers};
 use crate::observe::run_config::SessionStorages;
 use crate::observe::server::Server;
+use crate::observe::servers::Servers;
 use crate::observe::workload_replicas::{WorkloadReplicas, WorkloadReplicasCache};
 use crate::options::StorageSource;
 
@@ -22,6 +23,7 @@ pub struct Observed {
 /// What the watches tell of all servers.
 #[derive(Debug, Default)]
 pub(crate) struct WatchedObjects {
+    pub(crate) servers: Servers,
     pub(crate) workload_replicas: WorkloadReplicasCache,
     /// The autoscalers of workloads. Nothing waits for them: who may not read them loses the events about them only.
     pub(crate) autoscalers: Autoscalers,
@@ -32,15 +34,15 @@ pub(crate) struct WatchedObjects {
 impl WatchedObjects {
     /// What belongs to one server.
     pub(crate) fn of(&self, server: &Server) -> Observed {
-        let (namespace, name) = (server.namespace(), server.name());
+        let (namespace, name, key) = (server.namespace(), server.name(), server.key());
         Observed {
-            workloads: self.workload_replicas.get(namespace, name),
+            workloads: self.workload_replicas.get(key),
             autoscalers: Workload::ALL.map(|workload| self.autoscalers.get(workload, namespace, name)),
-            run_config: self.session_storages.get(namespace, name),
+            run_config: self.session_storages.get(key),
         }
     }
 
-    /// Returns whether everything that servers are planned on is listed.
+    /// Returns whether everything beside the servers that they are planned on is listed.
     pub(crate) fn is_complete(&self, source: StorageSource) -> bool {
         let has_storages = source != StorageSource::RunConfig || self.session_storages.is_complete();
         has_storages && self.workload_replicas.is_complete()

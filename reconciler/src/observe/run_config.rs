@@ -17,7 +17,8 @@ use mcp_scaling_rules::{Field, SessionStorage, labels};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::observe::watch_cache::{ServerName, WatchCache};
+use crate::observe::server_key::ServerKey;
+use crate::observe::watch_cache::WatchCache;
 
 /// `kind`.
 pub(crate) const KIND: &str = "ConfigMap";
@@ -44,10 +45,10 @@ pub(crate) fn selector() -> String {
 }
 
 impl RunConfig {
-    fn server_name(&self) -> ServerName {
+    fn server(&self) -> ServerKey {
         let name = self.meta.name.as_deref().unwrap_or_default();
         let server = name.strip_suffix(labels::RUN_CONFIG_SUFFIX).unwrap_or_default();
-        (self.meta.namespace.as_deref().unwrap_or_default().into(), server.into())
+        ServerKey::of(self.meta.namespace.as_deref().unwrap_or_default(), server)
     }
 }
 
@@ -59,13 +60,13 @@ pub(crate) struct SessionStorages {
 
 impl SessionStorages {
     /// Applies an event of a watch and returns the servers whose storage changed.
-    pub(crate) fn apply(&self, event: Event<RunConfig>) -> Vec<ServerName> {
-        self.listed().apply(event, |run_config| (run_config.server_name(), run_config.storage))
+    pub(crate) fn apply(&self, event: Event<RunConfig>) -> Vec<ServerKey> {
+        self.listed().apply(event, |run_config| (run_config.server(), run_config.storage))
     }
 
     /// The session storage of a server, `None` if it is not known.
-    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<SessionStorage> {
-        self.listed().get(namespace, name)
+    pub(crate) fn get(&self, server: ServerKey) -> Option<SessionStorage> {
+        self.listed().get(server)
     }
 
     /// Returns whether the ConfigMaps have been listed.
@@ -154,6 +155,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{RunConfig, SessionStorages, selector};
+    use crate::observe::server_key::ServerKey;
 
     fn config_map(name: &str, data: Value) -> RunConfig {
         let object = json!({"metadata": {"namespace": "default", "name": name}, "data": data});
@@ -175,7 +177,7 @@ mod tests {
         ] {
             let storages = SessionStorages::default();
             storages.apply(Event::Apply(config_map("github-runconfig", json!({"runconfig.json": run_config}))));
-            assert_eq!(storages.listed().get("default", "github"), storage, "{run_config}");
+            assert_eq!(storages.get(ServerKey::of("default", "github")), storage, "{run_config}");
         }
         assert_eq!(config_map("github-runconfig", json!({"other": "{}"})).storage, None);
         assert_eq!(config_map("github-runconfig", Value::Null).storage, None);
@@ -186,7 +188,11 @@ mod tests {
         let storages = SessionStorages::default();
         let data = json!({"runconfig.json": "{}"});
         storages.apply(Event::Apply(config_map("github", data)));
-        assert_eq!(storages.listed().get("default", "github"), None, "a ConfigMap of a user that copies the labels");
+        assert_eq!(
+            storages.get(ServerKey::of("default", "github")),
+            None,
+            "a ConfigMap of a user that copies the labels"
+        );
         assert_eq!(selector(), "toolhive.stacklok.io/component=run-config,toolhive.stacklok.io/mcp-server");
     }
 }

@@ -15,14 +15,17 @@ use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::observe::server_key::ServerKey;
 use crate::observe::uid::Uid;
 
 /// An `MCPServer`. Malformed fields do not fail its deserialization: a spec that ToolHive's CRD does not allow becomes an
 /// error of this one server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// Of the metadata: name, namespace, generation, resource version.
-    pub(crate) meta: ObjectMeta,
+    /// `<namespace>/<name>`: one text takes less space than two.
+    full_name: Box<str>,
+    /// `metadata.generation`.
+    pub(crate) generation: Option<i64>,
     /// The identity of the object.
     pub(crate) uid: Uid,
     /// Says whether `metadata.deletionTimestamp` is set.
@@ -60,12 +63,17 @@ impl StatusCondition {
 impl Server {
     /// `metadata.namespace`.
     pub(crate) fn namespace(&self) -> &str {
-        self.meta.namespace.as_deref().unwrap_or_default()
+        self.full_name.split_once('/').map_or("", |(namespace, _)| namespace)
     }
 
     /// `metadata.name`.
     pub(crate) fn name(&self) -> &str {
-        self.meta.name.as_deref().unwrap_or_default()
+        self.full_name.split_once('/').map_or("", |(_, name)| name)
+    }
+
+    /// The key of what is kept of it.
+    pub(crate) fn key(&self) -> ServerKey {
+        ServerKey::of(self.namespace(), self.name())
     }
 
     /// The first condition of a type, which is the one that clients find in a list that has the type twice.
@@ -75,11 +83,19 @@ impl Server {
 
     /// Returns whether the status has the desired condition. Any writer may have written it.
     pub(crate) fn has_condition(&self, desired: &Condition) -> bool {
-        self.condition(desired.type_).is_some_and(|condition| condition.matches(desired, self.meta.generation))
+        self.condition(desired.type_).is_some_and(|condition| condition.matches(desired, self.generation))
     }
 }
 
-impl Resource for Server {
+/// An `MCPServer` as a list or a watch has it.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerObject {
+    /// Of the metadata: the resource version, from which a watch is resumed. It is not kept: the whole type has 300 bytes.
+    meta: ObjectMeta,
+    pub(crate) server: Server,
+}
+
+impl Resource for ServerObject {
     /// Names the API version, which is the one that the API server prefers.
     type DynamicType = Arc<ApiResource>;
     type Scope = kube::core::DynamicResourceScope;
@@ -161,6 +177,12 @@ struct ConditionFields {
 
 impl<'de> Deserialize<'de> for Server {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ServerObject::deserialize(deserializer).map(|object| object.server)
+    }
+}
+
+impl<'de> Deserialize<'de> for ServerObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Object {
             #[serde(default)]
@@ -176,10 +198,11 @@ impl<'de> Deserialize<'de> for Server {
             conditions: Field<Vec<Field<ConditionFields>>>,
         }
 
-        let Object { metadata, spec, status } = Object::deserialize(deserializer)?;
+        let Object { mut metadata, spec, status } = Object::deserialize(deserializer)?;
         let conditions = status.value().unwrap_or_default().conditions.value().unwrap_or_default();
         let known = conditions.into_iter().filter_map(|condition| condition.value().and_then(known_condition));
-        Ok(Self::new(metadata, spec, known.collect()))
+        let meta = ObjectMeta { resource_version: metadata.resource_version.take(), ..ObjectMeta::default() };
+        Ok(Self { meta, server: Server::new(&metadata, spec, known.collect()) })
     }
 }
 
@@ -201,26 +224,24 @@ impl<'de> Deserialize<'de> for FreshServer {
         let list = status.and_then(|status| status.conditions).unwrap_or_default();
         let conditions: Vec<ListedCondition> = list.into_iter().map(ListedCondition::new).collect();
         let known = conditions.iter().filter_map(|condition| condition.known).collect();
-        let resource_version = metadata.resource_version.clone();
+        let server = Server::new(&metadata, spec, known);
         Ok(Self {
-            uid: metadata.uid.clone().ok_or_else(|| D::Error::missing_field("metadata.uid"))?,
-            resource_version: resource_version.ok_or_else(|| D::Error::missing_field("metadata.resourceVersion"))?,
-            server: Server::new(metadata, spec, known),
+            uid: metadata.uid.ok_or_else(|| D::Error::missing_field("metadata.uid"))?,
+            resource_version: metadata
+                .resource_version
+                .ok_or_else(|| D::Error::missing_field("metadata.resourceVersion"))?,
+            server,
             conditions,
         })
     }
 }
 
 impl Server {
-    fn new(metadata: Metadata, spec: Field<Spec>, conditions: Box<[StatusCondition]>) -> Self {
+    fn new(metadata: &Metadata, spec: Field<Spec>, conditions: Box<[StatusCondition]>) -> Self {
+        let text = |field| Option::as_deref(field).unwrap_or_default();
         Self {
-            meta: ObjectMeta {
-                name: metadata.name,
-                namespace: metadata.namespace,
-                generation: metadata.generation,
-                resource_version: metadata.resource_version,
-                ..ObjectMeta::default()
-            },
+            full_name: format!("{}/{}", text(&metadata.namespace), text(&metadata.name)).into(),
+            generation: metadata.generation,
             uid: Uid::of(metadata.uid.as_deref()),
             is_being_deleted: metadata.deletion_timestamp.is_some(),
             scaling: read_scaling(spec),
@@ -279,7 +300,7 @@ mod tests {
         assert_eq!(scaling.transport, Transport::Stdio);
         assert_eq!((scaling.replicas, scaling.backend_replicas), (None, None));
         assert_eq!(scaling.session_storage, None);
-        assert_eq!((server.namespace(), server.name(), server.meta.generation), ("default", "github", Some(3)));
+        assert_eq!((server.namespace(), server.name(), server.generation), ("default", "github", Some(3)));
         let nulls = json!({"transport": null, "replicas": null, "backendReplicas": null, "sessionStorage": null});
         assert_eq!(with_spec(nulls).scaling, server.scaling);
     }

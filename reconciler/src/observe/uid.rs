@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A hash of `metadata.uid`. It has 8 bytes where the text takes 60, and there is one for each server and each StatefulSet of a
+/// A hash of `metadata.uid`. It has 8 bytes where the text takes 60, and there is one for each server of a
 /// cluster. Of 100,000 objects, two share a hash with a probability of one in three billion; they would then share what is
 /// remembered of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

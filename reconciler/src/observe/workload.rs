@@ -12,15 +12,11 @@ use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{Field, Owner, RolledOut, ServerKind, Workload, annotations, labels, owner};
 use serde::{Deserialize, Deserializer};
 
-use crate::observe::uid::Uid;
-
 /// A Deployment or StatefulSet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkloadObject {
     /// Of the metadata: name, namespace, resource version.
     pub(crate) meta: ObjectMeta,
-    /// The identity of the object.
-    pub(crate) uid: Uid,
     /// Says whether its owner is the `MCPServer` of the same name: ToolHive gives both workloads the server's name.
     pub(crate) is_owned_by_server: bool,
     /// The count that a reset by ToolHive's operator took away, which the policy recorded and nobody has restored yet.
@@ -99,7 +95,6 @@ struct Object {
 struct Metadata {
     name: Option<String>,
     namespace: Option<String>,
-    uid: Option<String>,
     resource_version: Option<String>,
     generation: Option<i64>,
     labels: Option<BTreeMap<String, String>>,
@@ -161,10 +156,9 @@ impl<'de> Deserialize<'de> for WorkloadObject {
         let replicas_before_reset = rolled_out.and_then(|rolled_out| rolled_out.replicas_before_reset);
         let before_zero = annotation(annotations::REPLICAS_BEFORE_ZERO).and_then(|text| text.parse().ok());
         let replicas_before_zero = before_zero.and_then(|count| replica_count(count).filter(|count| *count > 0));
-        let Metadata { name, namespace, uid, resource_version, .. } = metadata;
+        let Metadata { name, namespace, resource_version, .. } = metadata;
         Ok(Self {
             meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() },
-            uid: Uid::of(uid.as_deref()),
             is_owned_by_server,
             replicas_before_reset,
             replicas_before_zero,

@@ -5,8 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::runtime::watcher::Event;
 use mcp_scaling_rules::Workload;
 
+use crate::observe::server_key::ServerKey;
 use crate::observe::uid::Uid;
-use crate::observe::watch_cache::{ServerName, WatchCache};
+use crate::observe::watch_cache::WatchCache;
 use crate::observe::workload::{PodsLeft, WorkloadObject};
 
 /// The replicas that the workloads of one server are set to, `None` if there is no such workload.
@@ -56,10 +57,16 @@ pub(crate) struct WorkloadReplicasCache {
 }
 
 /// The part of a workload that is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct SeenWorkload {
-    uid: Uid,
     replicas: u32,
+    /// Few workloads have it, and it takes no space for the others.
+    transition: Option<Box<Transition>>,
+}
+
+/// What is known of a count that will not stay. The default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Transition {
     before_reset: Option<u32>,
     reset_version: Uid,
     before_zero: Option<u32>,
@@ -67,21 +74,26 @@ struct SeenWorkload {
 }
 
 impl WorkloadReplicasCache {
-    /// Applies an event of a watch and returns the servers whose count changed or whose workload is another object.
-    pub(crate) fn apply(&self, workload: Workload, event: Event<WorkloadObject>) -> Vec<ServerName> {
-        self.listed(workload).apply(event, |object| (server_name(object), seen(object)))
+    /// Applies an event of a watch and returns the servers whose count changed.
+    pub(crate) fn apply(&self, workload: Workload, event: Event<WorkloadObject>) -> Vec<ServerKey> {
+        self.listed(workload).apply(event, |object| (server(&object), seen(&object)))
     }
 
     /// The replicas of the workloads of one server.
-    pub(crate) fn get(&self, namespace: &str, name: &str) -> WorkloadReplicas {
-        let [deployment, statefulset] = Workload::ALL.map(|workload| self.listed(workload).get(namespace, name));
+    pub(crate) fn get(&self, server: ServerKey) -> WorkloadReplicas {
+        let [deployment, statefulset] = Workload::ALL.map(|workload| self.listed(workload).get(server));
+        let replicas = |seen: &Option<SeenWorkload>| seen.as_ref().map(|seen| seen.replicas);
+        let (deployment_replicas, statefulset_replicas) = (replicas(&deployment), replicas(&statefulset));
+        let transition =
+            |seen: Option<SeenWorkload>| seen.and_then(|seen| seen.transition).map(|it| *it).unwrap_or_default();
+        let deployment = transition(deployment);
         WorkloadReplicas {
-            deployment: deployment.map(|seen| seen.replicas),
-            statefulset: statefulset.map(|seen| seen.replicas),
-            deployment_before_reset: deployment.and_then(|seen| seen.before_reset),
-            reset_version: deployment.map(|seen| seen.reset_version).unwrap_or_default(),
-            proxies_left: deployment.map(|seen| seen.pods_left).unwrap_or_default(),
-            statefulset_before_zero: statefulset.and_then(|seen| seen.before_zero),
+            deployment: deployment_replicas,
+            statefulset: statefulset_replicas,
+            deployment_before_reset: deployment.before_reset,
+            reset_version: deployment.reset_version,
+            proxies_left: deployment.pods_left,
+            statefulset_before_zero: transition(statefulset).before_zero,
         }
     }
 
@@ -101,9 +113,7 @@ impl WorkloadReplicasCache {
 
 fn seen(object: &WorkloadObject) -> Option<SeenWorkload> {
     let replicas = object.replicas.filter(|_| object.is_owned_by_server)?;
-    Some(SeenWorkload {
-        uid: object.uid,
-        replicas,
+    let transition = Transition {
         before_reset: object.replicas_before_reset,
         // Only of a reset: the version changes with each status.
         reset_version: match object.replicas_before_reset {
@@ -112,13 +122,14 @@ fn seen(object: &WorkloadObject) -> Option<SeenWorkload> {
         },
         before_zero: object.replicas_before_zero,
         pods_left: object.pods_left,
-    })
+    };
+    Some(SeenWorkload { replicas, transition: (transition != Transition::default()).then(|| Box::new(transition)) })
 }
 
 /// The server that a workload of this name would belong to.
-fn server_name(object: &WorkloadObject) -> ServerName {
-    let text = |field: &Option<String>| field.as_deref().unwrap_or_default().into();
-    (text(&object.meta.namespace), text(&object.meta.name))
+fn server(object: &WorkloadObject) -> ServerKey {
+    let text = |field| Option::as_deref(field).unwrap_or_default();
+    ServerKey::of(text(&object.meta.namespace), text(&object.meta.name))
 }
 
 #[cfg(test)]
@@ -128,7 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::{WorkloadReplicas, WorkloadReplicasCache};
-    use crate::observe::uid::Uid;
+    use crate::observe::server_key::ServerKey;
     use crate::observe::workload::{PodsLeft, WorkloadObject};
 
     fn workload(name: &str, replicas: u32) -> WorkloadObject {
@@ -138,8 +149,13 @@ mod tests {
     }
 
     /// The names of the servers whose Deployment an event changed.
-    fn changed(cache: &WorkloadReplicasCache, event: Event<WorkloadObject>) -> Vec<String> {
-        cache.apply(Workload::Deployment, event).into_iter().map(|(_, name)| name.into()).collect()
+    fn changed(cache: &WorkloadReplicasCache, event: Event<WorkloadObject>) -> Vec<&'static str> {
+        let changed = cache.apply(Workload::Deployment, event);
+        changed.into_iter().map(|server| if server == a() { "a" } else { "another" }).collect()
+    }
+
+    fn a() -> ServerKey {
+        ServerKey::of("default", "a")
     }
 
     #[test]
@@ -148,7 +164,7 @@ mod tests {
         assert_eq!(changed(&cache, Event::Apply(workload("a", 1))), ["a"]);
         assert!(changed(&cache, Event::Apply(workload("a", 1))).is_empty(), "a status update, or a duplicate");
         assert_eq!(changed(&cache, Event::Apply(workload("a", 2))), ["a"]);
-        assert_eq!(cache.get("default", "a"), WorkloadReplicas { deployment: Some(2), ..WorkloadReplicas::default() });
+        assert_eq!(cache.get(a()), WorkloadReplicas { deployment: Some(2), ..WorkloadReplicas::default() });
         let mut newer = workload("a", 2);
         newer.meta.resource_version = Some("2".to_owned());
         assert!(changed(&cache, Event::Apply(newer.clone())).is_empty(), "another version");
@@ -156,12 +172,10 @@ mod tests {
         assert_eq!(changed(&cache, Event::Apply(newer.clone())), ["a"], "a reset");
         newer.meta.resource_version = Some("3".to_owned());
         assert_eq!(changed(&cache, Event::Apply(newer)), ["a"], "another version of a reset");
-        changed(&cache, Event::Apply(workload("a", 2)));
-        let recreated = WorkloadObject { uid: Uid::of(Some("another")), ..workload("a", 2) };
-        assert_eq!(changed(&cache, Event::Apply(recreated)), ["a"], "another object with the same count");
+        assert_eq!(changed(&cache, Event::Apply(workload("a", 2))), ["a"], "no reset any more");
         assert_eq!(changed(&cache, Event::Delete(workload("a", 2))), ["a"]);
         assert!(changed(&cache, Event::Delete(workload("a", 2))).is_empty());
-        assert_eq!(cache.get("default", "a"), WorkloadReplicas::default());
+        assert_eq!(cache.get(a()), WorkloadReplicas::default());
     }
 
     #[test]
@@ -182,7 +196,7 @@ mod tests {
         assert!(changed(&cache, Event::Apply(foreign.clone())).is_empty());
         changed(&cache, Event::Apply(workload("a", 3)));
         assert_eq!(changed(&cache, Event::Apply(foreign)), ["a"], "its owner changed");
-        assert_eq!(cache.get("default", "a"), WorkloadReplicas::default());
+        assert_eq!(cache.get(a()), WorkloadReplicas::default());
     }
 
     #[test]

@@ -1,20 +1,14 @@
 //! The controller: watches feed a queue of servers, and the queue feeds the reconciler.
 
 use std::collections::HashSet;
-use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::{Future, ready};
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, Stream, StreamExt};
-use kube::api::ApiResource;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::controller::{Config, applier};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
 use mcp_scaling_rules::{
@@ -27,22 +21,15 @@ use tracing::{debug, warn};
 
 use crate::act::driver::Reconciler;
 use crate::client::WATCH_SECONDS;
-use crate::error::{ReconcileError, with_causes};
+use crate::error::with_causes;
 use crate::metrics::Metrics;
 use crate::observe::cluster::{PAGE_SIZE, api, autoscalers, is_not_served};
 use crate::observe::run_config::{self, RunConfig};
-use crate::observe::server::Server;
-use crate::observe::uid::Uid;
-use crate::observe::watch_cache::ServerName;
+use crate::observe::server::ServerObject;
+use crate::observe::server_key::ServerKey;
 use crate::observe::workload::{WorkloadObject, selector};
 use crate::options::StorageSource;
-
-/// How long a server must stay unchanged before it is reconciled: long enough for the operator to write its own conditions
-/// first, short enough for people who wait.
-const DEBOUNCE: Duration = Duration::from_secs(1);
-
-/// Servers that are reconciled at the same time.
-const CONCURRENCY: u16 = 8;
+use crate::run::queue::reconcile_all;
 
 /// How long after a change the gauges are updated, so that many changes cost one update.
 const GAUGES: Duration = Duration::from_millis(500);
@@ -65,8 +52,8 @@ pub enum End {
 /// Reconciles the servers of one namespace or of all until `stop` completes. `is_synced` becomes true once all objects are
 /// listed.
 ///
-/// This uses `applier` and not `Controller`, whose stable API accepts no stream of watch events. With one, objects are reduced
-/// to their slim type as they arrive, and an event that changes nothing relevant does not restart the debounce time.
+/// Objects are reduced to what is kept of them as they arrive, and an event that changes nothing relevant does not restart the
+/// debounce time.
 pub async fn run(
     reconciler: Arc<Reconciler>,
     namespace: Option<&str>,
@@ -74,27 +61,32 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> End {
     let stop = stop.shared();
-    let writer = Writer::new(reconciler.resource.clone());
-    let store = writer.as_reader();
     let watch_failed = Arc::new(Notify::new());
     let all_listed = Arc::new(Notify::new());
 
-    let mut queue: Vec<BoxStream<'static, ObjectRef<Server>>> = Vec::new();
+    let mut changes: Vec<BoxStream<'static, ServerKey>> = Vec::new();
     for workload in Workload::ALL {
         let objects = api::<WorkloadObject>(&reconciler.client, namespace, &workload);
         let apply = move |reconciler: &Reconciler, event| reconciler.watched.workload_replicas.apply(workload, event);
         let selector = selector(workload);
-        queue.push(watch_dependents(&reconciler, workload.kind(), objects, Some(selector), all_listed.clone(), apply));
+        changes.push(watch_dependents(
+            &reconciler,
+            workload.kind(),
+            objects,
+            Some(selector),
+            all_listed.clone(),
+            apply,
+        ));
     }
     if reconciler.options.session_storage == StorageSource::RunConfig {
         let objects = api::<RunConfig>(&reconciler.client, namespace, &());
         let apply = |reconciler: &Reconciler, event| reconciler.watched.session_storages.apply(event);
         let selector = Some(run_config::selector());
-        queue.push(watch_dependents(&reconciler, run_config::KIND, objects, selector, all_listed.clone(), apply));
+        changes.push(watch_dependents(&reconciler, run_config::KIND, objects, selector, all_listed.clone(), apply));
     }
     let objects = autoscalers(&reconciler.client, namespace);
     let apply = |reconciler: &Reconciler, event| reconciler.watched.autoscalers.apply(event);
-    queue.push(watch_dependents(
+    changes.push(watch_dependents(
         &reconciler,
         AutoscalerKind::HorizontalPodAutoscaler.name(),
         objects,
@@ -102,34 +94,14 @@ pub async fn run(
         all_listed.clone(),
         apply,
     ));
-    let servers = watch_servers(reconciler.clone(), namespace, writer, is_synced.clone(), watch_failed.clone());
-    queue.push(after_all_others_are_listed(all_listed, servers));
-    let queue = stream::select_all(queue).map(Ok::<_, Infallible>).take_until(stop.clone());
+    let servers = watch_servers(reconciler.clone(), namespace, is_synced.clone(), watch_failed.clone());
+    changes.push(after_all_others_are_listed(all_listed, servers));
 
-    let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
-    let reconciles = applier(
-        |server: Arc<Server>, reconciler: Arc<Reconciler>| Box::pin(async move { reconciler.reconcile(&server).await }),
-        |server, error: &ReconcileError, reconciler: Arc<Reconciler>| {
-            let action = reconciler.retry(&server, error);
-            let (namespace, name) = (server.namespace(), server.name());
-            if error.is_conflict() {
-                debug!(namespace, name, "another writer changed the object first");
-            } else {
-                warn!(namespace, name, "{}", with_causes(error));
-            }
-            action
-        },
-        reconciler.clone(),
-        store.clone(),
-        queue,
-        config,
-    );
-    // Errors are logged above. The other results need no action.
-    let reconciles = reconciles.for_each(|_| ready(()));
+    let reconciles = reconcile_all(stream::select_all(changes), stop.clone(), |server| reconcile(&reconciler, server));
     let _gauges = ClearGauges(reconciler.metrics.clone());
     let gauges = async {
         loop {
-            set_gauges(&reconciler, &store);
+            set_gauges(&reconciler);
             reconciler.changed.notified().await;
             sleep(GAUGES).await;
         }
@@ -137,7 +109,7 @@ pub async fn run(
     let pruning = async {
         loop {
             sleep(PRUNING).await;
-            prune(&reconciler, &store);
+            prune(&reconciler);
         }
     };
     // A watch of a resource that is no longer served fails like any other, so each failure is checked.
@@ -149,12 +121,9 @@ pub async fn run(
             }
         }
     };
-    // Before all objects are listed no reconcile is under way, and the listing may never end.
     let stop_timeout = async {
         stop.await;
-        if *is_synced.borrow() {
-            tokio::time::sleep(STOP_TIMEOUT).await;
-        }
+        sleep(STOP_TIMEOUT).await;
     };
     tokio::select! {
         () = reconciles => End::Stopped,
@@ -165,41 +134,53 @@ pub async fn run(
     }
 }
 
+/// Reconciles a server, and returns after which time to reconcile it again. Of one that is gone nothing is left to do.
+async fn reconcile(reconciler: &Reconciler, server: ServerKey) -> Option<Duration> {
+    let server = reconciler.watched.servers.get(server)?;
+    let error = match reconciler.reconcile(&server).await {
+        Ok(after) => return after,
+        Err(error) => error,
+    };
+    let (namespace, name) = (server.namespace(), server.name());
+    if error.is_conflict() {
+        debug!(namespace, name, "another writer changed the object first");
+    } else {
+        warn!(namespace, name, "{}", with_causes(&error));
+    }
+    Some(reconciler.retry(&server, &error))
+}
+
 /// The barrier between the listings: the watch of servers starts after everything else is listed. A server that is reconciled
 /// without the counts of its workloads would lose a warning that still applies.
 fn after_all_others_are_listed(
     all_listed: Arc<Notify>,
-    servers: impl Stream<Item = ObjectRef<Server>> + Send + 'static,
-) -> BoxStream<'static, ObjectRef<Server>> {
+    servers: impl Stream<Item = ServerKey> + Send + 'static,
+) -> BoxStream<'static, ServerKey> {
     stream::once(async move { all_listed.notified().await }).filter_map(|()| ready(None)).chain(servers).boxed()
 }
 
-/// Watches servers. The stream has those whose slim type changed, and those that were deleted.
+/// Watches servers. The stream has those that changed, and those that were deleted: the queue then finds that the server does
+/// not exist, and drops a reconcile that was scheduled for later.
 fn watch_servers(
     reconciler: Arc<Reconciler>,
     namespace: Option<&str>,
-    mut writer: Writer<Server>,
     is_synced: watch::Sender<bool>,
     watch_failed: Arc<Notify>,
-) -> impl Stream<Item = ObjectRef<Server>> + Send + use<> {
-    let resource = reconciler.resource.clone();
-    let store = writer.as_reader();
-    let mut changes = Changes::default();
-    let events = watcher(api::<Server>(&reconciler.client, namespace, &resource), watch_config()).default_backoff();
+) -> impl Stream<Item = ServerKey> + Send + use<> {
+    let objects = api::<ServerObject>(&reconciler.client, namespace, &reconciler.resource);
+    let events = watcher(objects, watch_config()).default_backoff();
     events.flat_map(move |event| {
         let changed = match event {
             Ok(event) => {
-                let event = event.modify(|server| server.meta.resource_version = None);
-                if let Event::Delete(server) = &event {
-                    reconciler.memory().forget(server.uid);
+                if let Event::Delete(object) = &event {
+                    reconciler.memory().forget(object.server.uid);
                 }
-                let changed = changes.apply(&event, &store, &resource);
-                let is_changed = !changed.is_empty() || matches!(event, Event::InitDone);
-                if is_changed {
+                let is_listed = matches!(event, Event::InitDone);
+                let changed = reconciler.watched.servers.apply(event);
+                if is_listed || !changed.is_empty() {
                     reconciler.changed.notify_one();
                 }
-                writer.apply_watcher_event(&event);
-                if matches!(event, Event::InitDone) {
+                if is_listed {
                     is_synced.send_replace(true);
                 }
                 changed
@@ -216,36 +197,6 @@ fn watch_servers(
     })
 }
 
-/// The servers to reconcile after an event. Those of a listing are kept until it is complete: only then are they in the store.
-#[derive(Debug, Default)]
-struct Changes {
-    listed: Vec<ObjectRef<Server>>,
-}
-
-impl Changes {
-    /// The servers to reconcile after an event that is not yet in the store.
-    fn apply(
-        &mut self,
-        event: &Event<Server>,
-        store: &Store<Server>,
-        resource: &Arc<ApiResource>,
-    ) -> Vec<ObjectRef<Server>> {
-        let reference = |server: &Server| ObjectRef::from_obj_with(server, resource.clone());
-        let is_changed = |server: &Server| store.get(&reference(server)).is_none_or(|known| *known != *server);
-        match event {
-            // A listing that failed begins again.
-            Event::Init => self.listed.clear(),
-            Event::InitApply(server) if is_changed(server) => self.listed.push(reference(server)),
-            Event::InitDone => return mem::take(&mut self.listed),
-            Event::Apply(server) if is_changed(server) => return vec![reference(server)],
-            // The queue then finds that the server does not exist, and drops a reconcile that was scheduled for later.
-            Event::Delete(server) => return vec![reference(server)],
-            Event::InitApply(_) | Event::Apply(_) => {}
-        }
-        Vec::new()
-    }
-}
-
 /// Watches objects that servers are planned on, and applies each event. The stream has the servers that this changed.
 fn watch_dependents<K>(
     reconciler: &Arc<Reconciler>,
@@ -253,8 +204,8 @@ fn watch_dependents<K>(
     objects: Api<K>,
     selector: Option<String>,
     all_listed: Arc<Notify>,
-    apply: impl Fn(&Reconciler, Event<K>) -> Vec<ServerName> + Send + 'static,
-) -> BoxStream<'static, ObjectRef<Server>>
+    apply: impl Fn(&Reconciler, Event<K>) -> Vec<ServerKey> + Send + 'static,
+) -> BoxStream<'static, ServerKey>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -264,7 +215,9 @@ where
         let changed = match event {
             Ok(event) => {
                 let is_listed = matches!(event, Event::InitDone);
-                let changed = apply(&reconciler, event);
+                let mut changed = apply(&reconciler, event);
+                // A server that is not known yet is reconciled once it is.
+                changed.retain(|server| reconciler.watched.servers.contains(*server));
                 if !changed.is_empty() {
                     reconciler.changed.notify_one();
                 }
@@ -279,9 +232,7 @@ where
                 Vec::new()
             }
         };
-        let resource = reconciler.resource.clone();
         stream::iter(changed)
-            .map(move |(namespace, name)| ObjectRef::new_with(&name, resource.clone()).within(&namespace))
     });
     changed.boxed()
 }
@@ -299,20 +250,27 @@ impl Drop for ClearGauges {
     }
 }
 
-fn prune(reconciler: &Reconciler, store: &Store<Server>) {
-    let existing: HashSet<Uid> = store.state().iter().map(|server| server.uid).collect();
+fn prune(reconciler: &Reconciler) {
+    let mut existing = HashSet::new();
+    reconciler.watched.servers.for_each(|server| {
+        existing.insert(server.uid);
+    });
     reconciler.memory().prune(|server| existing.contains(&server), Instant::now());
 }
 
-fn set_gauges(reconciler: &Reconciler, store: &Store<Server>) {
+/// Sets the gauges, once all servers are known.
+fn set_gauges(reconciler: &Reconciler) {
+    if !reconciler.watched.servers.is_complete() {
+        return;
+    }
     let metrics = &reconciler.metrics;
-    let mut unreadable = 0;
+    let (mut servers, mut unreadable) = (0, 0);
     let mut warned = ConditionType::ALL.map(|type_| (type_, 0));
-    let servers = store.state();
-    for server in &servers {
+    reconciler.watched.servers.for_each(|server| {
+        servers += 1;
         let Ok(scaling) = &server.scaling else {
             unreadable += 1;
-            continue;
+            return;
         };
         let current_warning = reconciler.current_warning(server, scaling);
         let due = spec_conditions(scaling).into_iter().chain(current_warning.map(ConditionReason::condition));
@@ -321,79 +279,10 @@ fn set_gauges(reconciler: &Reconciler, store: &Store<Server>) {
                 *count += 1;
             }
         }
-    }
-    metrics.servers.set(servers.len() as i64);
+    });
+    metrics.servers.set(servers);
     metrics.unreadable_servers.set(unreadable);
     for (condition, count) in warned {
         metrics.set_warned(condition, count);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use kube::api::ApiResource;
-    use kube::core::GroupVersionKind;
-    use kube::runtime::reflector::store::Writer;
-    use kube::runtime::watcher::Event;
-    use serde_json::json;
-
-    use super::Changes;
-    use crate::observe::server::Server;
-
-    fn server(name: &str, replicas: u32) -> Server {
-        let metadata = json!({"namespace": "default", "name": name, "uid": name});
-        serde_json::from_value(json!({"metadata": metadata, "spec": {"replicas": replicas}})).expect("is read")
-    }
-
-    /// The names of the servers to reconcile after each of these events.
-    fn reconciled(events: Vec<Event<Server>>) -> Vec<Vec<String>> {
-        let kind = GroupVersionKind::gvk("toolhive.stacklok.dev", "v1beta1", "MCPServer");
-        let resource = Arc::new(ApiResource::from_gvk(&kind));
-        let mut writer = Writer::new(resource.clone());
-        let store = writer.as_reader();
-        let mut changes = Changes::default();
-        let names = |event: Event<Server>| {
-            let changed = changes.apply(&event, &store, &resource);
-            writer.apply_watcher_event(&event);
-            changed.into_iter().map(|reference| reference.name).collect()
-        };
-        events.into_iter().map(names).collect()
-    }
-
-    #[test]
-    fn reconciles_listed_servers_once_the_listing_is_complete() {
-        let none: Vec<String> = Vec::new();
-        let list = |name| vec![Event::Init, Event::InitApply(server(name, 1)), Event::InitDone];
-        assert_eq!(reconciled(list("a")), [none.clone(), none.clone(), vec!["a".to_owned()]]);
-        let twice = reconciled([list("a"), list("a")].concat());
-        assert_eq!(twice[3..], [none.clone(), none.clone(), none], "nothing has changed since the first listing");
-    }
-
-    #[test]
-    fn drops_the_servers_of_a_listing_that_failed() {
-        let events = vec![
-            Event::Init,
-            Event::InitApply(server("deleted-before-the-second-listing", 1)),
-            Event::Init,
-            Event::InitApply(server("a", 1)),
-            Event::InitDone,
-        ];
-        assert_eq!(reconciled(events).last(), Some(&vec!["a".to_owned()]));
-    }
-
-    #[test]
-    fn reconciles_servers_that_changed_or_were_deleted() {
-        let events = vec![
-            Event::Init,
-            Event::InitDone,
-            Event::Apply(server("a", 1)),
-            Event::Apply(server("a", 1)),
-            Event::Apply(server("a", 2)),
-            Event::Delete(server("a", 2)),
-        ];
-        let counts: Vec<usize> = reconciled(events).iter().map(Vec::len).collect();
-        assert_eq!(counts, [0, 0, 1, 0, 1, 1]);
     }
 }

@@ -4,3 +4,4 @@ mod candidate;
 pub mod controller;
 pub mod endpoints;
 pub mod leader_election;
+mod queue;

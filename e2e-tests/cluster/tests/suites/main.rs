@@ -11,6 +11,7 @@ mod harness;
 
 mod control_plane;
 mod exploration;
+mod faults;
 mod kubewarden;
 mod load;
 mod manifests;
@@ -49,6 +50,7 @@ fn suites() -> Result<Vec<Test>> {
         exploration::tests(),
         kubewarden::tests(),
         load::tests(),
+        faults::tests(),
         manifests::tests(),
         permissions::tests(),
     ];
