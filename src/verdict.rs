@@ -109,12 +109,13 @@ impl Verdict {
 
     /// The response to the host. `objects` gives the request's object and the one before; it is called only if there are edits to
     /// make.
-    pub(crate) fn into_response(self, objects: impl FnOnce() -> Option<(Value, Value)>) -> ValidationResponse {
+    pub(crate) fn into_response(mut self, objects: impl FnOnce() -> Option<(Value, Value)>) -> ValidationResponse {
         let changes = self.refusal.is_none() && !self.edits.is_empty();
-        let mutated_object = changes.then(objects).flatten().and_then(|(object, old)| changed(object, old, self.edits));
+        let edits = std::mem::take(&mut self.edits);
+        let mutated_object = changes.then(objects).flatten().and_then(|(object, old)| changed(object, old, edits));
         if changes && mutated_object.is_none() {
             // The object is malformed: nothing is said of a change that is not made.
-            return Self::default().into_response(|| None);
+            self = Self::default();
         }
         let (message, code) = self.refusal.map(|refusal| (refusal.message, refusal.code)).unzip();
         ValidationResponse {

@@ -71,7 +71,9 @@ fn leaves_other_hooks_and_containers_alone() {
     wanted(create(statefulset(1, "sse"))).run().assert_accepted_as_is("a backend");
     let lifecycle = |value| json!([{"name": "toolhive", "lifecycle": value}]);
     let malformed = [lifecycle(json!("x")), lifecycle(json!([])), lifecycle(json!(7))];
-    for malformed in malformed.into_iter().chain([json!(null), json!({}), json!("x"), json!([7]), json!([{"name": 7}]), json!([])]) {
+    for malformed in
+        malformed.into_iter().chain([json!(null), json!({}), json!("x"), json!([7]), json!([{"name": 7}]), json!([])])
+    {
         let deployment = with(proxy(), "/spec/template/spec/containers", malformed.clone());
         wanted(create(deployment)).run().assert_accepted_as_is(&malformed.to_string());
     }
