@@ -228,10 +228,10 @@ async fn reads_only_what_it_needs_and_writes_nothing() {
     assert_eq!(
         reads,
         [
-            "GET /apis/toolhive.stacklok.dev/v1beta1/namespaces/default/mcpservers?&limit=100",
-            "GET /apis/apps/v1/namespaces/default/deployments?&labelSelector=app.kubernetes.io%2Fname%3Dmcpserver%2Ctoolhive%3Dtrue&limit=100",
-            "GET /apis/apps/v1/namespaces/default/statefulsets?&labelSelector=toolhive%3Dtrue&limit=100",
-            "GET /apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers?&limit=100",
+            "GET /apis/toolhive.stacklok.dev/v1beta1/namespaces/default/mcpservers?&limit=50",
+            "GET /apis/apps/v1/namespaces/default/deployments?&labelSelector=app.kubernetes.io%2Fname%3Dmcpserver%2Ctoolhive%3Dtrue&limit=50",
+            "GET /apis/apps/v1/namespaces/default/statefulsets?&labelSelector=toolhive%3Dtrue&limit=50",
+            "GET /apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers?&limit=50",
         ]
     );
     let others: Vec<&str> = requests
