@@ -31,8 +31,8 @@ use crate::decisions::{Answer, CachedWorkloads};
 use crate::mutant::Mutant;
 use crate::objects::{OnlyAlpha, Server, StatefulSet};
 
-/// The time.
-static NOW: LazyLock<Instant> = LazyLock::new(|| Instant::now() + Duration::from_secs(24 * 3600));
+/// The time. It stands still; a delay ends by [`end`].
+pub static NOW: LazyLock<Instant> = LazyLock::new(|| Instant::now() + Duration::from_secs(24 * 3600));
 
 /// The resource version of an object that the watch has told of.
 const SEEN: &str = "1";
@@ -78,9 +78,10 @@ type Minds = IndexSet<Mind, BuildHasherDefault<FxHasher>>;
 
 /// All minds that occurred, and what they made of answers.
 pub struct Reconcilers {
+    /// Their options.
+    pub options: Options,
     api: OnlyAlpha,
     default_storage: SessionStorage,
-    options: Options,
     mutant: Option<Mutant>,
     minds: Minds,
     waiting: Vec<Waiting>,
@@ -240,17 +241,7 @@ impl Reconcilers {
             return *known;
         }
         let mut mind = self.mind(number).clone();
-        let remaining = delays(&mind.memory).find(|(it, _)| *it == delay).map(|(_, remaining)| remaining);
-        let Some(remaining) = remaining else { return (number, false) };
-        match delay {
-            Delay::Backoff(target) => {
-                for (_, writes) in mind.memory.backoff.targets.iter_mut().filter(|(it, _)| *it == target) {
-                    writes.last -= remaining;
-                }
-            }
-            Delay::Window => mind.memory.stabilization = StabilizationWindow::CauseGone(*NOW - WINDOW),
-            Delay::PendingReset => mind.memory.pending_reset.until = Some(*NOW),
-        }
+        let Some(remaining) = end(delay, &mut mind.memory) else { return (number, false) };
         let is_woken = mind.timer == Some(remaining);
         if is_woken {
             mind.timer = None;
@@ -297,6 +288,21 @@ fn delays(memory: &ServerMemory) -> impl Iterator<Item = (Delay, Duration)> {
         .map(|(target, writes)| (Delay::Backoff(*target), backoff.delay(*target, writes.generation, *NOW)));
     let others = [(Delay::Window, stabilization.remaining(*NOW)), (Delay::PendingReset, pending_reset.remaining(*NOW))];
     backoffs.chain(others).filter(|(_, remaining)| *remaining > Duration::ZERO)
+}
+
+/// Ends a delay, and returns how long it would have lasted. `None` if it was over.
+pub fn end(delay: Delay, memory: &mut ServerMemory) -> Option<Duration> {
+    let (_, remaining) = delays(memory).find(|(it, _)| *it == delay)?;
+    match delay {
+        Delay::Backoff(target) => {
+            for (_, writes) in memory.backoff.targets.iter_mut().filter(|(it, _)| *it == target) {
+                writes.last -= remaining;
+            }
+        }
+        Delay::Window => memory.stabilization = StabilizationWindow::CauseGone(*NOW - WINDOW),
+        Delay::PendingReset => memory.pending_reset.until = Some(*NOW),
+    }
+    Some(remaining)
 }
 
 fn observed(cached: CachedWorkloads) -> Observed {

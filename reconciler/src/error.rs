@@ -105,7 +105,7 @@ pub enum LeaderElectionError {
 
 /// Why a reconcile failed. It is retried.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReconcileError {
+pub enum ReconcileError {
     /// A call to the API server failed.
     #[error("cannot {action}")]
     Call {
@@ -126,7 +126,7 @@ pub(crate) fn is_conflict(error: &kube::Error) -> bool {
 
 impl ReconcileError {
     /// Returns whether another writer changed the object after it was read.
-    pub(crate) fn is_conflict(&self) -> bool {
+    pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Call { source, .. } if is_conflict(source))
     }
 

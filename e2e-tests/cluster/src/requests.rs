@@ -22,7 +22,8 @@ pub(crate) const APPLY_PATCH: &str = "application/apply-patch+yaml";
 /// a subresource of it.
 #[derive(Clone)]
 pub struct ApiClient {
-    client: Client,
+    /// The client that it makes them with.
+    pub client: Client,
     /// The version of ToolHive's API group that this client uses.
     toolhive_version: &'static str,
 }

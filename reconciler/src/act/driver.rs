@@ -6,8 +6,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{ApiResource, GetParams};
 use kube::core::Request;
+use kube::runtime::watcher::Event;
 use kube::{Client, Resource};
-use mcp_scaling_rules::{Condition, ConditionReason, Scaling};
+use mcp_scaling_rules::{Condition, ConditionReason, Scaling, Workload};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -46,11 +47,19 @@ pub struct Reconciler {
 }
 
 /// The objects of one reconcile.
-struct Objects<'a> {
-    cached: &'a Server,
+#[derive(Debug)]
+pub struct Objects {
+    cached: Arc<Server>,
     /// The server that was read. The conditions are written to it.
     fresh: Option<FreshServer>,
     statefulset: Option<WorkloadObject>,
+}
+
+impl Objects {
+    /// Those of a reconcile that begins with this server.
+    pub fn new(cached: Arc<Server>) -> Self {
+        Self { cached, fresh: None, statefulset: None }
+    }
 }
 
 impl Reconciler {
@@ -81,7 +90,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// [`ReconcileError`] if a call to the API server failed. The other writes are still made.
-    pub(crate) async fn reconcile(&self, cached: &Server) -> Result<Option<Duration>, ReconcileError> {
+    pub(crate) async fn reconcile(&self, cached: &Arc<Server>) -> Result<Option<Duration>, ReconcileError> {
         let result = self.drive(cached).await;
         self.metrics.count_reconcile(&result);
         if result.is_ok() {
@@ -99,7 +108,7 @@ impl Reconciler {
     /// The reason for which `WorkloadReplicasWarning` should be `True` now, if there is one.
     pub(crate) fn current_warning(&self, server: &Server, scaling: &Scaling) -> Option<ConditionReason> {
         let mut memory = self.memory().get(server.uid).cloned().unwrap_or_default();
-        let observed = self.watched.of(server);
+        let observed = self.observed(server);
         let context = self.context(&observed, &mut memory);
         plan::current_warning(scaling, machine::inputs(scaling, &context))
     }
@@ -110,9 +119,9 @@ impl Reconciler {
     }
 
     /// Makes the calls of one reconcile.
-    async fn drive(&self, cached: &Server) -> Result<Option<Duration>, ReconcileError> {
+    async fn drive(&self, cached: &Arc<Server>) -> Result<Option<Duration>, ReconcileError> {
         let mut machine = Reconcile::default();
-        let mut objects = Objects { cached, fresh: None, statefulset: None };
+        let mut objects = Objects::new(cached.clone());
         let mut error = None;
         let mut uid = cached.uid;
         let mut next = self.next(&mut machine, Answer::Server(Some(cached)), cached, uid);
@@ -141,7 +150,7 @@ impl Reconciler {
     }
 
     fn next(&self, machine: &mut Reconcile, answer: Answer<'_>, cached: &Server, uid: Uid) -> Next {
-        let observed = self.watched.of(cached);
+        let observed = self.observed(cached);
         self.memory().update(uid, |memory| machine.next(answer, self.context(&observed, memory)))
     }
 
@@ -149,9 +158,22 @@ impl Reconciler {
         Context { options: &self.options, observed, memory, now: Instant::now() }
     }
 
-    /// Makes a call.
-    async fn call<'a>(&self, call: Call, objects: &'a mut Objects<'_>) -> Result<Answer<'a>, ReconcileError> {
-        let server = objects.cached;
+    /// What the watches tell of the objects that belong to a server.
+    pub fn observed(&self, server: &Server) -> Observed {
+        self.watched.of(server)
+    }
+
+    /// Takes a workload as its watch tells of it.
+    pub fn observe(&self, workload: Workload, object: WorkloadObject) {
+        self.watched.workload_replicas.apply(workload, Event::Apply(object));
+    }
+
+    /// Makes a call of a reconcile and returns the answer.
+    ///
+    /// # Errors
+    /// [`ReconcileError`] if the API server does not answer, or refuses it. The answer is [`Answer::Failed`] then.
+    pub async fn call<'a>(&self, call: Call, objects: &'a mut Objects) -> Result<Answer<'a>, ReconcileError> {
+        let server = &*objects.cached;
         Ok(match call {
             Call::AskForTurn => Answer::Turn(self.write_rate().put_off(Instant::now())),
             Call::ReadServer => {
