@@ -182,9 +182,8 @@ impl Conflict<'_> {
             verdict.report(requester, "sse-backends", self.maximum(), &warning);
         }
         if conflicts.pins_no_session && self.warns_of_sessions() {
-            let warning = format!(
-                "when proxies change, sessions lose the memory of their backend; {autoscaler} may request {maximum}"
-            );
+            let warning =
+                format!("sessions lose their backend when proxies change; {autoscaler} may request {maximum}");
             verdict.report(requester, "unpinned-backends", self.maximum(), &warning);
         }
     }
@@ -242,6 +241,7 @@ fn scales(autoscaler: AutoscalerKind, object: &Object, spec: &Spec) -> Result<Sc
         idle: spec.idle_replica_count.count(),
         maximum: maximum.count(),
         fallback: spec.fallback.get().map_or(Field::Absent, |fallback| fallback.replicas.count()),
+        fallback_behavior: spec.fallback.get().and_then(|fallback| fallback.behavior.get().map(String::as_str)),
         is_always_active: is_always_active(spec),
         paused_replicas: object.annotation(PAUSED_REPLICAS),
         paused: object.annotation(PAUSED),

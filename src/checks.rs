@@ -99,8 +99,8 @@ pub(crate) fn session_storage(
             ),
         );
     }
-    // Only where the count changes: no other request can do anything about it.
-    if requested.old != Some(requested.count)
+    // Only if the count or the transport changes: no other request can do anything about it.
+    if (requested.old, requested.old_transport) != (Some(requested.count), requested.transport)
         && pins_no_session_to_a_backend(requested.workload, requested.transport, resulting)
     {
         verdict.report(

@@ -13,7 +13,7 @@ use crate::lookup::ReadResources;
 use crate::request::{Object, Request, Spec};
 use crate::requester::Requester;
 use crate::server_spec::{auth_server, scaling};
-use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
+use crate::settings::{Corrections, ExcessReplicas, Settings, UnsharedSessions};
 use crate::stopped;
 use crate::verdict::{Verdict, assignment, scale_command};
 
@@ -83,21 +83,21 @@ pub(crate) fn validate(
             verdict.report(requester, "default-redis", "memory".to_owned(), warning);
         }
     }
-    if let Some(workload) = newly_declared_alone(kind, &new, old.as_ref()) {
-        stopped::report(&mut verdict, workload, workload.declared_in(), request, &new, requester);
-    } else if let (Some(count), Some(old)) = (new.replicas, old.as_ref())
+    let keeps_zero = settings.preserve_scaling && settings.corrections == Corrections::Apply;
+    if let (Some(count), Some(old)) = (new.replicas, old.as_ref())
         && starts_alone(kind, Workload::Deployment, &new, old.replicas, count)
     {
         stopped::report_start(&mut verdict, REPLICAS, count, &new, requester);
-    } else if old.as_ref().is_some_and(|old| frees_stopped_backend(kind, &new, old)) {
+    } else if let Some(workload) = newly_declared_alone(kind, &new, old.as_ref()) {
+        stopped::report(&mut verdict, workload, workload.declared_in(), request, &new, requester);
+    } else if keeps_zero && old.as_ref().is_some_and(|old| frees_stopped_backend(kind, &new, old)) {
         let warning =
             "a backend at 0 stays there without spec.backendReplicas, and proxies fail; scale the StatefulSet up";
         verdict.report(requester, "proxies-without-backend", "spec.backendReplicas=none".to_owned(), warning);
     }
-    let is_stopped = new.replicas == Some(0);
-    if kind == ServerKind::McpServer && requester == Requester::Person && counts_change && !is_stopped {
-        // With stdio, 1 replica is the only count, which needs no advice.
-        warn_of_restart(&mut verdict, request, changed_count.filter(|_| new.transport != Transport::Stdio));
+    let has_proxies = [Some(&new), old.as_ref()].into_iter().flatten().all(|scaling| scaling.replicas != Some(0));
+    if kind == ServerKind::McpServer && requester == Requester::Person && counts_change && has_proxies {
+        warn_of_restart(&mut verdict, request, new.transport, changed_count);
     }
     if settings.read_autoscalers && requester == Requester::Person {
         autoscaler::report_existing(&mut verdict, kind, request, &new, old.as_ref(), settings, get);
@@ -114,8 +114,9 @@ fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec, scaling: &Scal
         && leaves_backends_idle(scaling.transport, proxies, backends)
     {
         let value = format!("{BACKEND_REPLICAS}={backends} {REPLICAS}={proxies}");
+        let noun = if proxies == 1 { "proxy" } else { "proxies" };
         let warning = format!(
-            "{backends} backends for {proxies} proxies: each proxy sends all requests to 1 backend, so the others get none"
+            "{backends} backends for {proxies} {noun}: each proxy sends all requests to 1 backend, so the others get none"
         );
         verdict.report(requester, "idle-backends", value, &warning);
     }
@@ -144,8 +145,17 @@ fn changes_spec(request: &Request<'_>) -> bool {
 
 /// From v0.24.1 on ToolHive's operator writes the server's generation, which every edit of the spec raises, into the pod
 /// template of the Deployment, and compares it there: the policy cannot keep the old one.
-fn warn_of_restart(verdict: &mut Verdict, request: &Request<'_>, changed_count: Option<(Workload, u32)>) {
+fn warn_of_restart(
+    verdict: &mut Verdict,
+    request: &Request<'_>,
+    transport: Transport,
+    changed_count: Option<(Workload, u32)>,
+) {
     verdict.warn("ToolHive v0.24.1 and newer restart all proxies of an MCPServer when a declared count changes");
+    // 1 is the only count, which needs no advice.
+    if transport == Transport::Stdio {
+        return;
+    }
     let command =
         changed_count.and_then(|(workload, count)| scale_command(workload, request.namespace(), request.name(), count));
     let advice = command.map(|command| format!("with no count declared, {command} restarts nothing"));

@@ -168,7 +168,7 @@ pub(crate) fn autoscalers(name: &str, request: &Request<'_>, get: &ReadResources
         kind: AutoscalerKind::HorizontalPodAutoscaler.name(),
         name: Some(name),
         namespace,
-        field_masks: &["spec.maxReplicas", "spec.scaleTargetRef"],
+        field_masks: &["spec.maxReplicas", "spec.minReplicas", "spec.scaleTargetRef"],
         disable_cache: true,
     };
     match get(&one) {

@@ -164,7 +164,9 @@ pub(crate) fn validate(
                 let name = kind.container_name();
                 let reason = || format!("container {name} should have a preStop hook that sleeps {pre_stop} s");
                 let edit = Edit::set_in_item(CONTAINERS, index, PRE_STOP, sleep(pre_stop));
-                verdict.correct(settings, edit, requester != Requester::ToolHive, reason);
+                // An update of a container that had no hook before is not refused.
+                let can_be_refused = requester != Requester::ToolHive && (!request.is_update() || loses_hook);
+                verdict.correct(settings, edit, can_be_refused, reason);
             }
         }
     }
@@ -192,8 +194,8 @@ fn raise_grace_period(
     // An update that leaves a short period as it was, or raises it, is not refused.
     let is_no_worse = old.is_some_and(|old| old <= requested.unwrap_or(DEFAULT_GRACE_PERIOD));
     let can_be_refused = requester != Requester::ToolHive && !is_no_worse;
-    let is_refused = verdict.correct(settings, Edit::set(GRACE_PERIOD, seconds), can_be_refused, warning);
-    if requester == Requester::Person && !is_refused {
+    verdict.correct(settings, Edit::set(GRACE_PERIOD, seconds), can_be_refused, warning);
+    if requester == Requester::Person {
         verdict.warn(&warning());
     }
 }

@@ -5,7 +5,8 @@ use mcp_scaling_rules::sessions::storage_in_use;
 use mcp_scaling_rules::spec_fields::{REPLICAS, REPLICAS_PATH};
 use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{
-    Malformed, Owner, Replicas, Scaling, SessionStorage, Transport, Workload, annotations, exceeds_stdio_cap, stopped,
+    Malformed, Owner, Replicas, Scaling, SessionStorage, Transport, Workload, annotations, exceeds_stdio_cap, resolve,
+    stopped,
 };
 
 use crate::checks::{self, RequestedReplicas};
@@ -34,6 +35,8 @@ pub(crate) struct ReplicasRequest {
     pub(crate) is_scale: bool,
     /// The transport that a label of the workload names. Anybody who may edit the workload can change it.
     pub(crate) transport_label: Option<Transport>,
+    /// Says whether a proxy runner from before an edit asks for the count, which is an old one too: the present one is preserved.
+    pub(crate) is_old_runner: bool,
 }
 
 impl ReplicasRequest {
@@ -56,7 +59,13 @@ impl ReplicasRequest {
             workload,
             is_scale: false,
             transport_label,
+            is_old_runner: false,
         })
+    }
+
+    /// The count that ToolHive makes of the declared one.
+    fn declared(&self, scaling: &Scaling) -> Option<u32> {
+        resolve(scaling.transport, self.workload.declared(scaling))
     }
 
     fn is_unchanged(&self) -> bool {
@@ -125,12 +134,14 @@ pub(crate) fn validate(
     }
     let stdio_label = replicas.transport_label.filter(|label| *label == Transport::Stdio);
     let Lookup::Found(mut server) = lookup else {
-        if let Some(transport) = stdio_label {
+        let label = if replicas.is_old_runner { replicas.transport_label } else { stdio_label };
+        if let Some(transport) = label {
             // The transport is all that the stdio cap needs. Nothing is known of the sessions, so that they must not be
             // reported as at risk.
             let session_storage = Some(SessionStorage::Redis);
             let scaling = Scaling { transport, replicas: None, backend_replicas: None, session_storage };
-            let decided = decide(replicas, &scaling, None, settings);
+            let preserved = replicas.old.filter(|_| replicas.is_old_runner);
+            let decided = decide(replicas, &scaling, preserved, settings);
             report(&mut verdict, owner, replicas, &scaling, decided, settings);
         }
         return verdict;
@@ -148,7 +159,7 @@ pub(crate) fn validate(
     let decided = decide(replicas, &server.scaling, reset.preserved, settings);
     report(&mut verdict, owner, replicas, &server.scaling, decided, settings);
     // A declared count soon takes the place of what a Scale requests.
-    let soon = replicas.workload.declared(&server.scaling).unwrap_or(decided.count);
+    let soon = replicas.declared(&server.scaling).unwrap_or(decided.count);
     if replicas.stops_workload_alone(owner, &server.scaling, decided.count) {
         crate::stopped::report(&mut verdict, replicas.workload, REPLICAS, request, &server.scaling, replicas.requester);
     } else if stopped::starts_alone(owner.kind, replicas.workload, &server.scaling, replicas.old, soon) {
@@ -170,7 +181,7 @@ fn decide_reset(
     settings: &Settings,
     may_reset: bool,
 ) -> ResetDecision {
-    let preserves = settings.preserve_scaling && replicas.is_update_by_toolhive();
+    let preserves = (settings.preserve_scaling || replicas.is_old_runner) && replicas.is_update_by_toolhive();
     let preserved = replicas.old.filter(|_| preserves);
     let (transport, declared) = (server.scaling.transport, replicas.workload.declared(&server.scaling));
     let recorded = rollout::recorded(request);
@@ -218,20 +229,23 @@ fn report(
     checks::session_storage(verdict, settings, owner.kind, storage, storage, request, count);
 
     let (field, kind, name) = (replicas.workload.declared_in(), owner.kind.name(), shortened(&owner.name));
-    let is_refused = rule.is_some_and(|rule| {
+    if let Some(rule) = rule {
         let reason = rule.name();
         verdict.annotate("replicas", format!("requested={requested} wanted={count} reason={reason}"));
         // A request that can be refused differs from a declared count here: only ToolHive's own writes are capped or undone
         // if no object may be changed.
         let message = || {
             format!(
-                "{REPLICAS} requests {requested} and {field} of {kind} {name} wants {count}: request {count}, or change {field}"
+                "{REPLICAS} requests {requested} and {field} of {kind} {name} wants {count}: request {count}, or change the {kind}"
             )
         };
-        verdict.correct(settings, Edit::set(REPLICAS_PATH, count), replicas.can_be_refused(), message)
-    });
-    let overrides = declared.filter(|declared| *declared != requested && requester == Requester::Person && !is_refused);
-    if let Some(declared) = overrides {
+        verdict.correct(settings, Edit::set(REPLICAS_PATH, count), replicas.can_be_refused(), message);
+    }
+    let is_overridden = replicas.declared(scaling).is_some_and(|count| count != requested);
+    if let Some(declared) = declared
+        && is_overridden
+        && requester == Requester::Person
+    {
         let overridden = if replicas.is_unchanged() { "current" } else { "requested" };
         verdict.warn(&format!("{field} of {kind} {name} is {declared} and overrides the {overridden} {requested}"));
     }

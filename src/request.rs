@@ -150,6 +150,7 @@ pub(crate) struct Spec {
 pub(crate) struct Fallback {
     #[serde(deserialize_with = "integer")]
     pub(crate) replicas: Field<i64>,
+    pub(crate) behavior: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

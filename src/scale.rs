@@ -29,6 +29,7 @@ pub(crate) fn validate(
         workload,
         is_scale: true,
         transport_label: None,
+        is_old_runner: false,
     };
     Ok(replicas::validate(Verdict::default(), owner, request, &replicas, settings, get))
 }

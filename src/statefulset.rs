@@ -1,10 +1,8 @@
 //! `StatefulSet`: the pods of an `MCPServer`'s backend.
 
-use mcp_scaling_rules::spec_fields::REPLICAS_PATH;
 use mcp_scaling_rules::{Malformed, Owner, Transport, Workload, labels};
 
 use crate::backend_template::{self, Kept};
-use crate::edit::Edit;
 use crate::lookup::ReadResources;
 use crate::replicas::{self, ReplicasRequest};
 use crate::request::Request;
@@ -24,13 +22,10 @@ pub(crate) fn validate(
 ) -> Result<Verdict, Malformed> {
     let requester = Requester::of(request, settings, Some(owner));
     let label = transport_label(request);
-    let mut replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, label)?;
+    let replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, label)?;
     let keeps = settings.keep_backends_on_scale && requester == Requester::ToolHive;
-    let Kept { mut verdict, is_old_runner } = if keeps { backend_template::keep(request) } else { Kept::default() };
-    if let Some(old) = replicas.old.filter(|old| is_old_runner && *old != replicas.requested) {
-        verdict.edit(Edit::set(REPLICAS_PATH, old));
-        replicas.requested = old;
-    }
+    let Kept { verdict, is_old_runner } = if keeps { backend_template::keep(request) } else { Kept::default() };
+    let replicas = ReplicasRequest { is_old_runner, ..replicas };
     Ok(replicas::validate(verdict, owner, request, &replicas, settings, get))
 }
 

@@ -44,25 +44,23 @@ impl Verdict {
     }
 
     /// Changes the object as [`Self::edit`] does. With `corrections: reject` it refuses the request instead, with `reason`, or
-    /// leaves it as it is if it can never be refused. Returns whether it refuses the request.
+    /// leaves it as it is if it can never be refused.
     pub(crate) fn correct(
         &mut self,
         settings: &Settings,
         edit: Edit,
         can_be_refused: bool,
         reason: impl FnOnce() -> String,
-    ) -> bool {
-        let is_refused = settings.corrections == Corrections::Reject && can_be_refused;
+    ) {
         if settings.corrections == Corrections::Apply {
             self.edit(edit);
         } else if can_be_refused {
             self.refuse(UNPROCESSABLE, &reason());
         }
-        is_refused
     }
 
     /// Warns the person who makes the request, in one line of at most 120 characters: the API server drops a warning with a
-    /// line break.
+    /// line break. A request that is refused gets its message alone, since warnings tell what an accepted one leads to.
     pub(crate) fn warn(&mut self, warning: &str) {
         self.warnings.push(line(warning, WARNING_LENGTH));
     }
@@ -118,13 +116,14 @@ impl Verdict {
             self = Self::default();
         }
         let (message, code) = self.refusal.map(|refusal| (refusal.message, refusal.code)).unzip();
+        let accepted = message.is_none();
         ValidationResponse {
-            accepted: message.is_none(),
+            accepted,
             message,
             code,
             mutated_object,
             audit_annotations: Some(self.audit_annotations).filter(|annotations| !annotations.is_empty()),
-            warnings: Some(self.warnings).filter(|warnings| !warnings.is_empty()),
+            warnings: Some(self.warnings).filter(|warnings| accepted && !warnings.is_empty()),
         }
     }
 }

@@ -9,7 +9,7 @@ use fixtures::case::{OPERATOR, create, mcpserver, server, update, with};
 
 /// For an autoscaler with a maximum of 5.
 const STDIO: &str = "transport stdio of MCPServer github supports 1 replica; the autoscaler may request 5";
-const UNPINNED: &str = "when proxies change, sessions lose the memory of their backend; the autoscaler may request 5";
+const UNPINNED: &str = "sessions lose their backend when proxies change; the autoscaler may request 5";
 const DECLARED: &str = "spec.replicas of MCPServer github conflicts with the autoscaler; remove the field";
 const SESSIONS: &str = "MCPServer github does not store sessions in Redis; more than 1 replica loses sessions";
 
@@ -123,6 +123,17 @@ fn warns_about_the_count_that_keda_sets_while_triggers_fail() {
     let stdio = "transport stdio of MCPServer github supports 1 replica; the autoscaler may request 6";
     assert_eq!(warnings(json!({"failureThreshold": 3, "replicas": 6})), [stdio]);
     assert_eq!(warnings(json!({"failureThreshold": 3, "replicas": 1})), [""; 0]);
+    for (behavior, is_told) in [
+        ("static", true),
+        ("currentReplicasIfHigher", true),
+        ("currentReplicas", false),
+        ("currentReplicasIfLower", false),
+    ] {
+        let fallback = json!({"failureThreshold": 3, "replicas": 6, "behavior": behavior});
+        assert_eq!(!warnings(fallback).is_empty(), is_told, "{behavior}");
+    }
+    let cpu = with(object(json!({"failureThreshold": 3, "replicas": 6})), "/spec/triggers", json!([{"type": "cpu"}]));
+    create(cpu).lookup_finds(&with_redis("stdio")).run().assert_accepted_as_is("KEDA has no fallback for cpu");
     assert_eq!(warnings(json!(null)), [""; 0]);
 }
 

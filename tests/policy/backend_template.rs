@@ -112,6 +112,8 @@ fn keeps_the_count_from_an_older_proxy_runner() {
     let unreachable = Arc::new(|_: &GetResourceRequest| Err(callback_failure("timeout")));
     let write = |generation| update(old.clone(), written(generation)).by(PROXY_RUNNER).host(unreachable.clone()).run();
     assert_eq!(write(5).object()["spec"]["replicas"], 3, "the count of before an edit");
+    let annotations = write(5).annotations();
+    assert!(annotations.contains(&"replicas=requested=1 wanted=3 reason=preserved".to_owned()), "{annotations:?}");
     assert_eq!(write(7).object()["spec"]["replicas"], 1, "a newer count, which cannot be checked");
     // The declared count is applied whoever writes.
     let declaring = mcpserver(json!({"transport": "streamable-http", "backendReplicas": 2}));

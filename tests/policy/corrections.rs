@@ -49,14 +49,14 @@ fn rejects_a_count_that_differs_from_the_declared_one() {
         assert_eq!(
             refusal(case.lookup_finds(&declaring())),
             format!(
-                "spec.replicas requests {count} and spec.replicas of MCPServer github wants 3: request 3, or change spec.replicas"
+                "spec.replicas requests {count} and spec.replicas of MCPServer github wants 3: request 3, or change the MCPServer"
             )
         );
     }
     assert_eq!(
         refusal(create(statefulset(5, "sse")).lookup_finds(&declaring())),
-        "spec.replicas requests 5 and spec.backendReplicas of MCPServer github wants 3: request 3, or change \
-         spec.backendReplicas"
+        "spec.replicas requests 5 and spec.backendReplicas of MCPServer github wants 3: request 3, or change the \
+         MCPServer"
     );
 }
 
@@ -88,6 +88,35 @@ fn rejects_a_short_grace_period() {
     let other_image = with(short(5), "/spec/template/spec/containers/0/image", json!("b"));
     let outcome = run(update(short(5), other_image).lookup_finds(&declaring()));
     assert_eq!((outcome.refusal(), outcome.warnings()), (None, vec![message.to_owned()]), "it is no worse");
+}
+
+#[test]
+fn rejects_a_container_without_a_hook_unless_it_had_none_before() {
+    let template = "/spec/template/spec/containers/0";
+    let hookless = || with(deployment(3), &format!("{template}/lifecycle"), None);
+    let settings = json!({"corrections": "reject", "preStopSeconds": 5});
+    let run = |case: Case| case.lookup_finds(&declaring()).settings(settings.clone()).run();
+    let message = "container toolhive should have a preStop hook that sleeps 5 s";
+    for case in [create(hookless()), update(deployment(3), hookless())] {
+        assert_eq!(run(case).refusal(), Some((422, message.to_owned())));
+    }
+    let other_image = with(hookless(), &format!("{template}/image"), json!("b"));
+    let outcome = run(update(hookless(), other_image));
+    assert_eq!((outcome.refusal(), outcome.changes()), (None, Vec::new()), "it is no worse");
+    assert_eq!(outcome.annotations(), ["pre-stop=wanted=5"]);
+}
+
+#[test]
+fn gives_a_refused_request_the_message_alone() {
+    let cases = [
+        (json!({"stdioReplicas": "reject"}), scale("deployments", &selector(Workload::Deployment), 1, 3)),
+        (json!({"declaredReplicas": "reject"}), update(mcpserver(json!({})), mcpserver(json!({"replicas": 3})))),
+    ];
+    for (settings, case) in cases {
+        let outcome = case.lookup_finds(&mcpserver(json!({"replicas": 2}))).settings(settings.clone()).run();
+        assert_eq!(outcome.refusal().map(|(code, _)| code), Some(422), "{settings}");
+        assert_eq!(outcome.warnings(), [""; 0], "{settings}");
+    }
 }
 
 #[test]

@@ -119,6 +119,32 @@ fn tells_of_an_autoscaler_of_the_backend_where_a_server_becomes_sse() {
 }
 
 #[test]
+fn tells_of_an_autoscaler_that_stops_the_backend() {
+    let stopping = with(autoscaler("db", "StatefulSet", 1), "/spec/minReplicas", json!(0));
+    let outcome = reading(create(with_redis("sse", &json!({}))), &[stopping]).run();
+    assert_eq!(
+        outcome.warnings(),
+        ["minReplicas 0 stops the backend under running proxies, which then fail; keep 1 or more"]
+    );
+    assert_eq!(outcome.annotations(), ["backend-stops-alone=minReplicas=0"]);
+}
+
+#[test]
+fn cuts_no_count_off_if_an_autoscaler_has_a_long_name() {
+    let (name, shortened) = ("n".repeat(63), format!("HorizontalPodAutoscaler {}…", "n".repeat(30)));
+    for (transport, kind) in [("stdio", "Deployment"), ("sse", "StatefulSet"), ("streamable-http", "StatefulSet")] {
+        let server = with_redis(transport, &json!({"backendReplicas": 1}));
+        let outcome = reading(create(server), &[autoscaler(&name, kind, 999)]).run();
+        let end = format!("{shortened} may request 999");
+        assert!(
+            outcome.warnings().iter().any(|warning| warning.ends_with(&end)),
+            "{transport}: {:?}",
+            outcome.warnings()
+        );
+    }
+}
+
+#[test]
 fn names_the_scaled_object_that_keda_made_the_autoscaler_for() {
     let owner = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "web", "controller": true});
     let keda = with(autoscaler("keda-hpa-web", "Deployment", 100), "/metadata/ownerReferences", json!([owner]));

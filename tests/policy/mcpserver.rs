@@ -325,6 +325,8 @@ fn tells_a_person_that_a_changed_count_restarts_all_proxies() {
         assert_eq!(long, [RESTART, &advice(none)], "a name that does not fit");
         assert_eq!(case().by(OPERATOR).run().warnings(), [""; 0]);
     }
+    let stdio = |count: u32| mcpserver(json!({"replicas": count, "sessionStorage": redis()}));
+    assert_eq!(update(stdio(3), stdio(1)).run().warnings(), [RESTART], "1 is the only count, which needs no advice");
     let counts = json!({"replicas": 2, "backendReplicas": 2});
     let other_image = with(server(counts.clone()), "/spec/image", json!("b"));
     update(server(counts), other_image).run().assert_accepted_as_is("another field");

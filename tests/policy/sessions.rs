@@ -97,6 +97,8 @@ fn warns_about_several_backends_among_which_sessions_move() {
         let outcome = scale("statefulsets", &selector(Workload::StatefulSet), old, new).lookup_finds(&found).run();
         assert!(!outcome.annotations().concat().contains("unpinned"), "{old} to {new}");
     }
+    let stdio = mcpserver(with_redis(json!({"transport": "stdio", "replicas": 1, "backendReplicas": 2})));
+    assert!(update(stdio, server(2)).run().warnings().contains(&warning(2)), "another transport");
     let proxies = scale("deployments", &selector(Workload::Deployment), 1, 3).lookup_finds(&found).run();
     proxies.assert_accepted_as_is("Redis keeps the sessions of the proxies");
 }

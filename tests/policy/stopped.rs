@@ -190,8 +190,10 @@ fn reports_declared_counts_that_stop_one_workload() {
         (None, json!({"replicas": 1, "backendReplicas": 0}), Some(Workload::StatefulSet)),
         (Some(none.clone()), json!({"backendReplicas": 0}), Some(Workload::StatefulSet)),
         (Some(json!({"backendReplicas": 2})), json!({"backendReplicas": 0}), Some(Workload::StatefulSet)),
-        // The proxies are started without their backend.
-        (Some(both.clone()), json!({"replicas": 1, "backendReplicas": 0}), Some(Workload::StatefulSet)),
+        // A count that is no longer declared stays as it was.
+        (Some(both.clone()), json!({"replicas": 0}), None),
+        (Some(both.clone()), json!({"backendReplicas": 0}), None),
+        (Some(json!({"replicas": 1, "backendReplicas": 0})), json!({"replicas": 0}), None),
         (Some(json!({"backendReplicas": 0})), json!({"backendReplicas": 0}), None),
     ] {
         let server = |members: &Value| mcpserver(spec(members));
@@ -213,6 +215,34 @@ fn reports_declared_counts_that_stop_one_workload() {
                 assert_eq!(outcome.annotations(), [""; 0], "{description}");
             }
         }
+    }
+}
+
+#[test]
+fn tells_a_person_who_declares_proxies_and_no_backend_that_only_the_proxies_start() {
+    let server = |members: Value| mcpserver(spec(&members));
+    for old in [
+        json!({"replicas": 0, "backendReplicas": 0}),
+        json!({"replicas": 0}),
+        json!({"replicas": 0, "backendReplicas": 1}),
+    ] {
+        let started = server(json!({"replicas": 1, "backendReplicas": 0}));
+        let outcome = update(server(old.clone()), started).settings(json!({"sessionStorage": "ignore"})).run();
+        let warning = "the proxies fail without a backend: spec.backendReplicas is 0; raise it too";
+        assert_eq!(outcome.warnings(), [warning], "{old}: there are no proxies to restart");
+        assert_eq!(outcome.annotations(), ["proxies-started-alone=spec.replicas=1"], "{old}");
+    }
+}
+
+#[test]
+fn says_of_a_freed_backend_that_it_stays_only_if_the_policy_keeps_it_there() {
+    let server = |members: Value| mcpserver(spec(&members));
+    for (settings, is_told) in
+        [(json!({}), true), (json!({"preserveScaling": false}), false), (json!({"corrections": "reject"}), false)]
+    {
+        let case = update(server(json!({"backendReplicas": 0})), server(json!({})));
+        let annotations = case.settings(settings.clone()).run().annotations().concat();
+        assert_eq!(annotations.contains("proxies-without-backend"), is_told, "{settings}");
     }
 }
 

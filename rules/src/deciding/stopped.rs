@@ -18,13 +18,16 @@ pub fn declared_alone(kind: ServerKind, scaling: &Scaling) -> Option<Workload> {
     stopped_alone(count).filter(|_| kind == ServerKind::McpServer)
 }
 
-/// The workload that a spec declares as stopped alone and that the `old` one did not. A server that is created without proxies
-/// has no backend, because a proxy makes it.
+/// The workload that a spec stops alone and that the `old` one did not stop. A count that is no longer declared stays as it was. A
+/// server that is created without proxies has no backend, because a proxy makes it.
 pub fn newly_declared_alone(kind: ServerKind, new: &Scaling, old: Option<&Scaling>) -> Option<Workload> {
-    declared_alone(kind, new).filter(|workload| match old {
-        Some(old) => declared_alone(kind, old) != Some(*workload),
-        None => *workload == Workload::StatefulSet,
-    })
+    let Some(old) = old else {
+        return declared_alone(kind, new).filter(|workload| *workload == Workload::StatefulSet);
+    };
+    let kept = |workload: Workload| workload.declared(new).or(workload.declared(old));
+    let scaling =
+        Scaling { replicas: kept(Workload::Deployment), backend_replicas: kept(Workload::StatefulSet), ..*new };
+    declared_alone(kind, &scaling).filter(|workload| workload.declared(old) != Some(0))
 }
 
 /// Returns whether a request that sets this workload from `old` to `new` replicas starts the proxies alone: no release of ToolHive

@@ -24,6 +24,11 @@ pub const PAUSED: &str = "autoscaling.keda.sh/paused";
 /// Source: KEDA's documents of the scalers "cpu" and "memory".
 pub const ALWAYS_ACTIVE_TRIGGERS: [&str; 2] = ["cpu", "memory"];
 
+/// The values of `spec.fallback.behavior` with which KEDA keeps the present count while triggers fail, or goes below it.
+///
+/// Source: KEDA's documents of the ScaledObject, from 2.17 on; older releases have no behavior.
+pub const NEVER_RAISING_FALLBACKS: [&str; 2] = ["currentReplicas", "currentReplicasIfLower"];
+
 named! {
     /// A kind of autoscaler.
     #[derive(PartialOrd, Ord)]

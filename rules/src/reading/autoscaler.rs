@@ -2,7 +2,7 @@
 
 use crate::facts::autoscaling::{
     AutoscalerKind, HPA_DEFAULT_MINIMUM, IDLE_REPLICA_COUNT, KEDA_DEFAULT_MAXIMUM, KEDA_DEFAULT_MINIMUM,
-    PAUSED_REPLICAS,
+    NEVER_RAISING_FALLBACKS, PAUSED_REPLICAS,
 };
 use crate::facts::kind::{EMBEDDING_SERVER, GROUP, ServerKind};
 use crate::facts::workload::Workload;
@@ -76,8 +76,11 @@ pub struct RawRange<'a> {
     pub idle: Field<u32>,
     /// `spec.maxReplicas`, or `spec.maxReplicaCount` of a ScaledObject.
     pub maximum: Field<u32>,
-    /// `spec.fallback.replicas` of a ScaledObject: the count that KEDA sets while its triggers fail, whatever the maximum.
+    /// `spec.fallback.replicas` of a ScaledObject: the count that KEDA sets while its triggers fail, whatever the maximum, unless the
+    /// behavior or the types of its triggers exclude it.
     pub fallback: Field<u32>,
+    /// `spec.fallback.behavior` of a ScaledObject.
+    pub fallback_behavior: Option<&'a str>,
     /// Says whether a ScaledObject has triggers, and none of them is ever inactive.
     pub is_always_active: bool,
     /// The annotation [`PAUSED_REPLICAS`] of a ScaledObject.
@@ -125,6 +128,9 @@ impl Scales {
             None => (minimum.unwrap_or(KEDA_DEFAULT_MINIMUM), "minReplicaCount"),
         };
         let count = if raw.is_always_active { count.max(1) } else { count };
+        let raises = raw.fallback_behavior.is_none_or(|behavior| !NEVER_RAISING_FALLBACKS.contains(&behavior));
+        // KEDA has no fallback for triggers of these types.
+        let fallback = fallback.filter(|_| raises && !raw.is_always_active);
         let maximum = maximum.unwrap_or(KEDA_DEFAULT_MAXIMUM).max(fallback.unwrap_or_default());
         Ok(within(Minimum { count, decided_by }, maximum))
     }
