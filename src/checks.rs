@@ -9,9 +9,9 @@ use crate::requester::Requester;
 use crate::settings::{ExcessReplicas, Settings, UnsharedSessions};
 use crate::verdict::{UNPROCESSABLE, Verdict, assignment};
 
-/// A count that a request asks for.
+/// A count that is checked: one that a request asks for.
 #[derive(Clone, Copy)]
-pub(crate) struct RequestedReplicas<'a> {
+pub(crate) struct CheckedCount<'a> {
     /// The path of the field that holds the count.
     pub(crate) field: &'a str,
     /// The workload whose count it is.
@@ -30,7 +30,7 @@ pub(crate) struct RequestedReplicas<'a> {
     pub(crate) is_declared: bool,
 }
 
-impl RequestedReplicas<'_> {
+impl CheckedCount<'_> {
     /// Returns whether the request may be refused, if the settings say so.
     ///
     /// Requests of ToolHive's own accounts never are: without their write a server would not run at all. Nor is an update
@@ -51,8 +51,8 @@ impl RequestedReplicas<'_> {
 
 /// Refuses or warns about a count above the stdio cap. With [`ExcessReplicas::Cap`] the caller lowers the count, since a
 /// custom resource and a workload have different counts to come down to.
-pub(crate) fn stdio_cap(verdict: &mut Verdict, action: ExcessReplicas, requested: RequestedReplicas<'_>) {
-    let RequestedReplicas { field, count, transport, old_transport, .. } = requested;
+pub(crate) fn stdio_cap(verdict: &mut Verdict, action: ExcessReplicas, requested: CheckedCount<'_>) {
+    let CheckedCount { field, count, transport, old_transport, .. } = requested;
     if !exceeds_stdio_cap(transport, count) {
         return;
     }
@@ -80,7 +80,7 @@ pub(crate) fn session_storage(
     kind: ServerKind,
     storage: SessionStorage,
     old_storage: SessionStorage,
-    requested: RequestedReplicas<'_>,
+    requested: CheckedCount<'_>,
     resulting: u32,
 ) {
     if settings.session_storage == UnsharedSessions::Ignore {

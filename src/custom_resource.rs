@@ -7,7 +7,7 @@ use mcp_scaling_rules::transport::STDIO_REPLICAS;
 use mcp_scaling_rules::{Malformed, Scaling, ServerKind, Transport, Workload, annotations, exceeds_stdio_cap};
 
 use crate::autoscaler;
-use crate::checks::{self, RequestedReplicas};
+use crate::checks::{self, CheckedCount};
 use crate::edit::{self, Edit, Path};
 use crate::lookup::ReadResources;
 use crate::request::{Object, Request, Spec};
@@ -47,7 +47,7 @@ pub(crate) fn validate(
             counts_change |= old_count.is_some();
             continue;
         };
-        let requested = RequestedReplicas {
+        let requested = CheckedCount {
             field,
             workload,
             transport: new.transport,
@@ -71,7 +71,7 @@ pub(crate) fn validate(
             verdict.edit(Edit::set(workload.declared_at(), count));
             capped.push((field, declared));
         }
-        let requested = RequestedReplicas { count, ..requested };
+        let requested = CheckedCount { count, ..requested };
         let old_storage = old.as_ref().map_or(storage(&new), storage);
         checks::session_storage(&mut verdict, settings, kind, storage(&new), old_storage, requested, count);
     }
@@ -121,7 +121,7 @@ fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec, scaling: &Scal
         verdict.report(requester, "idle-backends", value, &warning);
     }
     // ToolHive ignores the mode of other transports. Up to v0.50 its proxy does not tell the clients apart
-    // (`ForwardResponseToClients` in `pkg/transport/proxy/httpsse/http_proxy.go`), and v0.58 does.
+    // (`ForwardResponseToClients` in `pkg/transport/proxy/httpsse/http_proxy.go`), and v0.55.1 does.
     if scaling.transport == Transport::Stdio && spec.proxy_mode.get().is_some_and(|mode| mode == "sse") {
         let warning =
             "with proxyMode sse, ToolHive up to v0.50 sends each answer to every connected client; use streamable-http";

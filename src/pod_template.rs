@@ -1,6 +1,6 @@
 //! The pod template of a Deployment: its grace period, and the preStop hook of ToolHive's container.
 
-use mcp_scaling_rules::grace_period::{floor, raised_to_floor};
+use mcp_scaling_rules::grace_period::{DEFAULT_GRACE_PERIOD, floor, raised_to_floor};
 use mcp_scaling_rules::pod_template::{TemplateChange, TemplateCorrection, correction};
 use mcp_scaling_rules::{Field, Malformed, ServerKind};
 use serde_json::{Value, json};
@@ -17,8 +17,10 @@ const GRACE_PERIOD: Path = &["spec", "template", "spec", "terminationGracePeriod
 const GRACE_PERIOD_IN_TEMPLATE: Path = &["spec", "terminationGracePeriodSeconds"];
 const PRE_STOP: Path = &["lifecycle", "preStop"];
 
-/// The grace period of a pod whose template does not say it: Kubernetes' default, in seconds.
-const DEFAULT_GRACE_PERIOD: i64 = 30;
+/// The grace period that a pod gets, in seconds.
+fn or_default(seconds: Option<i64>) -> i64 {
+    seconds.unwrap_or(i64::from(DEFAULT_GRACE_PERIOD))
+}
 
 /// The spec of a Deployment's pod template.
 ///
@@ -29,7 +31,7 @@ pub(crate) fn pod(spec: &Spec) -> Result<&PodSpec, Malformed> {
 }
 
 /// What a request does to a pod template, as far as it can be told from the fields that are read of every request.
-struct Requested {
+struct RequestedTemplate {
     /// The grace period that the request gives, and the one before.
     grace_period: Option<i64>,
     old_grace_period: Option<i64>,
@@ -41,7 +43,7 @@ struct Requested {
     floor: i64,
 }
 
-impl Requested {
+impl RequestedTemplate {
     fn read(kind: ServerKind, request: &Request<'_>, pod: &PodSpec, settings: &Settings) -> Result<Self, Malformed> {
         let (hookless, sleep) = toolhives_hook(pod, kind);
         let pre_stop = if hookless.is_some() { settings.pre_stop_seconds } else { 0 };
@@ -49,7 +51,7 @@ impl Requested {
         let old = request.old_spec().and_then(of_old);
         Ok(Self {
             grace_period: pod.termination_grace_period_seconds.optional()?,
-            old_grace_period: old.map(|seconds| seconds.unwrap_or(DEFAULT_GRACE_PERIOD)),
+            old_grace_period: old.map(or_default),
             hookless,
             pre_stop,
             floor: floor(settings.termination_grace_period_seconds, pre_stop, sleep),
@@ -58,7 +60,7 @@ impl Requested {
 
     /// The longer grace period that the request takes away.
     fn lost_grace_period(&self) -> Option<i64> {
-        let requested = self.grace_period.unwrap_or(DEFAULT_GRACE_PERIOD);
+        let requested = or_default(self.grace_period);
         self.old_grace_period.filter(|old| self.floor > 0 && *old > requested)
     }
 
@@ -84,7 +86,7 @@ impl Requested {
 
     /// How the template compares with the `stored` one, whose grace period is `old`.
     fn compare(&self, template: &Value, stored: &Value, old: i64) -> TemplateChange {
-        let requested = self.grace_period.unwrap_or(DEFAULT_GRACE_PERIOD);
+        let requested = or_default(self.grace_period);
         let index = self.hookless.map(|index| index.to_string()).unwrap_or_default();
         let lifecycle: &[&str] = &["spec", "containers", &index, "lifecycle"];
         if !edit::is_same(template, stored, &[GRACE_PERIOD_IN_TEMPLATE, lifecycle]) {
@@ -119,7 +121,7 @@ fn lacks_sleep_of(lifecycle: &Value, stored: &Value) -> bool {
 /// Returns whether a request leaves the pod template of a Deployment as it is, apart from what an operator leaves out and
 /// [`validate`] keeps.
 pub(crate) fn stays(kind: ServerKind, request: &Request<'_>, settings: &Settings) -> bool {
-    let requested = request.spec().and_then(|spec| Requested::read(kind, request, pod(spec)?, settings));
+    let requested = request.spec().and_then(|spec| RequestedTemplate::read(kind, request, pod(spec)?, settings));
     let change = requested.ok().and_then(|requested| requested.change(request));
     matches!(change, Some(TemplateChange::None | TemplateChange::Undone))
 }
@@ -136,8 +138,8 @@ pub(crate) fn validate(
     requester: Requester,
     settings: &Settings,
 ) -> Result<(), Malformed> {
-    let template = Requested::read(kind, request, pod, settings)?;
-    let Requested { grace_period: requested, old_grace_period: old, hookless, pre_stop, floor } = template;
+    let template = RequestedTemplate::read(kind, request, pod, settings)?;
+    let RequestedTemplate { grace_period: requested, old_grace_period: old, hookless, pre_stop, floor } = template;
     let raised = raised_to_floor(requested, floor);
     let (lost, loses_hook) = (template.lost_grace_period(), template.loses_hook(request));
     if raised.is_none() && pre_stop == 0 && lost.is_none() && !loses_hook {
@@ -192,7 +194,7 @@ fn raise_grace_period(
         format!("the termination grace period should be at least {seconds} s; the pod template requests {requests}")
     };
     // An update that leaves a short period as it was, or raises it, is not refused.
-    let is_no_worse = old.is_some_and(|old| old <= requested.unwrap_or(DEFAULT_GRACE_PERIOD));
+    let is_no_worse = old.is_some_and(|old| old <= or_default(requested));
     let can_be_refused = requester != Requester::ToolHive && !is_no_worse;
     verdict.correct(settings, Edit::set(GRACE_PERIOD, seconds), can_be_refused, warning);
     if requester == Requester::Person {

@@ -9,7 +9,7 @@ use mcp_scaling_rules::{
     stopped,
 };
 
-use crate::checks::{self, RequestedReplicas};
+use crate::checks::{self, CheckedCount};
 use crate::edit::Edit;
 use crate::lookup::{self, Found, Lookup, ReadResources};
 use crate::request::{Request, Spec};
@@ -215,7 +215,7 @@ fn report(
     let Replicas { count, rule } = decided;
     let storage = storage_in_use(owner.kind, scaling.session_storage, settings.default_session_storage);
     let declared = replicas.workload.declared(scaling);
-    let request = RequestedReplicas {
+    let request = CheckedCount {
         field: REPLICAS,
         workload: replicas.workload,
         transport: scaling.transport,

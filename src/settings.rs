@@ -385,7 +385,7 @@ mod tests {
     #[test]
     fn names_what_it_rejects() {
         for (json, key) in [
-            (r#"{"stdioReplica": "cap"}"#, "stdioReplica"),
+            (r#"{"stdioReplica": "cap"}"#, r#"unknown setting "stdioReplica""#),
             (r#"{"stdioReplicas": "Cap"}"#, "stdioReplicas"),
             (r#"{"stdioReplicas": 1}"#, "stdioReplicas"),
             (r#"{"stdioReplicas": null}"#, "stdioReplicas"),

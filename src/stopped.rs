@@ -9,8 +9,8 @@ use crate::verdict::{Verdict, assignment, scale_command};
 /// Reports that `field` of the object of the request stops `workload` alone, and how to stop the other one. Both workloads
 /// and their server have the same name.
 ///
-/// The live count of the other one is not looked up, so that each warning is worded to be true at any count of it. `scaling` is the
-/// server's: a declared count of the other one is where it has to be set to 0, since ToolHive undoes a Scale then.
+/// The present count of the other one is not looked up, so that each warning is worded to be true at any count of it. If the spec of the
+/// server, `scaling`, declares a count for the other one, the warning names that field: ToolHive would undo a Scale.
 pub(crate) fn report(
     verdict: &mut Verdict,
     workload: Workload,

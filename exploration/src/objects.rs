@@ -215,7 +215,7 @@ impl Deployment {
         let checksum = format!("{}-{backend_replicas:?}", transport.name());
         let template = &mut object["spec"]["template"];
         template["metadata"]["annotations"] = json!({"toolhive.stacklok.dev/runconfig-checksum": checksum});
-        // The policy adds the hook and the grace period where they are missing; what is explored is the count.
+        // The policy adds the hook and the grace period if they are missing; what is explored is the count.
         template["spec"]["terminationGracePeriodSeconds"] = 35.into();
         let container = &mut template["spec"]["containers"][0];
         container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 5}}});

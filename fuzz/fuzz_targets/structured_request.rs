@@ -41,9 +41,9 @@ struct Spec {
     backend_replicas: Any,
     /// The index of a transport that exists.
     transport: Option<u8>,
-    /// `spec.transport` where `transport` is absent.
+    /// `spec.transport` if `transport` is absent.
     other_transport: Any,
-    /// Says whether the storage is Redis; no storage where it is absent.
+    /// Says whether the storage is Redis; no storage if it is absent.
     is_redis: Option<bool>,
     grace_period: Any,
     /// The maximum of an autoscaler.
@@ -64,11 +64,11 @@ struct Input {
     old_has_owner: bool,
     spec: Spec,
     old_spec: Option<Spec>,
-    /// The spec of the custom resource; the lookup fails where it is absent.
+    /// The spec of the custom resource; the lookup fails if it is absent.
     found_spec: Option<Spec>,
     /// The generation of the custom resource.
     generation: Option<u8>,
-    /// The items of a list of autoscalers, each with the index of a target and its spec; the list cannot be read where it is
+    /// The items of a list of autoscalers, each with the index of a target and its spec; the list cannot be read if it is
     /// absent.
     autoscalers: Option<Vec<(u8, Spec)>>,
     /// Indexes of the values of the settings.

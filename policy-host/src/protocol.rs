@@ -35,7 +35,7 @@ pub struct HostFunction {
     pub name: &'static str,
     /// The number of its parameters.
     pub parameters: usize,
-    /// Whether it returns the result of `call`, or nothing.
+    /// Says whether it returns the result of `call`, or nothing.
     pub has_result: bool,
     /// Calls it with its parameters. It fails if an address, a length or a text is not one that the guest may pass; that is a
     /// trap of the guest.

@@ -52,7 +52,7 @@ const PLUGIN_FILE: &str = "kubectl-mcp_scaling";
 /// The command that kubectl then has.
 const PLUGIN_COMMAND: &str = "kubectl mcp-scaling";
 
-/// Corrects the scaling of ToolHive's MCP servers where the admission policy missed it.
+/// Corrects what the admission policy missed of the scaling of ToolHive's MCP servers.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

@@ -2,7 +2,7 @@
 //! a simulated API server in random order, with the module as its admission. When the people stop, the controllers go on
 //! until nothing changes; then each workload must have the count that its owner requested, after the stdio cap.
 //!
-//! The owner of a count is the custom resource where it declares one, else an autoscaler, else the last person.
+//! The owner of a count is the custom resource if it declares one, else an autoscaler, else the last person.
 //!
 //! proptest shrinks and prints a sequence that fails, and keeps it in `convergence.txt` beside this file to try it first from
 //! then on.
@@ -96,7 +96,7 @@ impl Setup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Write {
     workload: Workload,
-    /// Whether it writes the Scale of the workload, in place of the workload itself.
+    /// Says whether it writes the Scale of the workload, in place of the workload itself.
     to_scale: bool,
     from: u32,
     to: u32,

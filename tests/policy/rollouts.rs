@@ -52,7 +52,7 @@ impl Cluster {
         self.deployment = admitted;
     }
 
-    /// What such an operator writes in one run: a reset where the count is not 1, else the whole spec with its image.
+    /// What such an operator writes in one run: a reset if the count is not 1, else the whole spec with its image.
     fn reconcile(&mut self, image: &str) {
         let new = if self.replicas() == 1 {
             with(with(self.deployment.clone(), "/spec/replicas", json!(1)), IMAGE, json!(image))

@@ -91,7 +91,7 @@ fn reports_a_workload_that_a_person_stops_alone() {
 }
 
 #[test]
-fn reports_nothing_where_a_declared_count_takes_the_place_of_0() {
+fn reports_nothing_if_a_declared_count_takes_the_place_of_0() {
     for (workload, field) in [(Workload::Deployment, "replicas"), (Workload::StatefulSet, "backendReplicas")] {
         let server = mcpserver(spec(&json!({field: 2})));
         let overrides = format!("spec.{field} of MCPServer github is 2 and overrides the requested 0");
@@ -105,7 +105,7 @@ fn reports_nothing_where_a_declared_count_takes_the_place_of_0() {
 }
 
 #[test]
-fn reports_nothing_where_a_declared_0_takes_the_place_of_another_count() {
+fn reports_nothing_if_a_declared_0_takes_the_place_of_another_count() {
     let server = mcpserver(spec(&json!({"replicas": 0})));
     let outcome = workload_update(Workload::Deployment, 3, 2).lookup_finds(&server).run();
     assert_eq!(outcome.changes(), ["/spec/replicas=0"]);
@@ -275,7 +275,7 @@ fn reports_nothing_of_kinds_without_a_backend() {
 }
 
 #[test]
-fn reports_nothing_where_the_server_is_not_found() {
+fn reports_nothing_if_the_server_is_not_found() {
     let other = with(mcpserver(json!({})), "/metadata/name", json!("other"));
     // The label says stdio.
     update(statefulset(1, "stdio"), statefulset(0, "stdio"))
@@ -284,7 +284,7 @@ fn reports_nothing_where_the_server_is_not_found() {
         .assert_accepted_as_is("a StatefulSet without an MCPServer");
 }
 
-/// The first warning where a person stops the workload that `field` declares, of a server with this name and namespace.
+/// The first warning if a person stops the workload that `field` declares, of a server with this name and namespace.
 fn warning_of(name: &str, namespace: &str, field: &str) -> String {
     let named = |members: Value| with(mcpserver(spec(&members)), "/metadata/name", json!(name));
     let case = update(named(json!({})), named(json!({field: 0}))).with_member("namespace", json!(namespace));

@@ -179,7 +179,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
     let service = service_fn(|request| shared.clone().answer(request));
-    // It fails where a fault breaks the connection.
+    // It fails if a fault breaks the connection.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Autoscaler {
     pub(crate) kind: AutoscalerKind,
     /// `metadata.name` of the object of this kind.
     pub(crate) name: String,
-    /// The counts that it may request. The minimum is that of the HorizontalPodAutoscaler: where KEDA made one, it never requests 0,
+    /// The counts that it may request. The minimum is that of the HorizontalPodAutoscaler: if KEDA made one, it never requests 0,
     /// and KEDA itself may.
     pub(crate) range: Range,
 }
@@ -135,7 +135,7 @@ fn watched(object: &HorizontalPodAutoscaler, listing: u32) -> Option<WatchedAuto
 pub(crate) struct Conflict {
     /// The conflict.
     pub(crate) finding: String,
-    /// The change of the autoscaler or of the server that solves it. `None` where only deleting the autoscaler does.
+    /// The change of the autoscaler or of the server that solves it. `None` if only deleting the autoscaler does.
     pub(crate) remedy: Option<String>,
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use mcp_scaling_rules::field::replica_count;
+use mcp_scaling_rules::grace_period::DEFAULT_GRACE_PERIOD;
 use mcp_scaling_rules::owner::{OwnerLabels, RawOwnerReference};
 use mcp_scaling_rules::workload::DEFAULT_REPLICAS;
 use mcp_scaling_rules::{Field, Owner, RolledOut, ServerKind, Workload, annotations, labels, owner};
@@ -40,9 +41,6 @@ pub enum PodsLeft {
     /// Some may be ending, which takes at most this long.
     Ending(Duration),
 }
-
-/// How long a pod has to end if its template does not say so: Kubernetes' default.
-const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// How much longer than its grace period the end of a pod may take: the kubelet has to notice it, and to kill it at last.
 const END_OF_POD: Duration = Duration::from_secs(5);
@@ -147,7 +145,11 @@ impl<'de> Deserialize<'de> for WorkloadObject {
         let replicas = replicas.optional().map_or(None, |count| Some(count.unwrap_or(DEFAULT_REPLICAS)));
         let status = status.value().unwrap_or_default();
         let pods_left = match replicas {
-            Some(0) => pods_left(metadata.generation, &status, grace_period.unwrap_or(DEFAULT_GRACE_PERIOD)),
+            Some(0) => pods_left(
+                metadata.generation,
+                &status,
+                grace_period.unwrap_or(Duration::from_secs(DEFAULT_GRACE_PERIOD.into())),
+            ),
             Some(_) | None => PodsLeft::None,
         };
         let is_owned_by_server = is_owned_by_server(&metadata);

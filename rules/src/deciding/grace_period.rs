@@ -1,6 +1,11 @@
 //! The floor for a pod's termination grace period, so that open streams can end before the pod does.
 
-/// The floor, in seconds, where `minimum` is wanted for what follows the preStop hook: the grace period begins with the hook.
+/// The grace period of a pod whose template does not give one, in seconds.
+///
+/// Source: `DefaultTerminationGracePeriodSeconds` in `k8s.io/api/core/v1`.
+pub const DEFAULT_GRACE_PERIOD: u8 = 30;
+
+/// The floor in seconds. The grace period begins with the preStop hook, and `minimum` seconds should be left after the hook.
 /// `added` is how long a hook sleeps that is added, and `present` how long one that is there already. Without a minimum, only
 /// a hook that is added needs time.
 pub fn floor(minimum: i64, added: i64, present: i64) -> i64 {

@@ -27,9 +27,9 @@ pub fn count_taken_away(before_reset: Option<u32>, count: u32) -> Option<u32> {
     before_reset.filter(|_| count == RESET_TO)
 }
 
-/// Returns whether a write of such an operator is judged by [`decide`]. Otherwise the old count is preserved, as far as no
-/// other rule applies: a declared count applies without that, and a count that the cap lowers is not restored. If another one
-/// is still to be restored, that one is outdated.
+/// Returns whether a write of such an operator is judged by [`decide`]: if the spec declares no count and the cap does not lower the
+/// old one, or if the annotation still records a count to restore, which is outdated then. Otherwise the old count is preserved unless
+/// another rule applies.
 pub fn concerns(transport: Transport, declared: Option<u32>, old: u32, recorded: Option<&RolledOut>) -> bool {
     let is_restoring = recorded.is_some_and(|recorded| recorded.replicas_before_reset.is_some());
     declared.is_none() && (is_restoring || !exceeds_stdio_cap(transport, old))

@@ -1,4 +1,4 @@
-//! Whether more than one replica would lose sessions, or be of no use to them.
+//! Says whether more than one replica would lose sessions, or be of no use to them.
 
 use crate::facts::kind::ServerKind;
 use crate::facts::session_storage::SessionStorage;

@@ -95,11 +95,16 @@ async fn accepts_chart_and_rejects_wrong_values(cluster: &mut TestCluster) -> Re
         let period = &settings["terminationGracePeriodSeconds"];
         expect_equal(&format!("terminationGracePeriodSeconds of {name}"), period, 60)?;
     }
+    let objects = render_chart(&["guard.enabled=true", "policy.settings.stdioReplicas=warn"])?;
+    let guard = objects.iter().find(|object| object["metadata"]["name"] == "mcpserver-scaling-guard");
+    let replicas = &guard.context("there is no guard")?["spec"]["settings"]["stdioReplicas"];
+    expect_equal("stdioReplicas of the guard, which refuses nothing that the policy only warns of", replicas, "warn")?;
     for wrong in [
         "policy.settings.stdioReplicas=no",
         "policy.settings.unknown=1",
         "reconciler.replicas=-1",
         "policy.digest=latest",
+        "reconciler.coupleZero=true,reconciler.counts=none",
         "policy.namespaceSelector.matchExpressions[0].key=mcp-scaling",
         "unknown=1",
     ] {
