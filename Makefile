@@ -57,7 +57,7 @@ test: policy.wasm $(EMPTY_GUEST)
 	@cargo test --locked --quiet
 	@scripts/wasm test mcp-scaling-rules
 
-# The exploration of all states within a larger bound than in `make test`. It takes some minutes and about 7 GB of memory.
+# The exploration of all states within a larger bound than in `make test`. It takes about 25 minutes and 7 GB of memory.
 exploration:
 	cargo test --locked --package exploration -- --ignored --nocapture
 
