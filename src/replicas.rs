@@ -134,8 +134,9 @@ pub(crate) fn validate(
     }
     let stdio_label = replicas.transport_label.filter(|label| *label == Transport::Stdio);
     let Lookup::Found(mut server) = lookup else {
-        let label = if replicas.is_old_runner { replicas.transport_label } else { stdio_label };
-        if let Some(transport) = label {
+        // The count that is preserved from an old runner needs no label; a transport without a cap takes the place of one.
+        let without_label = replicas.transport_label.unwrap_or(Transport::StreamableHttp);
+        if let Some(transport) = stdio_label.or(replicas.is_old_runner.then_some(without_label)) {
             // The transport is all that the stdio cap needs. Nothing is known of the sessions, so that they must not be
             // reported as at risk.
             let session_storage = Some(SessionStorage::Redis);

@@ -115,6 +115,9 @@ fn keeps_the_count_from_an_older_proxy_runner() {
     let annotations = write(5).annotations();
     assert!(annotations.contains(&"replicas=requested=1 wanted=3 reason=preserved".to_owned()), "{annotations:?}");
     assert_eq!(write(7).object()["spec"]["replicas"], 1, "a newer count, which cannot be checked");
+    let unlabelled = |object| with(object, "/metadata/labels/toolhive-transport", None);
+    let case = update(unlabelled(old.clone()), unlabelled(written(5))).by(PROXY_RUNNER).host(unreachable.clone());
+    assert_eq!(case.run().object()["spec"]["replicas"], 3, "a StatefulSet whose label says no transport");
     // The declared count is applied whoever writes.
     let declaring = mcpserver(json!({"transport": "streamable-http", "backendReplicas": 2}));
     let outcome = update(old.clone(), written(5)).by(PROXY_RUNNER).lookup_finds(&declaring).run();

@@ -96,12 +96,12 @@ fn warns_about_a_declared_count_that_overrides_the_requested_one() {
     let outcome = deployment(3, 5).lookup_finds(&declaring).run();
     assert_eq!(outcome.warnings(), ["spec.replicas of MCPServer github is 3 and overrides the requested 5"]);
     assert_eq!(outcome.changes(), [""; 0]);
-    let outcome = statefulset(2, 5).lookup_finds(&declaring).run();
     let stdio = mcpserver(json!({"replicas": 3, "sessionStorage": {"provider": "redis"}}));
     for old in [0, 3] {
         let outcome = scale("deployments", &selector(Workload::Deployment), old, 1).lookup_finds(&stdio).run();
         assert!(!outcome.warnings().concat().contains("overrides"), "ToolHive makes 1 of the declared 3");
     }
+    let outcome = statefulset(2, 5).lookup_finds(&declaring).run();
     let overrides = "spec.backendReplicas of MCPServer github is 2 and overrides the requested 5";
     assert_eq!(outcome.warnings().last().map(String::as_str), Some(overrides));
     let outcome = deployment(3, 0).lookup_finds(&declaring).run();
