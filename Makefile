@@ -146,6 +146,7 @@ lint:
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/wasm lint mcpserver-scaling-policy
 	helm=$$(scripts/helm) && cargo run --quiet --locked --package xtask -- check "$$helm"
 
 bench: bench-policy bench-reconciler

@@ -1,8 +1,8 @@
 //! Safe horizontal scaling of [ToolHive](https://github.com/stacklok/toolhive) MCP servers at admission: a policy for
-//! [Kubewarden](https://www.kubewarden.io), as a waPC guest.
+//! [Kubewarden](https://www.kubewarden.io).
 //!
-//! [`wapc_init`] registers the operations, [`validate`] answers `validate`. Each kind of request has a file of its own; the
-//! decisions come from `mcp-scaling-rules`.
+//! [`validate`] answers an admission request. Each kind of request has a file of its own; the decisions come from
+//! `mcp-scaling-rules`. For WebAssembly, `src/guest.rs` makes a waPC guest of it.
 
 // A panic in the guest is a trap, and a trap is a denied request.
 #![cfg_attr(
@@ -25,6 +25,8 @@ mod custom_resource;
 mod deployment;
 mod edit;
 mod error;
+#[cfg(target_family = "wasm")]
+mod guest;
 mod lookup;
 mod memory;
 mod owner;
@@ -40,68 +42,24 @@ mod statefulset;
 mod stopped;
 mod verdict;
 
-use std::fmt::Display;
-use std::panic::PanicHookInfo;
-
 pub use error::{RequestError, SettingsError};
-use kubewarden_policy_sdk::protocol_version_guest;
-pub use kubewarden_policy_sdk::response::ValidationResponse;
 pub use lookup::{HostError, ReadResources, ResourceRequest};
 use mcp_scaling_rules::{AutoscalerKind, Field, Malformed, ServerKind};
 use memory::leave;
 use request::{Payload, Request};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use settings::Settings;
 use verdict::Verdict;
-use wapc_guest::{CallResult, host_call, register_function};
+pub use verdict::{Refusal, Response};
 
-/// Registers the waPC operations; the host calls it once for each instance.
-#[allow(unsafe_code, reason = "waPC finds the entry point by its plain name")]
-#[unsafe(no_mangle)]
-pub extern "C" fn wapc_init() {
-    std::panic::set_hook(Box::new(log_panic));
-    register_function("validate", answer_validate);
-    register_function("validate_settings", answer_validate_settings);
-    register_function("protocol_version", protocol_version_guest);
-}
-
-/// Writes the place of a panic to the host's log: the trap that follows carries no text.
-fn log_panic(panic: &PanicHookInfo<'_>) {
-    let event = json!({"level": "error", "message": panic.to_string()});
-    // If one of these calls fails as well, there is nobody left to tell.
-    let _ = serde_json::to_vec(&event).map(|event| host_call("kubewarden", "tracing", "log", &event));
-}
-
-fn answer_validate(payload: &[u8]) -> CallResult {
-    let response = validate(payload, &read_resources)?;
-    let mut bytes = Vec::with_capacity(payload.len());
-    serde_json::to_writer(&mut bytes, &response)?;
-    leave(response);
-    Ok(bytes)
-}
-
-fn read_resources(request: &ResourceRequest<'_>) -> Result<String, HostError> {
-    let payload = serde_json::to_vec(request).map_err(host_error)?;
-    let answer = host_call("kubewarden", "kubernetes", request.operation(), &payload).map_err(host_error)?;
-    String::from_utf8(answer).map_err(host_error)
-}
-
-fn host_error(error: impl Display) -> HostError {
-    HostError(error.to_string())
-}
-
-fn answer_validate_settings(payload: &[u8]) -> CallResult {
-    Ok(serde_json::to_vec(&settings::validate(payload))?)
-}
-
-/// Answers `validate`: takes the payload that the host sends and returns the response that it expects. `get` reads objects
-/// from the cluster.
+/// Answers the operation `validate`, whose payload holds an admission request and the settings. `get` reads objects from the
+/// cluster.
 ///
 /// # Errors
 /// [`RequestError`] if the payload is no admission request, or holds settings that `validate_settings` refuses. The host
 /// denies such a request.
-pub fn validate(payload: &[u8], get: &ReadResources<'_>) -> Result<ValidationResponse, RequestError> {
+pub fn validate(payload: &[u8], get: &ReadResources<'_>) -> Result<Response, RequestError> {
     let payload = std::str::from_utf8(payload).map_err(|_| RequestError::NotUtf8)?;
     match Payload::read(payload) {
         Ok(payload) => validate_payload(payload, get),
@@ -116,7 +74,7 @@ pub fn validate(payload: &[u8], get: &ReadResources<'_>) -> Result<ValidationRes
     }
 }
 
-fn validate_payload(payload: Field<Payload<'_>>, get: &ReadResources<'_>) -> Result<ValidationResponse, RequestError> {
+fn validate_payload(payload: Field<Payload<'_>>, get: &ReadResources<'_>) -> Result<Response, RequestError> {
     let payload = payload.value().ok_or(RequestError::NotAnObject("the payload"))?;
     let mut request = match payload.request {
         Field::Value(request) => request,

@@ -3,7 +3,6 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use kubewarden_policy_sdk::settings::SettingsValidationResponse;
 use mcp_scaling_rules::{SessionStorage, accounts};
 use serde_json::{Map, Value};
 
@@ -310,13 +309,6 @@ impl Settings {
         self.preserve_scaling = false;
         self.keep_backends_on_scale = false;
     }
-}
-
-/// The answer to `validate_settings`.
-pub(crate) fn validate(payload: &[u8]) -> SettingsValidationResponse {
-    let settings = std::str::from_utf8(payload).map_err(|_| SettingsError::NotUtf8).and_then(Settings::from_json);
-    let message = settings.err().map(|error| error.to_string());
-    SettingsValidationResponse { valid: message.is_none(), message }
 }
 
 #[cfg(test)]

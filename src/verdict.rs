@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use kubewarden_policy_sdk::response::ValidationResponse;
 use mcp_scaling_rules::Workload;
 use serde_json::Value;
 
@@ -17,19 +16,35 @@ const WARNING_LENGTH: usize = 120;
 /// Longest name of an object in a warning or message, in characters, so that what follows the name is not cut off.
 const NAME_LENGTH: usize = 30;
 
-/// The policy's answer to a request. The default accepts it as it is.
+/// The response to a request. The default accepts it as it is.
+#[derive(Debug, Default, PartialEq)]
+pub struct Response {
+    /// Why the request is refused; `None` if it is accepted.
+    pub refusal: Option<Refusal>,
+    /// The object of an accepted request, if it is changed.
+    pub mutated_object: Option<Value>,
+    /// What is added to the event in the API server's audit log.
+    pub audit_annotations: HashMap<String, String>,
+    /// What the person who makes the request is told, each in one line of at most 120 characters.
+    pub warnings: Vec<String>,
+}
+
+/// Why a request is refused.
+#[derive(Debug, PartialEq)]
+pub struct Refusal {
+    /// The HTTP status code of the API server's response.
+    pub code: u16,
+    /// The text for the person who makes the request.
+    pub message: String,
+}
+
+/// What the rules say about a request. The default accepts it as it is.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     edits: Vec<Edit>,
     warnings: Vec<String>,
     audit_annotations: HashMap<String, String>,
     refusal: Option<Refusal>,
-}
-
-#[derive(Debug)]
-struct Refusal {
-    code: u16,
-    message: String,
 }
 
 /// Refused because of what the request asks for: change it and it is accepted.
@@ -105,9 +120,9 @@ impl Verdict {
         }
     }
 
-    /// The response to the host. `objects` gives the request's object and the one before; it is called only if there are edits to
+    /// The response. `objects` gives the request's object and the one before; it is called only if there are edits to
     /// make.
-    pub(crate) fn into_response(mut self, objects: impl FnOnce() -> Option<(Value, Value)>) -> ValidationResponse {
+    pub(crate) fn into_response(mut self, objects: impl FnOnce() -> Option<(Value, Value)>) -> Response {
         let changes = self.refusal.is_none() && !self.edits.is_empty();
         let edits = std::mem::take(&mut self.edits);
         let mutated_object = changes.then(objects).flatten().and_then(|(object, old)| changed(object, old, edits));
@@ -115,16 +130,11 @@ impl Verdict {
             // The object is malformed: nothing is said of a change that is not made.
             self = Self::default();
         }
-        let (message, code) = self.refusal.map(|refusal| (refusal.message, refusal.code)).unzip();
-        let accepted = message.is_none();
-        ValidationResponse {
-            accepted,
-            message,
-            code,
-            mutated_object,
-            audit_annotations: Some(self.audit_annotations).filter(|annotations| !annotations.is_empty()),
-            warnings: Some(self.warnings).filter(|warnings| accepted && !warnings.is_empty()),
+        if self.refusal.is_some() {
+            self.warnings.clear();
         }
+        let Self { edits: _, warnings, audit_annotations, refusal } = self;
+        Response { refusal, mutated_object, audit_annotations, warnings }
     }
 }
 
@@ -173,24 +183,20 @@ fn line(text: &str, length: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use mcp_scaling_rules::Workload;
 
-    use super::{Edit, Verdict, scale_command, shortened};
+    use super::{Edit, Refusal, Response, Verdict, scale_command, shortened};
 
-    /// The members of a response that are there.
-    fn response(verdict: Verdict) -> Value {
+    fn response(verdict: Verdict) -> Response {
         let old = json!({"spec": {"template": {"a": 1}}});
-        let response = verdict.into_response(|| Some((json!({"spec": {"replicas": 3, "list": [{}]}}), old)));
-        let mut response = serde_json::to_value(response).expect("is JSON");
-        response.as_object_mut().expect("is an object").retain(|_, value| !value.is_null());
-        response
+        verdict.into_response(|| Some((json!({"spec": {"replicas": 3, "list": [{}]}}), old)))
     }
 
     #[test]
     fn accepts_by_default() {
-        assert_eq!(response(Verdict::default()), json!({"accepted": true}));
+        assert_eq!(response(Verdict::default()), Response::default());
     }
 
     #[test]
@@ -203,24 +209,25 @@ mod tests {
         verdict.edit(Edit::set(&["spec", "replicas"], 1));
         verdict.edit(Edit::set_in_item(&["spec", "list"], 0, &["x", "y"], true));
         verdict.edit(Edit::restore(&["spec", "template"]));
-        assert_eq!(
-            response(verdict),
-            json!({
-                "accepted": true,
-                "audit_annotations": {"a": "1,3", "b": "2"},
-                "warnings": ["careful"],
-                "mutated_object": {"spec": {"replicas": 1, "list": [{"x": {"y": true}}], "template": {"a": 1}}}
-            })
-        );
+        let object = json!({"spec": {"replicas": 1, "list": [{"x": {"y": true}}], "template": {"a": 1}}});
+        let expected = Response {
+            refusal: None,
+            mutated_object: Some(object),
+            audit_annotations: [("a", "1,3"), ("b", "2")].map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            warnings: vec!["careful".to_owned()],
+        };
+        assert_eq!(response(verdict), expected);
     }
 
     #[test]
-    fn refuses_with_every_reason_and_without_changes() {
+    fn refuses_with_every_reason_and_without_changes_and_warnings() {
         let mut verdict = Verdict::default();
         verdict.edit(Edit::set(&["spec", "replicas"], 1));
+        verdict.warn("careful");
         verdict.refuse(422, "too many");
         verdict.refuse(503, "too late");
-        assert_eq!(response(verdict), json!({"accepted": false, "message": "too many; too late", "code": 422}));
+        let refusal = Some(Refusal { code: 422, message: "too many; too late".to_owned() });
+        assert_eq!(response(verdict), Response { refusal, ..Response::default() });
     }
 
     #[test]
@@ -228,7 +235,7 @@ mod tests {
         let mut verdict = Verdict::default();
         verdict.annotate("a", "1".to_owned());
         verdict.edit(Edit::set(&["spec", "replicas", "x"], 1));
-        assert_eq!(response(verdict), json!({"accepted": true}));
+        assert_eq!(response(verdict), Response::default());
     }
 
     #[test]

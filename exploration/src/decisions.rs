@@ -158,7 +158,7 @@ impl Decisions {
             Ok(server.to_json(self.api).to_string())
         };
         let response = validate(request.to_string().as_bytes(), &get).expect("the policy answers");
-        if !response.accepted {
+        if response.refusal.is_some() {
             return None;
         }
         match response.mutated_object {

@@ -14,6 +14,6 @@ fuzz_target!(|bytes: &[u8]| {
             .map_err(|_| HostError(String::from_utf8_lossy(found).into_owned()))
     };
     if let Ok(response) = validate(payload, &get) {
-        serde_json::to_vec(&response).expect("a response can be written");
+        serde_json::to_vec(&response.mutated_object).expect("a changed object can be written");
     }
 });

@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use mcpserver_scaling_policy::{HostError, ResourceRequest, ValidationResponse, validate};
+use mcpserver_scaling_policy::{HostError, ResourceRequest, Response, validate};
 use serde_json::{Value, json};
 
 /// A JSON value of any type; `Small` is a likely count.
@@ -193,7 +193,7 @@ impl Input {
     }
 
     /// The response to the request with this object.
-    fn validate(&self, object: &Value) -> ValidationResponse {
+    fn validate(&self, object: &Value) -> Response {
         let get = |request: &ResourceRequest<'_>| {
             if request.kind == "HorizontalPodAutoscaler" {
                 let items = self.autoscalers.as_ref().ok_or_else(|| HostError("forbidden".to_owned()))?;
@@ -238,11 +238,11 @@ fn without_changeable_fields(object: &Value) -> Value {
 fuzz_target!(|input: Input| {
     let object = input.object(&input.spec);
     let response = input.validate(&object);
-    for warning in response.warnings.unwrap_or_default() {
+    for warning in response.warnings {
         assert!(warning.chars().count() <= 120 && !warning.contains('\n'));
     }
     if let Some(mutated) = response.mutated_object {
-        assert!(response.accepted);
+        assert!(response.refusal.is_none());
         assert_eq!(without_changeable_fields(&mutated), without_changeable_fields(&object));
         assert!(input.validate(&mutated).mutated_object.is_none(), "a second evaluation changes nothing");
     }

@@ -21,6 +21,8 @@ mod deployment;
 mod existing_autoscalers;
 /// Requests to create or update an `MCPServer`.
 mod mcpserver;
+/// The messages of Kubewarden's protocol.
+mod messages;
 /// The metadata, manifests and documents that describe the policy agree with the module.
 mod metadata;
 /// `VirtualMCPServer`, `MCPRemoteProxy` and their Deployments.
@@ -39,8 +41,6 @@ mod rollouts;
 mod round_trip;
 /// Requests to update a Scale: `kubectl scale` and autoscalers.
 mod scale;
-/// The messages of Kubewarden's protocol, compared with the types of Kubewarden's SDK.
-mod sdk;
 /// Sessions that Redis alone does not keep together.
 mod sessions;
 /// The settings of the policy: valid and invalid values.
