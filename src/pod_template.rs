@@ -169,6 +169,9 @@ pub(crate) fn validate(
                 // An update of a container that had no hook before is not refused.
                 let can_be_refused = requester != Requester::ToolHive && (!request.is_update() || loses_hook);
                 verdict.correct(settings, edit, can_be_refused, reason);
+                if loses_hook && requester == Requester::Person {
+                    verdict.warn(&reason());
+                }
             }
         }
     }

@@ -59,6 +59,14 @@ fn restarts_no_pods_for_the_hook_alone() {
 }
 
 #[test]
+fn warns_a_person_who_removes_the_hook() {
+    let stored = with(with(proxy(), HOOK, hook(15)), GRACE_PERIOD, json!(45));
+    let outcome = wanted(update(stored.clone(), with(stored.clone(), HOOK, json!({})))).run();
+    assert_eq!(outcome.object(), stored);
+    assert_eq!(outcome.warnings(), ["container toolhive should have a preStop hook that sleeps 15 s"]);
+}
+
+#[test]
 fn leaves_other_hooks_and_containers_alone() {
     let own = json!({"preStop": {"exec": {"command": ["drain"]}}});
     wanted(create(with(proxy(), HOOK, own))).run().assert_accepted_as_is("it has a hook");
