@@ -123,8 +123,7 @@ fn sessions(verdict: &mut Verdict, kind: ServerKind, spec: &Spec, scaling: &Scal
     // ToolHive ignores the mode of other transports. Up to v0.50 its proxy does not tell the clients apart
     // (`ForwardResponseToClients` in `pkg/transport/proxy/httpsse/http_proxy.go`), and v0.55.1 does.
     if scaling.transport == Transport::Stdio && spec.proxy_mode.get().is_some_and(|mode| mode == "sse") {
-        let warning =
-            "with proxyMode sse, ToolHive up to v0.50 sends each answer to every connected client; use streamable-http";
+        let warning = "with proxyMode sse, ToolHive up to v0.50 sends each answer to every connected client; use proxyMode streamable-http";
         verdict.report(requester, "proxy-mode", "sse".to_owned(), warning);
     }
     if let Some(replicas) = scaling.replicas {

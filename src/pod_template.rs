@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::edit::{self, Edit, Path};
 use crate::request::{Container, PodSpec, Request, Spec};
 use crate::requester::Requester;
-use crate::settings::Settings;
+use crate::settings::{Corrections, Settings};
 use crate::verdict::Verdict;
 
 const TEMPLATE: Path = &["spec", "template"];
@@ -196,11 +196,12 @@ fn raise_grace_period(
         let requests = requested.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
         format!("the termination grace period should be at least {seconds} s; the pod template requests {requests}")
     };
-    // An update that leaves a short period as it was, or raises it, is not refused.
+    // An update that leaves a short period as it was, or raises it, is not refused, and nobody is told if it is corrected.
     let is_no_worse = old.is_some_and(|old| old <= or_default(requested));
     let can_be_refused = requester != Requester::ToolHive && !is_no_worse;
     verdict.correct(settings, Edit::set(GRACE_PERIOD, seconds), can_be_refused, warning);
-    if requester == Requester::Person {
+    let is_corrected_unasked = is_no_worse && settings.corrections == Corrections::Apply;
+    if requester == Requester::Person && !is_corrected_unasked {
         verdict.warn(&warning());
     }
 }

@@ -242,7 +242,9 @@ fn report(
         };
         verdict.correct(settings, Edit::set(REPLICAS_PATH, count), replicas.can_be_refused(), message);
     }
-    let is_overridden = replicas.declared(scaling).is_some_and(|count| count != requested);
+    // A count that only the stdio cap lowers is not overridden.
+    let requested_of_transport = resolve(scaling.transport, Some(requested));
+    let is_overridden = replicas.declared(scaling).is_some_and(|count| Some(count) != requested_of_transport);
     if let Some(declared) = declared
         && is_overridden
         && requester == Requester::Person

@@ -36,8 +36,10 @@ pub(crate) fn report(
         verdict.warn_in_full(warning, &format!("{state}; scale the {} of the same name to 0 too", other.kind()));
     }
     // A proxy that starts sets the declared count of its backend.
-    if !is_declared(Workload::StatefulSet, scaling) {
-        verdict.warn(START_BOTH);
+    match scaling.backend_replicas {
+        None => verdict.warn(STAYS_AT_ZERO),
+        Some(0) => verdict.warn(DECLARED_ZERO),
+        Some(_) => {}
     }
 }
 
@@ -54,8 +56,10 @@ fn annotation(stopped: Workload) -> &'static str {
 }
 
 /// The advice to stop the other workload ends with a backend that ToolHive does not start again.
-const START_BOTH: &str =
-    "nothing starts a backend at 0 with its proxies but the reconciler's --couple-zero; scale both up again";
+const STAYS_AT_ZERO: &str =
+    "nothing starts a backend at 0 with its proxies but the reconciler's --couple-zero; scale it up too";
+const DECLARED_ZERO: &str =
+    "spec.backendReplicas 0 keeps the backend stopped when its proxies start again; raise it then";
 
 /// Reports that `field` starts the proxies of an `MCPServer`, whose backend stays at 0 if it is there: its count is not looked up.
 pub(crate) fn report_start(verdict: &mut Verdict, field: &str, count: u32, scaling: &Scaling, requester: Requester) {

@@ -79,7 +79,7 @@ impl AdmissionRequest {
     /// Reads an `AdmissionRequest`, or the request of an `AdmissionReview`, from JSON.
     ///
     /// # Errors
-    /// If the text is not JSON, or if a required field is missing; the error names the field.
+    /// If the text is not JSON or is a manifest, or if a required field is missing; the error names the field.
     pub fn from_json(json: &str) -> Result<Self> {
         let mut value: Value = serde_json::from_str(json).context("the request is not JSON")?;
         if value["kind"] == "AdmissionReview" {
@@ -87,6 +87,8 @@ impl AdmissionRequest {
                 bail!("the AdmissionReview does not have a request");
             };
             value = request.take();
+        } else if let Some(kind) = value["kind"].as_str() {
+            bail!("this is a manifest of a {kind}; an admission request has the manifest in the field object");
         }
         serde_json::from_value(value).context("the request is not an AdmissionRequest")
     }

@@ -17,12 +17,15 @@ impl Cluster {
     /// Reads a file with YAML or JSON manifests, or all such files (`.yaml`, `.yml`, `.json`) in a folder.
     ///
     /// # Errors
-    /// If a file cannot be read or contains something other than manifests; the error names the file.
+    /// If a file cannot be read or contains something other than manifests, or if there are none; the error names the file or folder.
     pub fn read(path: &Path) -> Result<Self> {
         let mut cluster = Self::default();
         for file in files(path)? {
             let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             cluster.add(&text).with_context(|| format!("{} does not contain manifests", file.display()))?;
+        }
+        if cluster.objects.is_empty() {
+            bail!("{} contains no manifests", path.display());
         }
         Ok(cluster)
     }

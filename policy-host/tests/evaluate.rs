@@ -193,18 +193,37 @@ fn takes_the_lookups_of_many_requests_from_one_session() {
     assert_eq!(lines[1].get("patch"), None, "the session has one exchange only");
 }
 
-#[test]
-fn names_the_missing_member_of_a_request() {
+/// The single line on standard error if this text is the request.
+#[track_caller]
+fn failure_of_request(request: &str) -> String {
     let mut child = command(&["--request-path", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("runs");
-    let request = br#"{"uid":"1","kind":{"group":"","version":"v1","kind":"Pod"}}"#;
-    child.stdin.take().expect("is piped").write_all(request).expect("is read");
-    let line = failure(&child.wait_with_output().expect("ends"));
+    child.stdin.take().expect("is piped").write_all(request.as_bytes()).expect("is read");
+    failure(&child.wait_with_output().expect("ends"))
+}
+
+#[test]
+fn names_the_missing_member_of_a_request() {
+    let line = failure_of_request(r#"{"uid":"1","kind":{"group":"","version":"v1","kind":"Pod"}}"#);
     assert!(line.contains("`resource`"), "{line}");
+}
+
+#[test]
+fn tells_a_manifest_from_a_request() {
+    let line = failure_of_request(r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"github"}}"#);
+    assert!(line.contains("manifest of a Pod"), "{line}");
+}
+
+#[test]
+fn refuses_a_cluster_without_manifests() {
+    for cluster in ["src", "test_data"] {
+        let line = failure(&evaluate(&[REQUEST, "--cluster", cluster]));
+        assert!(line.contains(&format!("{cluster} contains no manifests")), "{line}");
+    }
 }
 
 #[test]

@@ -184,6 +184,11 @@ fn raises_a_short_grace_period_to_the_minimum() {
         absent.warnings(),
         ["the termination grace period should be at least 35 s; the pod template requests none"]
     );
+    let stored = with(deployment(1), GRACE_PERIOD, json!(30));
+    let annotations = json!({"kubectl.kubernetes.io/restartedAt": "2026-11-28T12:00:00Z"});
+    let restarted = update(stored.clone(), with(stored, "/spec/template/metadata/annotations", annotations)).run();
+    assert_eq!(restarted.object().pointer(GRACE_PERIOD), Some(&json!(35)));
+    assert_eq!(restarted.warnings(), [""; 0], "the person did not choose the grace period");
     requesting(json!(35)).run().assert_accepted_as_is("the minimum and the hook");
     requesting(json!(3600)).run().assert_accepted_as_is("a longer grace period");
 }
@@ -437,6 +442,11 @@ fn names_a_declaration_as_the_reason_where_it_decides() {
             "spec.replicas of MCPServer github is 0 and overrides the requested 3"
         ]
     );
+    // The limit of the transport lowers it, and not what is declared.
+    for requested in [2, 3] {
+        let warning = format!("transport stdio supports 1 replica; spec.replicas requests {requested}");
+        assert_eq!(declared(3, requested).warnings(), [warning]);
+    }
     let outcome = declared(3, 0);
     assert_eq!(outcome.changes(), ["/spec/replicas=1"]);
     assert_eq!(outcome.warnings(), ["spec.replicas of MCPServer github is 3 and overrides the requested 0"]);

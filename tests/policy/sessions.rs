@@ -109,7 +109,7 @@ fn warns_about_proxy_mode_sse_of_a_stdio_server() {
         assert_warns(
             || create(mcpserver(json!({"transport": transport, "proxyMode": "sse"}))),
             "proxy-mode=sse",
-            "with proxyMode sse, ToolHive up to v0.50 sends each answer to every connected client; use streamable-http",
+            "with proxyMode sse, ToolHive up to v0.50 sends each answer to every connected client; use proxyMode streamable-http",
         );
     }
     for spec in [

@@ -12,8 +12,10 @@ const BACKEND: &str = "a backend runs on without proxies; kubectl -n default sca
 const PROXIES: &str =
     "running proxies fail without a backend; kubectl -n default scale deploy github --replicas=0 stops them";
 
-const START_BOTH: &str =
-    "nothing starts a backend at 0 with its proxies but the reconciler's --couple-zero; scale both up again";
+const STAYS_AT_ZERO: &str =
+    "nothing starts a backend at 0 with its proxies but the reconciler's --couple-zero; scale it up too";
+const DECLARED_ZERO: &str =
+    "spec.backendReplicas 0 keeps the backend stopped when its proxies start again; raise it then";
 const STARTS_ALONE: &str =
     "the proxies fail if their backend is at 0; without the reconciler's --couple-zero, scale the StatefulSet too";
 
@@ -39,18 +41,19 @@ fn scale_update(workload: Workload, old: u32, new: u32) -> Case {
 /// The warnings and the audit annotation if `field` stops this workload of a server alone, which declares these counts.
 fn report(workload: Workload, field: &str, declared: &Value) -> (Vec<&'static str>, [String; 1]) {
     let runs = |name: &str| declared[name].as_u64().is_some_and(|count| count > 0);
+    let stays = if declared["backendReplicas"] == 0 { DECLARED_ZERO } else { STAYS_AT_ZERO };
     match workload {
         // A proxy that starts sets the declared count.
         Workload::Deployment if runs("backendReplicas") => {
             let warning = "a backend runs on without proxies; set spec.backendReplicas to 0 too";
             (vec![warning], [format!("backend-keeps-running={field}=0")])
         }
-        Workload::Deployment => (vec![BACKEND, START_BOTH], [format!("backend-keeps-running={field}=0")]),
+        Workload::Deployment => (vec![BACKEND, stays], [format!("backend-keeps-running={field}=0")]),
         Workload::StatefulSet => {
             // ToolHive would undo `kubectl scale` of a declared count.
             let declared = "running proxies fail without a backend; set spec.replicas to 0 too";
             let warning = if runs("replicas") { declared } else { PROXIES };
-            (vec![warning, START_BOTH], [format!("proxies-without-backend={field}=0")])
+            (vec![warning, stays], [format!("proxies-without-backend={field}=0")])
         }
     }
 }
@@ -325,5 +328,5 @@ fn gives_no_command_for_a_name_that_comes_after_admission() {
     let generated = with(mcpserver(spec(&json!({"backendReplicas": 0}))), "/metadata/name", None);
     let warnings = create(with(generated, "/metadata/generateName", json!("github-"))).run().warnings();
     let stopped = "running proxies fail without a backend; scale the Deployment of the same name to 0 too";
-    assert_eq!(warnings, [stopped, START_BOTH]);
+    assert_eq!(warnings, [stopped, DECLARED_ZERO]);
 }
