@@ -161,9 +161,9 @@ async fn warns_who_stops_one_of_two_workloads(cluster: &mut TestCluster) -> Resu
         ),
     ] {
         let warnings = cluster.kubectl_scale(resource, namespace, "github", 0).await?;
-        let both =
-            "nothing starts a backend at 0 with its proxies but the reconciler's --couple-zero; scale both up again";
-        expect_equal("the warnings", &warnings[..], &[expected.to_owned(), both.to_owned()][..])?;
+        let stays =
+            "nothing starts a backend at 0 with its proxies but the reconciler's --couple-zero; scale it up too";
+        expect_equal("the warnings", &warnings[..], &[expected.to_owned(), stays.to_owned()][..])?;
         expect_replicas(&cluster.admin, resource, namespace, "github", 0).await?;
     }
     let stopped = json!({"spec": {"replicas": 0}});
