@@ -28,7 +28,7 @@ pub(crate) fn report(
         Workload::StatefulSet => ("running proxies fail without a backend", "stops them"),
     };
     let other = workload.other();
-    if is_declared(other, scaling) {
+    if other.declared(scaling).is_some_and(|count| count > 0) {
         verdict.warn(&format!("{state}; set {} to 0 too", other.declared_in()));
     } else {
         let command = scale_command(other, request.namespace(), request.name(), 0);
@@ -43,11 +43,6 @@ pub(crate) fn report(
     }
 }
 
-/// Returns whether the spec declares that the workload runs.
-fn is_declared(workload: Workload, scaling: &Scaling) -> bool {
-    workload.declared(scaling).is_some_and(|count| count > 0)
-}
-
 fn annotation(stopped: Workload) -> &'static str {
     match stopped {
         Workload::Deployment => "backend-keeps-running",
@@ -55,9 +50,10 @@ fn annotation(stopped: Workload) -> &'static str {
     }
 }
 
-/// The advice to stop the other workload ends with a backend that ToolHive does not start again.
+/// If the advice to stop the other workload is followed, ToolHive does not start the backend again.
 const STAYS_AT_ZERO: &str =
     "nothing starts a backend at 0 with its proxies but the reconciler's --couple-zero; scale it up too";
+/// As [`STAYS_AT_ZERO`], if the spec declares that the backend is stopped: then the reconciler does not start it either.
 const DECLARED_ZERO: &str =
     "spec.backendReplicas 0 keeps the backend stopped when its proxies start again; raise it then";
 

@@ -2,9 +2,10 @@
 //!
 //! Source: [the policy specification](https://docs.kubewarden.io/reference/spec/intro-spec).
 
+use std::sync::Arc;
+
 use policy_host::cluster::Cluster;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 use fixtures::case::{create, mcpserver, policy};
 
@@ -36,26 +37,27 @@ fn answers_validate_settings() {
 
 #[test]
 fn answers_validate() {
-    let validate = |transport: &str, settings: Value| {
-        let case = create(mcpserver(json!({"transport": transport, "replicas": 3}))).settings(settings);
+    let validate = |replicas: u32, settings: Value| {
+        let case = create(mcpserver(json!({"transport": "stdio", "replicas": replicas}))).settings(settings);
         call("validate", &serde_json::from_str(&case.payload()).expect("is JSON"))
     };
     let names = |response: &Value| {
         let members = response.as_object().expect("is an object");
         members.keys().cloned().collect::<Vec<_>>()
     };
-    let ignored = validate("sse", json!({"sessionStorage": "ignore"}));
-    assert_eq!(ignored["accepted"], true);
+    assert_eq!(validate(1, json!({})), json!({"accepted": true}));
 
-    let warned = validate("stdio", json!({}));
+    let warned = validate(3, json!({}));
     assert_eq!(names(&warned), ["accepted", "audit_annotations", "warnings"]);
     assert_eq!(warned["accepted"], true);
     assert!(warned["warnings"][0].is_string() && warned["audit_annotations"].is_object(), "{warned}");
 
-    let refused = validate("stdio", json!({"declaredReplicas": "reject"}));
+    let refused = validate(3, json!({"declaredReplicas": "reject"}));
     assert_eq!((&refused["accepted"], &refused["code"]), (&json!(false), &json!(422)));
     assert!(refused["message"].is_string(), "{refused}");
+    assert_eq!(names(&refused), ["accepted", "audit_annotations", "code", "message"]);
 
-    let capped = validate("stdio", json!({"declaredReplicas": "cap"}));
+    let capped = validate(3, json!({"declaredReplicas": "cap"}));
     assert_eq!(capped["mutated_object"]["spec"]["replicas"], 1);
+    assert_eq!(names(&capped), ["accepted", "audit_annotations", "mutated_object", "warnings"]);
 }
