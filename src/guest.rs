@@ -1,5 +1,5 @@
 //! The waPC guest: Kubewarden's operations, with the messages of its SDK. Only the module has this file. Other programs, such as
-//! the tests of the decisions, compile without the SDK and the sixty crates on which it depends.
+//! the tests of the decisions, compile without the SDK and the crates on which it depends.
 
 use std::fmt::Display;
 use std::panic::PanicHookInfo;
