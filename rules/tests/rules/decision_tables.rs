@@ -1,4 +1,4 @@
-//! The decision tables, row by row. They run on the host and, with wasm-bindgen-test under Node, on wasm32.
+//! The decision tables, row by row.
 
 use mcp_scaling_rules::applied_generation::{self, TemplateDecision};
 use mcp_scaling_rules::auth_server::{AuthServer, RawAuthServer, Unshared};

@@ -1,4 +1,4 @@
-//! Reading fields of JSON that nobody validated. The tests run on the host and, with wasm-bindgen-test under Node, on wasm32.
+//! Reading fields of JSON that nobody validated.
 
 use mcp_scaling_rules::Field::{self, Absent, Malformed, Value};
 use serde::Deserialize;

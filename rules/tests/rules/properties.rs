@@ -1,5 +1,4 @@
-//! What must hold for every input. On the host only: proptest wants a clock and files.
-#![cfg(not(target_arch = "wasm32"))]
+//! What must hold for every input.
 
 use mcp_scaling_rules::grace_period::raised_to_floor;
 use mcp_scaling_rules::{Transport, replicas, resolve};
