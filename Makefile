@@ -130,9 +130,9 @@ release-dry-run:
 		else echo "WARNING: no Docker here; the image of the reconciler is not built" >&2; fi
 	@echo "dist/ has the files of the release; nothing is published"
 
-# Builds the module twice in different folders and compares the files.
-reproducible:
-	scripts/reproducible
+# Builds the module once more, in another folder, and compares the files.
+reproducible: policy.wasm
+	scripts/reproducible policy.wasm
 
 fmt:
 	cargo fmt --all
