@@ -5,13 +5,14 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 SOURCES := $(shell find src rules/src -name '*.rs') Cargo.toml Cargo.lock rules/Cargo.toml
 EVALUATE := $(TARGET_DIR)/debug/evaluate
-RECONCILER := $(TARGET_DIR)/mcpserver-scaling-reconciler
+# What runs in a test cluster: the reconciler as it is compiled for tests, in seconds. RECONCILER=file takes another, such as the released one.
+RECONCILER = $(TARGET_DIR)/debug/mcpserver-scaling-reconciler
 # Modules that the policy is compared with; policy-host/wasmtime-host/src/baseline.rs describes them.
 EMPTY_GUEST := $(TARGET_DIR)/empty-guest.wasm
 FIXED_RESPONSE_GUEST := $(TARGET_DIR)/fixed-response-guest.wasm
 
 .PHONY: run test exploration e2e-tests cluster-tests live-tests live-test compatibility demo evaluate artifacthub-pkg.yml publish release-dry-run \
-	reproducible fmt generate lint bench bench-policy bench-reconciler bench-admission fuzz clean
+	reproducible fmt generate lint bench bench-policy bench-reconciler bench-admission fuzz clean $(TARGET_DIR)/debug/mcpserver-scaling-reconciler
 
 # Evaluates REQUEST="file or folder..." with SETTINGS=file and CLUSTER=file or folder; without REQUEST, the examples.
 REQUEST ?=
@@ -69,6 +70,10 @@ e2e-tests: policy.wasm evaluate
 		else echo "WARNING: kwctl is not installed; the tests use the evaluate command in its place" >&2; fi
 	EVALUATE=$(abspath $(EVALUATE)) bats e2e-tests/e2e.bats
 
+# As one of its tests needs it: with the features of `make test`, which has mostly compiled it already.
+$(TARGET_DIR)/debug/mcpserver-scaling-reconciler:
+	cargo test --quiet --locked --no-run --test command
+
 # Tests on a real API server, and the test that the interpreter and wasmtime agree. TESTS=word runs only the tests with this word in
 # their names. POLICY_SERVER=file runs the annotated module in this policy-server; kwctl annotates it, unless ANNOTATED_POLICY names
 # an annotated one. KUBERNETES="1.36 1.37" runs them on each of these versions in turn.
@@ -76,8 +81,7 @@ KUBERNETES ?=
 TESTS ?=
 POLICY_SERVER ?=
 ANNOTATED_POLICY ?= annotated-policy.wasm
-cluster-tests: policy.wasm $(if $(POLICY_SERVER),$(ANNOTATED_POLICY))
-	scripts/reconciler $(RECONCILER)
+cluster-tests: policy.wasm $(RECONCILER) $(if $(POLICY_SERVER),$(ANNOTATED_POLICY))
 	helm=$$(scripts/helm) && for kubernetes in $(or $(KUBERNETES),""); do \
 		assets=$$(KUBERNETES=$$kubernetes scripts/control-plane) && \
 		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" HELM="$$helm" \
@@ -109,7 +113,7 @@ demo: policy.wasm
 	@{ $(CAN_START_CLUSTER); } || { \
 		echo "In a cluster, the demo needs kubectl and the programs that scripts/control-plane builds. Here, verdicts on requests:"; \
 		$(MAKE) run; }
-	@! { $(CAN_START_CLUSTER); } || { scripts/reconciler $(RECONCILER) && \
+	@! { $(CAN_START_CLUSTER); } || { $(MAKE) --no-print-directory $(RECONCILER) && \
 		cargo build --quiet --locked --package cluster-tests --bins && \
 		CONTROL_PLANE_ASSETS="$$(CONTROL_PLANE=found scripts/control-plane 2>/dev/null)" POLICY_WASM="$(CURDIR)/policy.wasm" \
 			RECONCILER="$(abspath $(RECONCILER))" $(TARGET_DIR)/debug/demo; }
@@ -156,13 +160,12 @@ bench-policy: policy.wasm $(EMPTY_GUEST) $(FIXED_RESPONSE_GUEST)
 		--empty-guest $(EMPTY_GUEST) --fixed-response-guest $(FIXED_RESPONSE_GUEST) policy.wasm
 
 bench-reconciler:
-	scripts/reconciler $(RECONCILER)
+	scripts/reconciler $(TARGET_DIR)/mcpserver-scaling-reconciler
 	cargo bench --quiet --locked --profile bench-host --package mcpserver-scaling-reconciler --bench memory -- \
-		$(abspath $(RECONCILER))
+		$(abspath $(TARGET_DIR)/mcpserver-scaling-reconciler)
 
 # What a policy adds to the time of a write, on a real API server.
-bench-admission: policy.wasm
-	scripts/reconciler $(RECONCILER)
+bench-admission: policy.wasm $(RECONCILER)
 	cargo build --quiet --locked --profile bench-host --package cluster-tests --bins
 	CONTROL_PLANE_ASSETS="$$(scripts/control-plane)" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" \
 		$(TARGET_DIR)/bench-host/bench-admission

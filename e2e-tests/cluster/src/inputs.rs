@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `CONTROL_PLANE_ASSETS` | the folder with kube-apiserver and etcd | what `scripts/control-plane` finds |
 //! | `POLICY_WASM` | the policy module | `policy.wasm` |
-//! | `RECONCILER` | the reconciler's binary | `mcpserver-scaling-reconciler` in cargo's target directory |
+//! | `RECONCILER` | the reconciler's binary | `debug/mcpserver-scaling-reconciler` in cargo's target directory |
 //! | `HELM` | Helm, which only the tests of the chart need | `helm` on the `PATH` |
 //! | `POLICY_SERVER` | Kubewarden's policy-server, which then runs the policy in place of the binary `policy-webhook` | none |
 //! | `ANNOTATED_POLICY` | the annotated policy module, which `POLICY_SERVER` needs in place of `POLICY_WASM` | `annotated-policy.wasm` |
@@ -78,7 +78,11 @@ impl Inputs {
             control_plane_assets: control_plane_assets()?,
             policy,
             policy_host,
-            reconciler: file(RECONCILER, target.join("mcpserver-scaling-reconciler"), "scripts/reconciler FILE")?,
+            reconciler: file(
+                RECONCILER,
+                target.join("debug/mcpserver-scaling-reconciler"),
+                "cargo build --bin mcpserver-scaling-reconciler",
+            )?,
         })
     }
 }
