@@ -70,7 +70,7 @@ e2e-tests: policy.wasm evaluate
 		else echo "WARNING: kwctl is not installed; the tests use the evaluate command in its place" >&2; fi
 	EVALUATE=$(abspath $(EVALUATE)) bats e2e-tests/e2e.bats
 
-# As one of its tests needs it: with the features of `make test`, which has mostly compiled it already.
+# cargo compiles this program for one of the reconciler's tests as in `make test`, and not a second time with other features.
 $(TARGET_DIR)/debug/mcpserver-scaling-reconciler:
 	cargo test --quiet --locked --no-run --test command
 
