@@ -201,7 +201,10 @@ impl ControlPlane {
     }
 
     fn command(&self, program: &str) -> Command {
-        tied_to_this_thread(&self.assets.join(program))
+        let mut command = tied_to_this_thread(&self.assets.join(program));
+        // Less frequent garbage collection takes a sixth off the processor time of the tests, which is mostly the API server's.
+        command.env("GOGC", "400");
+        command
     }
 
     fn file(&self, name: &str) -> String {
