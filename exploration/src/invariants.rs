@@ -174,7 +174,8 @@ fn own_condition(scenario: &Scenario, state: &State) -> Option<String> {
     }
     let spec = &state.server.spec;
     let several = Workload::ALL.into_iter().any(|workload| state.count(workload).is_some_and(|count| count > 1));
-    let has_redis = spec.storage.unwrap_or(scenario.default_storage) == SessionStorage::Redis;
+    // The operator's default Redis takes the place of a declared memory too.
+    let has_redis = [spec.storage, Some(scenario.default_storage)].contains(&Some(SessionStorage::Redis));
     let is_reported = spec.replicas.is_some_and(|count| count > 1) && spec.storage != Some(SessionStorage::Redis);
     let expected = if spec.transport == Transport::Stdio && spec.backend_replicas.is_some_and(|count| count > 1) {
         Some(ConditionReason::BackendReplicasAboveStdioCap)

@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use mcp_scaling_rules::{Scaling, SessionStorage};
+use mcp_scaling_rules::sessions::storage_in_use;
+use mcp_scaling_rules::{Scaling, ServerKind, SessionStorage};
 
 /// Which counts of workloads the reconciler sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,8 @@ pub enum Counts {
 pub enum StorageSource {
     /// From `spec.sessionStorage`.
     Spec {
-        /// The storage of a server without it.
+        /// The default storage of ToolHive's operator: that of a server without `spec.sessionStorage`, and, if it is Redis, also of a
+        /// server that declares memory.
         default: SessionStorage,
     },
     /// From the ConfigMap with the server's run configuration, which tells the storage that is really used. A server without such a
@@ -32,7 +34,7 @@ impl StorageSource {
     /// The session storage of a server, `None` if it is not known. `run_config` is the one in its run configuration.
     pub(crate) fn storage(self, scaling: &Scaling, run_config: Option<SessionStorage>) -> Option<SessionStorage> {
         match self {
-            Self::Spec { default } => Some(scaling.session_storage_or(default)),
+            Self::Spec { default } => Some(storage_in_use(ServerKind::McpServer, scaling.session_storage, default)),
             Self::RunConfig => run_config,
         }
     }

@@ -425,8 +425,11 @@ async fn ignores_the_default_storage_in_the_conditions_of_toolhive() {
     let server = ApiServer::new(ListType::Map);
     server.create("mcpservers", mcpserver("declared", json!({"transport": "sse", "replicas": 3})));
     server.create("mcpservers", mcpserver("scaled", json!({"transport": "sse"})));
-    server.create("deployments", deployment("declared", 3));
-    server.create("deployments", deployment("scaled", 3));
+    let memory = json!({"transport": "sse", "sessionStorage": {"provider": "memory"}});
+    server.create("mcpservers", mcpserver("memory", memory));
+    for name in ["declared", "scaled", "memory"] {
+        server.create("deployments", deployment(name, 3));
+    }
     let running = start_with(
         &server,
         Options { session_storage: StorageSource::Spec { default: SessionStorage::Redis }, ..OPTIONS },
@@ -436,9 +439,11 @@ async fn ignores_the_default_storage_in_the_conditions_of_toolhive() {
     let of = |name: &str, type_: &str| status_and_reason(&server, name, type_);
     assert_eq!(of("declared", "SessionStorageWarning"), pair("True", "SessionStorageMissingForReplicas"));
     assert_eq!(of("scaled", "SessionStorageWarning"), pair("False", "SessionStorageWarningNotApplicable"));
-    for name in ["declared", "scaled"] {
+    for name in ["declared", "scaled", "memory"] {
         assert_eq!(condition(&server, name, "WorkloadReplicasWarning"), None, "{name}: its replicas share sessions");
     }
+    let without_password = |note: &&String| note.contains("DefaultRedisWithoutPassword");
+    assert_eq!(notes(&server).iter().filter(without_password).count(), 1, "{:?}", notes(&server));
     let metrics = running.metrics.render();
     for (condition, count) in [("SessionStorageWarning", 1), ("WorkloadReplicasWarning", 0)] {
         let line = format!("mcpserver_scaling_servers_warned{{condition=\"{condition}\"}} {count}\n");
