@@ -174,7 +174,11 @@ impl Conflict<'_> {
             let field = minimum.decided_by;
             // KEDA supports no other value of the idle count than 0.
             let remedy = if field == IDLE_REPLICA_COUNT { "remove it" } else { "keep 1 or more" };
-            let warning = format!("{field} 0 stops the backend under running proxies, which then fail; {remedy}");
+            let warning = if of_server.is_empty() {
+                format!("{field} 0 of {autoscaler} stops the backend but no proxy; {remedy}")
+            } else {
+                format!("{field} 0 stops the backend under running proxies, which then fail; {remedy}")
+            };
             verdict.report(requester, "backend-stops-alone", assignment(field, 0), &warning);
         }
         if conflicts.binds_sessions && self.warns_of_sessions() {
@@ -182,8 +186,7 @@ impl Conflict<'_> {
             verdict.report(requester, "sse-backends", self.maximum(), &warning);
         }
         if conflicts.pins_no_session && self.warns_of_sessions() {
-            let warning =
-                format!("sessions lose their backend when proxies change; {autoscaler} may request {maximum}");
+            let warning = format!("sessions lose backends as proxies change; {autoscaler} may request {maximum}");
             verdict.report(requester, "unpinned-backends", self.maximum(), &warning);
         }
     }

@@ -32,8 +32,10 @@ pub(crate) fn keep(request: &Request<'_>) -> Kept {
 fn try_keep(request: &Request<'_>) -> Option<Kept> {
     let (new, old) = (request.object()?, request.old_object()?);
     let (written, stored) = (generation_in_template(new)?, generation_in_template(old)?);
-    let recorded = old.annotation(annotations::APPLIED_GENERATION).and_then(generation);
-    if written == stored && recorded.is_none() {
+    let recorded = recorded_generation(old);
+    // No runner writes the record: if it is a newer one, this request was evaluated before, and its generation was put back.
+    let is_evaluated = recorded_generation(new) > recorded;
+    if written == stored && (recorded.is_none() || is_evaluated) {
         return None;
     }
     let (new, old) = request.whole_objects()?;
@@ -65,6 +67,11 @@ fn try_keep(request: &Request<'_>) -> Option<Kept> {
 fn generation_in_template(object: &Object) -> Option<i64> {
     let metadata = object.spec.get()?.template.get()?.metadata.get()?;
     generation(request::text(&metadata.annotations, annotations::MCPSERVER_GENERATION)?)
+}
+
+/// The newest generation that was recorded on a StatefulSet.
+fn recorded_generation(object: &Object) -> Option<i64> {
+    object.annotation(annotations::APPLIED_GENERATION).and_then(generation)
 }
 
 /// A generation in an annotation. Anybody may have edited it; what is no generation counts as none, as it does for ToolHive.

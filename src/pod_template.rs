@@ -65,12 +65,10 @@ impl RequestedTemplate {
     }
 
     /// Returns whether the request takes the hook of ToolHive's container away.
-    fn loses_hook(&self, request: &Request<'_>) -> bool {
-        let had_hook = |index: usize| {
-            let old = request.old_spec().and_then(|spec| pod(spec).ok())?;
-            Some(has_pre_stop(old.containers.get()?.get(index)?.get()?))
-        };
-        self.floor > 0 && self.hookless.and_then(had_hook).unwrap_or_default()
+    fn loses_hook(&self, kind: ServerKind, request: &Request<'_>) -> bool {
+        let old = request.old_spec().and_then(|spec| pod(spec).ok());
+        let had_hook = old.and_then(|pod| toolhives_container(pod, kind)).is_some_and(|(_, old)| has_pre_stop(old));
+        self.floor > 0 && self.hookless.is_some() && had_hook
     }
 
     /// How the pod template of the request compares with the one before. `None` if there is no template.
@@ -141,7 +139,7 @@ pub(crate) fn validate(
     let template = RequestedTemplate::read(kind, request, pod, settings)?;
     let RequestedTemplate { grace_period: requested, old_grace_period: old, hookless, pre_stop, floor } = template;
     let raised = raised_to_floor(requested, floor);
-    let (lost, loses_hook) = (template.lost_grace_period(), template.loses_hook(request));
+    let (lost, loses_hook) = (template.lost_grace_period(), template.loses_hook(kind, request));
     if raised.is_none() && pre_stop == 0 && lost.is_none() && !loses_hook {
         return Ok(());
     }
@@ -209,12 +207,17 @@ fn raise_grace_period(
 /// The index of the container that ToolHive makes for the kind if it has no preStop hook, and the seconds that its hook sleeps
 /// if it has one.
 fn toolhives_hook(pod: &PodSpec, kind: ServerKind) -> (Option<usize>, i64) {
-    let is_toolhives = |container: &Container| container.name.get().is_some_and(|name| name == kind.container_name());
-    let containers = pod.containers.get().into_iter().flatten().enumerate();
-    let mut containers = containers.filter_map(|(index, container)| Some((index, container.get()?)));
-    let Some((index, container)) = containers.find(|(_, container)| is_toolhives(container)) else { return (None, 0) };
+    let Some((index, container)) = toolhives_container(pod, kind) else { return (None, 0) };
     let sleep = || container.lifecycle.get()?.pre_stop.get()?.get("sleep")?.get("seconds")?.as_i64();
     if has_pre_stop(container) { (None, sleep().unwrap_or_default()) } else { (Some(index), 0) }
+}
+
+/// The container that ToolHive makes for the kind, with its index.
+fn toolhives_container(pod: &PodSpec, kind: ServerKind) -> Option<(usize, &Container)> {
+    let is_toolhives = |container: &Container| container.name.get().is_some_and(|name| name == kind.container_name());
+    let containers = pod.containers.get()?.iter().enumerate();
+    let mut containers = containers.filter_map(|(index, container)| Some((index, container.get()?)));
+    containers.find(|(_, container)| is_toolhives(container))
 }
 
 /// Returns whether the container has a preStop hook. What is malformed is the API server's to refuse, and gets no hook.

@@ -30,8 +30,8 @@ pub(crate) struct ReplicasRequest {
     pub(crate) is_update: bool,
     /// The workload whose count it is.
     pub(crate) workload: Workload,
-    /// Says whether the request is for the Scale of the workload. A Scale is only capped: the operator sets a declared count soon
-    /// enough, and does not reset counts there.
+    /// Says whether the request is for the Scale of the workload. A Scale is only capped: ToolHive sets a declared count itself, for a
+    /// Deployment at once, and does not reset counts there.
     pub(crate) is_scale: bool,
     /// The transport that a label of the workload names. Anybody who may edit the workload can change it.
     pub(crate) transport_label: Option<Transport>,
@@ -196,10 +196,12 @@ fn decide_reset(
 fn decide(replicas: &ReplicasRequest, scaling: &Scaling, preserved: Option<u32>, settings: &Settings) -> Replicas {
     // ToolHive's own writes are capped whatever `stdioReplicas` says, since they are never refused.
     let caps = settings.stdio_replicas == ExcessReplicas::Cap || replicas.requester == Requester::ToolHive;
-    if exceeds_stdio_cap(scaling.transport, replicas.requested) && !caps {
+    let declared = replicas.workload.declared(scaling).filter(|_| !replicas.is_scale);
+    // Without the cap, a declared count still applies if the server can run it.
+    let can_run = |count| !exceeds_stdio_cap(scaling.transport, count);
+    if !can_run(replicas.requested) && !caps && !declared.is_some_and(can_run) {
         return Replicas::as_requested(replicas.requested);
     }
-    let declared = replicas.workload.declared(scaling).filter(|_| !replicas.is_scale);
     mcp_scaling_rules::replicas::decide(scaling.transport, replicas.requested, declared, preserved)
 }
 
@@ -249,8 +251,14 @@ fn report(
         && is_overridden
         && requester == Requester::Person
     {
-        let overridden = if replicas.is_unchanged() { "current" } else { "requested" };
-        verdict.warn(&format!("{field} of {kind} {name} is {declared} and overrides the {overridden} {requested}"));
+        let what_happens = if replicas.is_scale && replicas.workload == Workload::StatefulSet {
+            // The operator leaves this count alone; the proxy runner sets it, and only when it starts.
+            "is set again when a proxy starts".to_owned()
+        } else {
+            let overridden = if replicas.is_unchanged() { "current" } else { "requested" };
+            format!("overrides the {overridden} {requested}")
+        };
+        verdict.warn(&format!("{field} of {kind} {name} is {declared} and {what_happens}"));
     }
 }
 

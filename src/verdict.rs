@@ -75,9 +75,13 @@ impl Verdict {
     }
 
     /// Warns the person who makes the request, in one line of at most 120 characters: the API server drops a warning with a
-    /// line break. A request that is refused gets its message alone, since warnings tell what an accepted one leads to.
+    /// line break, and shows the same one only once. A request that is refused gets its message alone, since warnings tell what an
+    /// accepted one leads to.
     pub(crate) fn warn(&mut self, warning: &str) {
-        self.warnings.push(line(warning, WARNING_LENGTH));
+        let warning = line(warning, WARNING_LENGTH);
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 
     /// Warns with a text that is never cut, such as one with a command, or else with `otherwise`: a command that is cut does

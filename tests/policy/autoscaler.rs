@@ -9,7 +9,7 @@ use fixtures::case::{OPERATOR, create, mcpserver, server, update, with};
 
 /// For an autoscaler with a maximum of 5.
 const STDIO: &str = "transport stdio of MCPServer github supports 1 replica; the autoscaler may request 5";
-const UNPINNED: &str = "sessions lose their backend when proxies change; the autoscaler may request 5";
+const UNPINNED: &str = "sessions lose backends as proxies change; the autoscaler may request 5";
 const DECLARED: &str = "spec.replicas of MCPServer github conflicts with the autoscaler; remove the field";
 const SESSIONS: &str = "MCPServer github does not store sessions in Redis; more than 1 replica loses sessions";
 

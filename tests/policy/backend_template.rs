@@ -69,6 +69,18 @@ fn keeps_the_generation_where_nothing_else_changes() {
 }
 
 #[test]
+fn decides_the_same_if_a_request_is_evaluated_again() {
+    for recorded in [None, Some(3), Some(4), Some(5)] {
+        let old = stored(&template("a", 4), recorded);
+        let first = write(&old, &template("a", recorded.unwrap_or(4).max(4) + 1), PROXY_RUNNER, json!({}));
+        assert!(!first.changes().is_empty(), "the generation is kept beside the record {recorded:?}");
+        let server = mcpserver(json!({"transport": "streamable-http", "sessionStorage": {"provider": "redis"}}));
+        let again = update(old, first.object()).by(PROXY_RUNNER).lookup_finds(&server).run();
+        again.assert_accepted_as_is(&format!("{recorded:?}"));
+    }
+}
+
+#[test]
 fn keeps_the_generation_each_time_a_proxy_runner_starts() {
     let outcome = write(&stored(&template("a", 4), Some(6)), &template("a", 6), PROXY_RUNNER, json!({}));
     assert_eq!(outcome.changes(), [format!("{GENERATION_CHANGE}=\"4\"")], "the record stays as it is");

@@ -107,6 +107,23 @@ fn rejects_stdio_above_one_even_where_the_count_is_declared() {
 }
 
 #[test]
+fn applies_a_declared_count_that_stdio_can_run_whatever_the_settings_say_of_others() {
+    for declared in [0, 1] {
+        let server = with(stdio(), "/spec/replicas", json!(declared));
+        let warn = || json!({"stdioReplicas": "warn"});
+        let warned = |old| update(deployment(old), deployment(3)).lookup_finds(&server).settings(warn());
+        assert_eq!(admitted(warned(1)), declared, "the count changes");
+        assert_eq!(admitted(warned(3)), declared, "the count stays");
+        let reject = json!({"stdioReplicas": "reject"});
+        let unchanged = update(deployment(3), deployment(3)).lookup_finds(&server).settings(reject);
+        assert_eq!(admitted(unchanged), declared, "it is not refused, and the declared count applies");
+        let audited = json!({"stdioReplicas": "warn", "corrections": "reject"});
+        let refusal = create(deployment(3)).lookup_finds(&server).settings(audited).run().refusal();
+        assert!(refusal.is_some_and(|(_, message)| message.contains(&format!("wants {declared}"))));
+    }
+}
+
+#[test]
 fn accepts_updates_that_do_not_raise_a_count_which_violated_a_rule_before() {
     let settings = json!({"stdioReplicas": "reject", "sessionStorage": "reject"});
     for server in [stdio(), mcpserver(json!({"transport": "sse"}))] {

@@ -124,18 +124,23 @@ fn tells_of_an_autoscaler_that_stops_the_backend() {
     let outcome = reading(create(with_redis("sse", &json!({}))), &[stopping]).run();
     assert_eq!(
         outcome.warnings(),
-        ["minReplicas 0 stops the backend under running proxies, which then fail; keep 1 or more"]
+        ["minReplicas 0 of HorizontalPodAutoscaler db stops the backend but no proxy; keep 1 or more"]
     );
     assert_eq!(outcome.annotations(), ["backend-stops-alone=minReplicas=0"]);
+
+    let with_long_name = with(autoscaler(&"n".repeat(63), "StatefulSet", 1), "/spec/minReplicas", json!(0));
+    let warnings = reading(create(with_redis("sse", &json!({}))), &[with_long_name]).run().warnings();
+    assert!(warnings.iter().any(|warning| warning.ends_with("; keep 1 or more")), "{warnings:?}");
 }
 
 #[test]
 fn cuts_no_count_off_if_an_autoscaler_has_a_long_name() {
     let (name, shortened) = ("n".repeat(63), format!("HorizontalPodAutoscaler {}…", "n".repeat(30)));
+    let largest = i32::MAX.unsigned_abs();
     for (transport, kind) in [("stdio", "Deployment"), ("sse", "StatefulSet"), ("streamable-http", "StatefulSet")] {
         let server = with_redis(transport, &json!({"backendReplicas": 1}));
-        let outcome = reading(create(server), &[autoscaler(&name, kind, 999)]).run();
-        let end = format!("{shortened} may request 999");
+        let outcome = reading(create(server), &[autoscaler(&name, kind, largest)]).run();
+        let end = format!("{shortened} may request {largest}");
         assert!(
             outcome.warnings().iter().any(|warning| warning.ends_with(&end)),
             "{transport}: {:?}",

@@ -64,6 +64,14 @@ fn warns_a_person_who_removes_the_hook() {
     let outcome = wanted(update(stored.clone(), with(stored.clone(), HOOK, json!({})))).run();
     assert_eq!(outcome.object(), stored);
     assert_eq!(outcome.warnings(), ["container toolhive should have a preStop hook that sleeps 15 s"]);
+    let moved = json!([{"name": "sidecar", "image": "b"}, {"name": "toolhive", "image": "a"}]);
+    let outcome = wanted(update(stored.clone(), with(stored, "/spec/template/spec/containers", moved))).run();
+    assert_eq!(outcome.object()["spec"]["template"]["spec"]["containers"][1]["lifecycle"], hook(15));
+    assert_eq!(
+        outcome.warnings(),
+        ["container toolhive should have a preStop hook that sleeps 15 s"],
+        "wherever it stands"
+    );
 }
 
 #[test]

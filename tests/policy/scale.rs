@@ -102,7 +102,7 @@ fn warns_about_a_declared_count_that_overrides_the_requested_one() {
         assert!(!outcome.warnings().concat().contains("overrides"), "ToolHive makes 1 of the declared 3");
     }
     let outcome = statefulset(2, 5).lookup_finds(&declaring).run();
-    let overrides = "spec.backendReplicas of MCPServer github is 2 and overrides the requested 5";
+    let overrides = "spec.backendReplicas of MCPServer github is 2 and is set again when a proxy starts";
     assert_eq!(outcome.warnings().last().map(String::as_str), Some(overrides));
     let outcome = deployment(3, 0).lookup_finds(&declaring).run();
     assert_eq!(outcome.warnings(), ["spec.replicas of MCPServer github is 3 and overrides the requested 0"]);

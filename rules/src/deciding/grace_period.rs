@@ -15,9 +15,9 @@ pub fn floor(minimum: i64, added: i64, present: i64) -> i64 {
 
 /// The grace period, in seconds, to set on a pod template that asks for `requested`, or `None` if it can stay.
 ///
-/// An absent period or one shorter than `floor` becomes the floor; a longer one stays. A floor of 0 changes nothing.
-/// Kubernetes treats a negative period as a very short one, so it is raised too.
+/// One shorter than `floor` becomes the floor; a longer one stays. An absent period is [`DEFAULT_GRACE_PERIOD`], and is written out if
+/// there is a floor. A floor of 0 changes nothing. Kubernetes treats a negative period as a very short one, so it is raised too.
 pub fn raised_to_floor(requested: Option<i64>, floor: i64) -> Option<i64> {
-    let is_short = requested.is_none_or(|seconds| seconds < floor);
-    (floor > 0 && is_short).then_some(floor)
+    let raised = requested.unwrap_or(DEFAULT_GRACE_PERIOD.into()).max(floor);
+    (floor > 0 && requested != Some(raised)).then_some(raised)
 }

@@ -13,7 +13,8 @@ pub const SESSION_STORAGE_PROVIDER: &str = "spec.sessionStorage.provider";
 /// `spec.authServerRef.name`, as a path. Of an `MCPServer` and an `MCPRemoteProxy`: the object that configures its embedded auth server.
 pub const AUTH_SERVER_REF: &str = "spec.authServerRef.name";
 
-/// Every field that [`crate::Scaling`] is read from, and the one that tells of an auth server, as paths. Nothing else of a custom resource has to be fetched.
+/// Every field that [`crate::Scaling`] is read from, and the one that tells of an auth server, as paths: what is fetched of a custom
+/// resource of any kind.
 pub const FIELDS: [&str; 5] = [AUTH_SERVER_REF, BACKEND_REPLICAS, REPLICAS, SESSION_STORAGE_PROVIDER, TRANSPORT];
 
 /// [`REPLICAS`], as the names that lead to it.

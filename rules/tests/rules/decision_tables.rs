@@ -122,6 +122,7 @@ fn corrects_a_workload_that_is_not_at_zero() {
 #[test]
 fn raises_a_grace_period_to_the_floor() {
     assert_eq!(raised_to_floor(None, 30), Some(30), "absent");
+    assert_eq!(raised_to_floor(None, 5), Some(30), "absent is 30, and not shortened");
     assert_eq!(raised_to_floor(Some(0), 30), Some(30), "zero is short");
     assert_eq!(raised_to_floor(Some(-1), 30), Some(30), "negative is shorter");
     assert_eq!(raised_to_floor(Some(29), 30), Some(30));

@@ -1,6 +1,6 @@
 //! What must hold for every input.
 
-use mcp_scaling_rules::grace_period::raised_to_floor;
+use mcp_scaling_rules::grace_period::{DEFAULT_GRACE_PERIOD, raised_to_floor};
 use mcp_scaling_rules::{Transport, replicas, resolve};
 use proptest::option;
 use proptest::prelude::*;
@@ -73,7 +73,7 @@ proptest! {
         if floor > 0 {
             prop_assert!(result >= Some(floor));
         }
-        prop_assert!(result >= requested);
+        prop_assert!(floor == 0 || result >= Some(requested.unwrap_or(DEFAULT_GRACE_PERIOD.into())));
         prop_assert_eq!(raised_to_floor(result, floor), None);
     }
 }
