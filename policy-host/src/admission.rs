@@ -90,6 +90,9 @@ impl AdmissionRequest {
         } else if let Some(kind) = value["kind"].as_str() {
             bail!("this is a manifest of a {kind}; an admission request has the manifest in the field object");
         }
+        if value.is_array() {
+            bail!("this is a list; a file has one request");
+        }
         serde_json::from_value(value).context("the request is not an AdmissionRequest")
     }
 }

@@ -213,6 +213,12 @@ fn names_the_missing_member_of_a_request() {
 }
 
 #[test]
+fn tells_a_list_from_a_request() {
+    let line = failure_of_request("[]");
+    assert!(line.contains("this is a list; a file has one request"), "{line}");
+}
+
+#[test]
 fn tells_a_manifest_from_a_request() {
     let line = failure_of_request(r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"github"}}"#);
     assert!(line.contains("manifest of a Pod"), "{line}");
