@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# No MCP client opens a new session when the server answers 404 for the one it has, and it goes on to fail.
+# None of six MCP clients opens a new session when the server answers 404 for the one it has, and each goes on to fail.
 #
 # The MCP specification (2025-11-25, transports, session management) says that a client that receives 404 for a request
 # with a session id MUST start a new session by sending a new InitializeRequest without one. The server here forgets its
-# sessions once, as one without storage does that restarts, and would open new ones. The clients of six packages report the 404 to the caller, send no `initialize`, and fail in the same way later. All
-# but the Client of python mcp can be connected anew by the caller: by entering the context of fastmcp's client again, with
+# sessions once, as one without storage does that restarts, and would open new ones. The clients of six packages report the
+# 404 to the caller, send no `initialize`, and fail in the same way later. All but the Client of python mcp can be connected anew by the caller: by entering the context of fastmcp's client again, with
 # close and connect in TypeScript, Connect in go-sdk, Initialize in mcp-go.
 #
 # The columns: what is sent to connect, the first call after the loss, a call 1.5 seconds later, what was sent for the two,

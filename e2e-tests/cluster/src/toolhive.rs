@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use mcp_scaling_rules::annotations;
 use serde_json::{Value, json};
 
 use crate::components::Operator;
@@ -22,9 +23,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The namespace and the service account of ToolHive's Helm chart.
 const OPERATOR_ACCOUNT: (&str, &str) = ("toolhive-system", "toolhive-operator");
-
-/// The annotation of a pod template that the container's environment variable `THV_MCPSERVER_GENERATION` refers to.
-const GENERATION: &str = "toolhive.stacklok.dev/mcpserver-generation";
 
 /// A release of ToolHive: its programs and its custom resource definitions.
 #[derive(Clone, Debug)]
@@ -189,7 +187,8 @@ impl TestCluster {
         let mut command = tied_to_this_thread(&release.folder.join("thv-proxyrunner"));
         command.args(arguments).current_dir(&folder).envs(environment(container));
         command.env("POD_NAMESPACE", namespace).env("TOOLHIVE_RUNTIME", "kubernetes");
-        if let Some(generation) = template["metadata"]["annotations"][GENERATION].as_str() {
+        // The variable of the container refers to the annotation.
+        if let Some(generation) = template["metadata"]["annotations"][annotations::MCPSERVER_GENERATION].as_str() {
             command.env("THV_MCPSERVER_GENERATION", generation);
         }
         for variable in ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
