@@ -24,6 +24,8 @@ pub(crate) struct Controller {
 #[derive(Default)]
 pub(crate) struct Webhook {
     pub(crate) process: Option<Process>,
+    /// Its port.
+    pub(crate) port: u16,
     /// The settings and the match conditions of the policies, if the API server has the webhook's configuration.
     pub(crate) configured: Option<Value>,
 }

@@ -47,6 +47,17 @@ impl RunFolder {
         Ok(path)
     }
 
+    /// Writes a file that another process may read at this moment, in one step, and returns its path.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn replace(&self, name: &str, content: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        let new = self.write(&format!("{name}.new"), content)?;
+        fs::rename(new, &path).with_context(|| format!("cannot replace {}", path.display()))?;
+        Ok(path)
+    }
+
     /// Opens a log to append to.
     ///
     /// # Errors

@@ -17,7 +17,8 @@ use crate::wait::{wait_for_value, wait_until};
 /// has one entry for each type.
 pub const NEWEST: &str = "v0.63.0";
 
-/// A release in which no field declares a count and the list of conditions is atomic. It serves `v1alpha1` only.
+/// The newest release whose operator resets counts. No field declares a count there, the list of conditions is atomic, and it serves
+/// `v1alpha1` only.
 pub const WITHOUT_COUNTS: &str = "v0.10.0";
 
 /// The definitions of a release.

@@ -174,7 +174,8 @@ impl TestCluster {
         self.webhook.process.as_ref().map(Process::id)
     }
 
-    /// Removes the webhook, if it is installed, and waits until no request reaches it any more.
+    /// Removes the webhook's configuration, if it is installed, and waits until no request reaches it any more. Its process
+    /// waits for the next one.
     ///
     /// # Errors
     /// If requests still reach it.
@@ -192,7 +193,6 @@ impl TestCluster {
             wait_until("no request reaches the webhook", is_removed).await?;
             self.webhook.configured = None;
         }
-        self.webhook.process = None;
         Ok(())
     }
 
@@ -213,18 +213,27 @@ impl TestCluster {
         ])
     }
 
-    /// Starts the webhook's process with this configuration, whose module it replaces by the one that is tested, in place
-    /// of the process that runs. Returns its port.
+    /// Serves this configuration, whose module it replaces by the one that is tested, and returns the port. The webhook of this
+    /// repository reads it anew if it runs already: in a debug build it would take seconds to compile the module once more.
+    /// policy-server is started again.
     pub(crate) async fn serve_policies(&mut self, mut configuration: BTreeMap<String, Value>) -> Result<u16> {
         let module = fs::canonicalize(&self.inputs.policy).context("the module does not exist")?;
         for policy in configuration.values_mut() {
             policy["module"] = format!("file://{}", module.display()).into();
         }
+        let kubeconfig = self.service_account_kubeconfig(KUBEWARDEN_NAMESPACE, "policy-server").await?;
+        let folder = &self.control_plane.folder;
+        let kubeconfig = folder.replace("webhook.kubeconfig", &kubeconfig.to_string())?;
+        let policies = folder.replace("webhook.policies", &serde_json::to_string(&configuration)?)?;
+        let can_reload = matches!(self.inputs.policy_host, PolicyHost::Own(_));
+        if let Some(process) = self.webhook.process.as_mut().filter(|_| can_reload)
+            && process.exit_status()?.is_none()
+        {
+            return Ok(self.webhook.port);
+        }
         self.webhook.process = None;
         let port = free_port()?;
         let certificate = self.control_plane.authority.sign("webhook", "webhook")?;
-        let kubeconfig = self.service_account_kubeconfig(KUBEWARDEN_NAMESPACE, "policy-server").await?;
-        let folder = &self.control_plane.folder;
         let mut command = match &self.inputs.policy_host {
             PolicyHost::Own(program) => tied_to_this_thread(program),
             PolicyHost::PolicyServer(program) => {
@@ -236,18 +245,15 @@ impl TestCluster {
             }
         };
         command.args(["--addr=127.0.0.1".to_owned(), format!("--port={port}")]);
-        for (flag, name, content) in [
-            ("--policies", "webhook.policies", serde_json::to_string(&configuration)?),
-            ("--cert-file", "webhook.crt", certificate.certificate),
-            ("--key-file", "webhook.key", certificate.key),
-        ] {
-            command.arg(flag).arg(folder.write(name, &content)?);
-        }
-        command.env("KUBECONFIG", folder.write("webhook.kubeconfig", &kubeconfig.to_string())?);
+        command.arg("--policies").arg(policies);
+        command.arg("--cert-file").arg(folder.write("webhook.crt", &certificate.certificate)?);
+        command.arg("--key-file").arg(folder.write("webhook.key", &certificate.key)?);
+        command.env("KUBECONFIG", kubeconfig);
         command.env_remove("KUBERNETES_SERVICE_HOST");
         self.webhook.process = Some(Process::start(command, folder.open_log("webhook.log")?)?);
         let listens = || async { Ok(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()) };
         wait_until("the webhook listens", listens).await?;
+        self.webhook.port = port;
         Ok(port)
     }
 }

@@ -10,16 +10,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use cluster_tests::accounts::OPERATOR;
 use cluster_tests::interrupt::run_until_interrupted;
+use cluster_tests::toolhive_crds::{NEWEST, WITHOUT_COUNTS};
 use cluster_tests::wait::{wait_for_condition, wait_for_replicas, wait_until};
 use cluster_tests::webhook::WEBHOOK_NAME;
 use cluster_tests::{Ignored, Inputs, TestCluster, ToolHiveRelease};
 use mcp_scaling_rules::ConditionReason;
 use serde_json::{Value, json};
-
-/// The newest release that resets counts.
-const WITH_RESETS: &str = "v0.10.0";
-/// A release that restarts every pod of a server when a count changes.
-const WITH_RESTARTS: &str = "v0.63.0";
 
 /// The columns of `kubectl get` for workloads.
 const COUNTS: &str = "-o=custom-columns=KIND:.kind,NAME:.metadata.name,REPLICAS:.spec.replicas";
@@ -69,7 +65,7 @@ fn unless_ignored(result: Result<()>) -> Result<()> {
 
 /// A server that can run only one replica, and one whose count the operator resets.
 async fn show_resets(cluster: &mut TestCluster) -> Result<()> {
-    let release = ToolHiveRelease::find(WITH_RESETS)?;
+    let release = ToolHiveRelease::find(WITHOUT_COUNTS)?;
     cluster.require_release(&release).await?;
     let namespace = &cluster.create_namespace("resets").await?;
     for (name, transport) in [("github", "stdio"), ("search", "streamable-http")] {
@@ -80,9 +76,9 @@ async fn show_resets(cluster: &mut TestCluster) -> Result<()> {
     let scale_github = ["scale", "statefulset", "github", "--replicas=3"];
     let scale_search = ["scale", "deployment", "search", "--replicas=4"];
 
-    say(
-        "ToolHive v0.10.0 has two servers. Each one's Deployment is its proxy, and each one's StatefulSet its backend.",
-    );
+    say(&format!(
+        "ToolHive {WITHOUT_COUNTS} has two servers. Each one's Deployment is its proxy, and each one's StatefulSet its backend."
+    ));
     kubectl(cluster, namespace, &["get", "mcpservers", TRANSPORTS]).await?;
     kubectl(cluster, namespace, &counts).await?;
 
@@ -132,7 +128,8 @@ fn is_kept(entry: &Value, namespace: &str, name: &str) -> bool {
 
 /// What a change of a count restarts.
 async fn show_restarts(cluster: &mut TestCluster) -> Result<()> {
-    let release = ToolHiveRelease::find(WITH_RESTARTS)?;
+    // It restarts every pod of a server when a count changes.
+    let release = ToolHiveRelease::find(NEWEST)?;
     cluster.require_node().await?;
     cluster.require_release(&release).await?;
     let namespace = &cluster.create_namespace("restarts").await?;
@@ -145,10 +142,10 @@ async fn show_restarts(cluster: &mut TestCluster) -> Result<()> {
         cluster.complete_rollouts(&release, namespace, name).await?;
     }
 
-    say(
-        "ToolHive v0.63.0. KWOK simulates a node, on which pods get ready but run nothing, so that the demo starts the proxy\n\
-         runner of new proxies.",
-    );
+    say(&format!(
+        "ToolHive {NEWEST}. KWOK simulates a node, on which pods get ready but run nothing, so that the demo starts the proxy\n\
+             runner of new proxies."
+    ));
     kubectl(cluster, namespace, &["get", "mcpservers", TRANSPORTS]).await?;
 
     say(

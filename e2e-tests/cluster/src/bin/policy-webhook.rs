@@ -42,7 +42,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use wasmtime_host::Compiled;
 
-/// Serves policies as policy-server does. Reads the kubeconfig for lookups, in JSON, from the file in KUBECONFIG
+/// Serves policies as policy-server does. Reads the kubeconfig for lookups, in JSON, from the file in KUBECONFIG. Both files are
+/// read again if they change
 #[derive(Parser)]
 struct Arguments {
     /// The policies, in JSON, in the form that Kubewarden's controller gives policy-server
@@ -112,18 +113,31 @@ enum Origin {
 }
 
 struct Webhook {
-    policies: Vec<ServedPolicy>,
+    /// The file with the policies.
+    policies: PathBuf,
+    /// The file with the kubeconfig for lookups.
+    kubeconfig: PathBuf,
+    loaded: Mutex<Loaded>,
+}
+
+/// What was made of the two files.
+#[derive(Default)]
+struct Loaded {
+    /// The content of the files.
+    files: [String; 2],
+    policies: Arc<Vec<ServedPolicy>>,
+    /// The module of each path. It does not change while the process runs.
+    modules: HashMap<String, Policy>,
 }
 
 /// Serves until the process is killed.
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let kubeconfig = std::env::var_os("KUBECONFIG").context("KUBECONFIG is not set")?;
-    let kubeconfig: Value = serde_json::from_str(&fs::read_to_string(kubeconfig)?)?;
-    let configurations: BTreeMap<String, Configuration> =
-        serde_json::from_str(&fs::read_to_string(&arguments.policies)?).context("the policies cannot be read")?;
-    let webhook = Arc::new(Webhook { policies: load(configurations, &client(&kubeconfig).await?)? });
+    let kubeconfig = std::env::var_os("KUBECONFIG").context("KUBECONFIG is not set")?.into();
+    let webhook = Arc::new(Webhook { policies: arguments.policies, kubeconfig, loaded: Mutex::default() });
+    let first = webhook.clone();
+    tokio::task::spawn_blocking(move || first.policies()).await??;
 
     let certificates = CertificateDer::pem_file_iter(&arguments.cert_file)?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(&arguments.key_file)?;
@@ -144,9 +158,12 @@ async fn main() -> Result<()> {
     }
 }
 
-/// Compiles the modules and validates the settings.
-fn load(configurations: BTreeMap<String, Configuration>, client: &Client) -> Result<Vec<ServedPolicy>> {
-    let mut modules: HashMap<String, Policy> = HashMap::new();
+/// Compiles the modules that are new, and validates the settings.
+fn load(
+    configurations: BTreeMap<String, Configuration>,
+    client: &Client,
+    modules: &mut HashMap<String, Policy>,
+) -> Result<Vec<ServedPolicy>> {
     let mut policies = Vec::new();
     for (id, configuration) in configurations {
         let path = configuration.module.strip_prefix("file://").context("the module is not a file")?;
@@ -179,32 +196,53 @@ fn load(configurations: BTreeMap<String, Configuration>, client: &Client) -> Res
 }
 
 impl Webhook {
+    /// The policies, as the files have them now. It blocks.
+    fn policies(&self) -> Result<Arc<Vec<ServedPolicy>>> {
+        let read = |file: &PathBuf| fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = [read(&self.policies)?, read(&self.kubeconfig)?];
+        if loaded.files != files {
+            let [policies, kubeconfig] = &files;
+            let configurations = serde_json::from_str(policies).context("the policies are not valid")?;
+            let kubeconfig = serde_json::from_str(kubeconfig).context("the kubeconfig is not JSON")?;
+            let client = Handle::current().block_on(client(&kubeconfig))?;
+            loaded.policies = Arc::new(load(configurations, &client, &mut loaded.modules)?);
+            loaded.files = files;
+        }
+        Ok(loaded.policies.clone())
+    }
+
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
         let path = request.uri().path().to_owned();
         let body = request.into_body().collect().await.map(|body| body.to_bytes());
-        let evaluate = move || match self.find(&path) {
-            Some((policy, origin)) => match body.map_err(Into::into).and_then(|body| policy.review(&body, origin)) {
-                Ok(review) => response(StatusCode::OK, &review),
-                Err(error) => {
-                    eprintln!("the request is not an AdmissionReview: {error:#}");
-                    response(StatusCode::UNPROCESSABLE_ENTITY, &json!({"message": format!("{error:#}"), "status": 422}))
-                }
-            },
-            None => response(StatusCode::NOT_FOUND, &json!({"message": format!("no policy at {path}"), "status": 404})),
-        };
-        Ok(tokio::task::spawn_blocking(evaluate).await.unwrap_or_else(|error| {
-            response(StatusCode::INTERNAL_SERVER_ERROR, &json!({"message": error.to_string(), "status": 500}))
-        }))
+        let evaluated = tokio::task::spawn_blocking(move || self.evaluate(&path, body)).await;
+        let evaluated = evaluated.unwrap_or_else(|error| Err((StatusCode::INTERNAL_SERVER_ERROR, error.into())));
+        Ok(match evaluated {
+            Ok(review) => response(StatusCode::OK, &review),
+            Err((status, error)) => {
+                eprintln!("a request is answered with {status}: {error:#}");
+                response(status, &json!({"message": format!("{error:#}"), "status": status.as_u16()}))
+            }
+        })
     }
 
-    /// The policy that a path names, and who asks for it there.
-    fn find(&self, path: &str) -> Option<(&ServedPolicy, Origin)> {
-        let (origin, id) = match path.strip_prefix("/audit/") {
-            Some(id) => (Origin::AuditScanner, id),
-            None => (Origin::ApiServer, path.strip_prefix("/validate/")?),
-        };
-        Some((self.policies.iter().find(|policy| policy.id == id)?, origin))
+    /// The AdmissionReview to answer with, or an error and its status.
+    fn evaluate(&self, path: &str, body: Result<Bytes, hyper::Error>) -> Result<Value, (StatusCode, anyhow::Error)> {
+        let policies = self.policies().map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))?;
+        let (policy, origin) =
+            find(&policies, path).ok_or_else(|| (StatusCode::NOT_FOUND, anyhow!("no policy at {path}")))?;
+        let review = body.map_err(Into::into).and_then(|body| policy.review(&body, origin));
+        review.map_err(|error| (StatusCode::UNPROCESSABLE_ENTITY, error))
     }
+}
+
+/// The policy that a path names, and who asks for it there.
+fn find<'p>(policies: &'p [ServedPolicy], path: &str) -> Option<(&'p ServedPolicy, Origin)> {
+    let (origin, id) = match path.strip_prefix("/audit/") {
+        Some(id) => (Origin::AuditScanner, id),
+        None => (Origin::ApiServer, path.strip_prefix("/validate/")?),
+    };
+    Some((policies.iter().find(|policy| policy.id == id)?, origin))
 }
 
 fn response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {

@@ -14,6 +14,7 @@ use cluster_tests::objects::{autoscaler, runs_image};
 use cluster_tests::requests::text;
 use cluster_tests::setup::Setup;
 use cluster_tests::toolhive::split_tags;
+use cluster_tests::toolhive_crds::{NEWEST, WITHOUT_COUNTS};
 use cluster_tests::wait::{wait_for_condition, wait_for_replicas, wait_for_value, wait_until};
 use cluster_tests::webhook::{WEBHOOK_NAME, read_policy};
 use cluster_tests::{Ignored, TestCluster, ToolHiveRelease};
@@ -32,7 +33,6 @@ use crate::toolhive_releases::{
 const SETUP: Setup = Setup { webhook: true, reconciler: false, crds: None };
 
 const TAGS: &str = "TOOLHIVE_TAGS";
-const DEFAULT_TAGS: &str = "v0.63.0,v0.10.0";
 
 /// How long a new image may take until it is in the Deployment, at the count that was there before.
 const ROLLOUT_TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -73,7 +73,7 @@ macro_rules! tests {
 }
 
 pub(crate) fn tests() -> Result<Vec<Test>> {
-    let tags = env::var(TAGS).unwrap_or_else(|_| DEFAULT_TAGS.to_owned());
+    let tags = env::var(TAGS).unwrap_or_else(|_| format!("{NEWEST},{WITHOUT_COUNTS}"));
     let mut releases = Vec::new();
     for tag in split_tags(&tags) {
         let version = parse_version(tag).with_context(|| format!("{TAGS}: {tag:?} is not a tag such as v0.63.0"))?;
