@@ -37,6 +37,8 @@ struct RequestedTemplate {
     old_grace_period: Option<i64>,
     /// The index of ToolHive's container if it has no preStop hook.
     hookless: Option<usize>,
+    /// Says whether the request takes its hook away, where there is a minimum.
+    loses_hook: bool,
     /// How long the hook sleeps that it should get, or 0.
     pre_stop: i64,
     /// The minimum of the grace period, or 0.
@@ -47,14 +49,16 @@ impl RequestedTemplate {
     fn read(kind: ServerKind, request: &Request<'_>, pod: &PodSpec, settings: &Settings) -> Result<Self, Malformed> {
         let (hookless, sleep) = toolhives_hook(pod, kind);
         let pre_stop = if hookless.is_some() { settings.pre_stop_seconds } else { 0 };
-        let of_old = |spec| self::pod(spec).ok()?.termination_grace_period_seconds.optional().ok();
-        let old = request.old_spec().and_then(of_old);
+        let old = request.old_spec().and_then(|spec| self::pod(spec).ok());
+        let had_hook = |old| toolhives_container(old, kind).is_some_and(|(_, container)| has_pre_stop(container));
+        let floor = floor(settings.termination_grace_period_seconds, pre_stop, sleep);
         Ok(Self {
             grace_period: pod.termination_grace_period_seconds.optional()?,
-            old_grace_period: old.map(or_default),
+            old_grace_period: old.and_then(|old| old.termination_grace_period_seconds.optional().ok()).map(or_default),
             hookless,
+            loses_hook: floor > 0 && hookless.is_some() && old.is_some_and(had_hook),
             pre_stop,
-            floor: floor(settings.termination_grace_period_seconds, pre_stop, sleep),
+            floor,
         })
     }
 
@@ -62,13 +66,6 @@ impl RequestedTemplate {
     fn lost_grace_period(&self) -> Option<i64> {
         let requested = or_default(self.grace_period);
         self.old_grace_period.filter(|old| self.floor > 0 && *old > requested)
-    }
-
-    /// Returns whether the request takes the hook of ToolHive's container away.
-    fn loses_hook(&self, kind: ServerKind, request: &Request<'_>) -> bool {
-        let old = request.old_spec().and_then(|spec| pod(spec).ok());
-        let had_hook = old.and_then(|pod| toolhives_container(pod, kind)).is_some_and(|(_, old)| has_pre_stop(old));
-        self.floor > 0 && self.hookless.is_some() && had_hook
     }
 
     /// How the pod template of the request compares with the one before. `None` if there is no template.
@@ -137,9 +134,9 @@ pub(crate) fn validate(
     settings: &Settings,
 ) -> Result<(), Malformed> {
     let template = RequestedTemplate::read(kind, request, pod, settings)?;
-    let RequestedTemplate { grace_period: requested, old_grace_period: old, hookless, pre_stop, floor } = template;
-    let raised = raised_to_floor(requested, floor);
-    let (lost, loses_hook) = (template.lost_grace_period(), template.loses_hook(kind, request));
+    let RequestedTemplate { grace_period: requested, old_grace_period: old, hookless, loses_hook, pre_stop, floor } =
+        template;
+    let (raised, lost) = (raised_to_floor(requested, floor), template.lost_grace_period());
     if raised.is_none() && pre_stop == 0 && lost.is_none() && !loses_hook {
         return Ok(());
     }

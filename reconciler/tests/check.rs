@@ -354,23 +354,6 @@ async fn begins_a_list_anew_when_its_continue_token_has_expired() {
 }
 
 #[tokio::test]
-async fn finds_servers_that_get_the_default_redis_in_place_of_their_memory() {
-    let (client, _) = client(|target| match discovery(target) {
-        Some(response) => response,
-        None if target.contains("/mcpservers?") => {
-            let spec = json!({"transport": "sse", "sessionStorage": {"provider": "memory"}});
-            list(&[mcpserver("memory", spec, json!([]))])
-        }
-        None if target.contains("/deployments?") => list(&[workload("Deployment", "memory", 3)]),
-        None => rest(target),
-    });
-    let report = run(&client, None, SessionStorage::Redis).await.expect("can be read");
-    let [(name, finding, remedy)] = texts(&report.findings)[..] else { panic!("{:?}", report.findings) };
-    assert!(finding.contains("the operator's default Redis without its password"), "{finding}");
-    assert_eq!((name, remedy), ("memory", "remove spec.sessionStorage, or name that Redis there"));
-}
-
-#[tokio::test]
 async fn finds_unshared_sessions_by_the_storage_that_is_really_used() {
     let (client, _) = client(|target| match discovery(target) {
         Some(response) => response,
@@ -388,6 +371,14 @@ async fn finds_unshared_sessions_by_the_storage_that_is_really_used() {
         }
         None => rest(target),
     });
+    let with_default_redis = |name| {
+        (
+            name,
+            "spec.sessionStorage.provider is memory, and the proxies get the address of the operator's default Redis \
+             without its password: if it has one, they fail at start",
+            "remove spec.sessionStorage, or name that Redis there",
+        )
+    };
     let report = check::run(&client, None, StorageSource::RunConfig, |_| {}).await.expect("can be read");
     assert_eq!(
         texts(&report.findings),
@@ -397,14 +388,11 @@ async fn finds_unshared_sessions_by_the_storage_that_is_really_used() {
                 "3 replicas do not share sessions, set by a writer that managedFields does not name",
                 "set spec.sessionStorage.provider to redis (ToolHive v0.16 or newer)"
             ),
-            (
-                "redis",
-                "spec.sessionStorage.provider is memory, and the proxies get the address of the operator's default Redis \
-                 without its password: if it has one, they fail at start",
-                "remove spec.sessionStorage, or name that Redis there"
-            ),
+            with_default_redis("redis"),
         ]
     );
+    let report = run(&client, None, SessionStorage::Redis).await.expect("can be read");
+    assert_eq!(texts(&report.findings), ["memory", "redis", "unknown"].map(with_default_redis));
 }
 
 #[tokio::test]

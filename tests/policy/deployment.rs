@@ -110,8 +110,10 @@ fn rejects_stdio_above_one_even_where_the_count_is_declared() {
 fn applies_a_declared_count_that_stdio_can_run_whatever_the_settings_say_of_others() {
     for declared in [0, 1] {
         let server = with(stdio(), "/spec/replicas", json!(declared));
-        let warn = || json!({"stdioReplicas": "warn"});
-        let warned = |old| update(deployment(old), deployment(3)).lookup_finds(&server).settings(warn());
+        let warned = |old| {
+            let case = update(deployment(old), deployment(3)).lookup_finds(&server);
+            case.settings(json!({"stdioReplicas": "warn"}))
+        };
         assert_eq!(admitted(warned(1)), declared, "the count changes");
         assert_eq!(admitted(warned(3)), declared, "the count stays");
         let reject = json!({"stdioReplicas": "reject"});

@@ -32,6 +32,13 @@ fn accepts_counts_that_violate_no_rule() {
 }
 
 #[test]
+fn gives_a_warning_once_if_it_is_the_same_for_both_counts() {
+    let both = json!({"transport": "streamable-http", "replicas": 2, "backendReplicas": 2});
+    let warnings = create(mcpserver(both)).run().warnings();
+    assert_eq!(warnings.iter().filter(|warning| *warning == SESSIONS).count(), 1, "{warnings:?}");
+}
+
+#[test]
 fn warns_about_stdio_above_one() {
     let outcome = create(mcpserver(json!({"transport": "stdio", "replicas": 2, "sessionStorage": redis()}))).run();
     assert_eq!(outcome.warnings(), [STDIO]);

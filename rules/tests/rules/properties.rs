@@ -72,8 +72,9 @@ proptest! {
         let result = set.or(requested);
         if floor > 0 {
             prop_assert!(result >= Some(floor));
+            prop_assert!(requested.is_some() || result >= Some(DEFAULT_GRACE_PERIOD.into()));
         }
-        prop_assert!(floor == 0 || result >= Some(requested.unwrap_or(DEFAULT_GRACE_PERIOD.into())));
+        prop_assert!(result >= requested);
         prop_assert_eq!(raised_to_floor(result, floor), None);
     }
 }
