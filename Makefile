@@ -10,6 +10,8 @@ RECONCILER = $(TARGET_DIR)/debug/mcpserver-scaling-reconciler
 # Modules that the policy is compared with; policy-host/wasmtime-host/src/baseline.rs describes them.
 EMPTY_GUEST := $(TARGET_DIR)/empty-guest.wasm
 FIXED_RESPONSE_GUEST := $(TARGET_DIR)/fixed-response-guest.wasm
+# What is tested in a cluster, or with the engine of the real host. It has features of its own and is compiled after `make test`.
+CLUSTER_PACKAGES := --package cluster-tests --package wasmtime-host
 
 .PHONY: run test exploration e2e-tests cluster-tests live-tests live-test compatibility demo evaluate artifacthub-pkg.yml publish release-dry-run \
 	reproducible fmt generate lint bench bench-policy bench-reconciler bench-admission fuzz clean $(TARGET_DIR)/debug/mcpserver-scaling-reconciler
@@ -86,7 +88,7 @@ cluster-tests: policy.wasm $(RECONCILER) $(if $(POLICY_SERVER),$(ANNOTATED_POLIC
 		assets=$$(KUBERNETES=$$kubernetes scripts/control-plane) && \
 		CONTROL_PLANE_ASSETS="$$assets" POLICY_WASM="$(CURDIR)/policy.wasm" RECONCILER="$(abspath $(RECONCILER))" HELM="$$helm" \
 		POLICY_SERVER="$(if $(POLICY_SERVER),$(abspath $(POLICY_SERVER)))" ANNOTATED_POLICY="$(abspath $(ANNOTATED_POLICY))" \
-		cargo test --locked --package cluster-tests --package wasmtime-host -- $(TESTS) || exit; done
+		cargo test --locked $(CLUSTER_PACKAGES) -- $(TESTS) || exit; done
 
 # Real pods and sessions on a node of one's own, while a server is scaled: Linux, root, Go, and about an hour and a half for each of the
 # RUNS with all scenarios; elsewhere it says why nothing is tested. TOOLHIVE=tag chooses the release, TESTS=word the scenarios.
@@ -146,11 +148,15 @@ fmt:
 generate:
 	helm=$$(scripts/helm) && cargo run --quiet --locked --package xtask -- generate "$$helm"
 
+# `cargo clippy` would check the dependencies in a mode of its own, of which no build can use anything. Here clippy takes the place of the
+# compiler for the crates of this workspace, and the dependencies are compiled once for `make lint`, `make test` and `make cluster-tests`.
+lint: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/scripts/clippy-as-rustc
 lint:
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
-	scripts/wasm lint mcpserver-scaling-policy
+	@for packages in "" "$(CLUSTER_PACKAGES)"; do scripts/announce "Compiling with clippy: about five minutes in all, once." \
+		cargo test --locked --no-run --all-targets --config profile.dev.package.exploration.opt-level=0 $$packages || exit; done
+	@for package in mcpserver-scaling-policy empty-guest fixed-response-guest; do scripts/wasm lint $$package || exit; done
 	helm=$$(scripts/helm) && cargo run --quiet --locked --package xtask -- check "$$helm"
 
 bench: bench-policy bench-reconciler
