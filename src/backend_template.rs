@@ -6,6 +6,7 @@ use mcp_scaling_rules::applied_generation::{TemplateDecision, decide};
 
 use crate::edit::{self, Edit, Path};
 use crate::request::{self, Object, Request};
+use crate::settings::{Corrections, Settings};
 use crate::verdict::Verdict;
 
 const TEMPLATE: Path = &["spec", "template"];
@@ -24,12 +25,13 @@ pub(crate) struct Kept {
 
 /// Keeps the old generation or the old pod template, if the rules say so. `request` is one of ToolHive's. Nothing happens if
 /// the old or the new template has no generation: runners before v0.24.1 write none, and compare none.
-pub(crate) fn keep(request: &Request<'_>) -> Kept {
+/// With `corrections: reject` everything stays as it is written, and the verdict has only the audit annotations.
+pub(crate) fn keep(request: &Request<'_>, settings: &Settings) -> Kept {
     // A malformed field is the API server's to refuse, so that an absence of any part ends it.
-    try_keep(request).unwrap_or_default()
+    try_keep(request, settings).unwrap_or_default()
 }
 
-fn try_keep(request: &Request<'_>) -> Option<Kept> {
+fn try_keep(request: &Request<'_>, settings: &Settings) -> Option<Kept> {
     let (new, old) = (request.object()?, request.old_object()?);
     let (written, stored) = (generation_in_template(new)?, generation_in_template(old)?);
     let recorded = recorded_generation(old);
@@ -42,25 +44,27 @@ fn try_keep(request: &Request<'_>) -> Option<Kept> {
     let (new_template, old_template) = (new.pointer("/spec/template")?, old.pointer("/spec/template")?);
     let is_same = edit::is_same(new_template, old_template, &[GENERATION_IN_TEMPLATE]);
     let mut verdict = Verdict::default();
+    // ToolHive's own requests are never refused, so that there is no message.
+    let correct = |verdict: &mut Verdict, edit| verdict.correct(settings, edit, false, String::new);
     let is_old_runner = match decide(stored, recorded, written, is_same) {
         TemplateDecision::Accept => false,
         TemplateDecision::KeepGeneration { applied } => {
             if written != stored {
-                verdict.edit(Edit::set(GENERATION, stored.to_string()));
+                correct(&mut verdict, Edit::set(GENERATION, stored.to_string()));
                 verdict.annotate("kept-generation", format!("{stored} applied={applied}"));
             }
             if applied != recorded.unwrap_or(stored) {
-                verdict.edit(Edit::set(APPLIED_GENERATION, applied.to_string()));
+                correct(&mut verdict, Edit::set(APPLIED_GENERATION, applied.to_string()));
             }
             written < applied
         }
         TemplateDecision::KeepTemplate { applied } => {
-            verdict.edit(Edit::restore(TEMPLATE));
+            correct(&mut verdict, Edit::restore(TEMPLATE));
             verdict.annotate("kept-template", format!("written={written} applied={applied}"));
             true
         }
     };
-    Some(Kept { verdict, is_old_runner })
+    Some(Kept { verdict, is_old_runner: is_old_runner && settings.corrections == Corrections::Apply })
 }
 
 /// The generation that the pod template of a workload was made from.

@@ -229,7 +229,11 @@ fn report(
         is_declared: declared.is_some_and(|declared| requested <= declared),
     };
     checks::stdio_cap(verdict, settings.stdio_replicas, request);
-    checks::session_storage(verdict, settings, owner.kind, storage, storage, request, count);
+    // Nobody sets the declared count of a StatefulSet before a proxy starts: not the operator, and without corrections not the policy.
+    let stays_as_requested = replicas.workload == Workload::StatefulSet
+        && (replicas.is_scale || settings.corrections == Corrections::Reject);
+    let resulting = if stays_as_requested { requested } else { count };
+    checks::session_storage(verdict, settings, owner.kind, storage, storage, request, resulting);
 
     let (field, kind, name) = (replicas.workload.declared_in(), owner.kind.name(), shortened(&owner.name));
     if let Some(rule) = rule {
@@ -251,8 +255,7 @@ fn report(
         && is_overridden
         && requester == Requester::Person
     {
-        let what_happens = if replicas.is_scale && replicas.workload == Workload::StatefulSet {
-            // The operator leaves this count alone; the proxy runner sets it, and only when it starts.
+        let what_happens = if stays_as_requested {
             "is set again when a proxy starts".to_owned()
         } else {
             let overridden = if replicas.is_unchanged() { "current" } else { "requested" };
@@ -264,8 +267,9 @@ fn report(
 
 fn report_failed_lookup(verdict: &mut Verdict, owner: &Owner<'_>, replicas: &ReplicasRequest, settings: &Settings) {
     let (kind, name) = (owner.kind.name(), shortened(&owner.name));
-    // A label that names stdio is all that the cap needs.
-    let is_capped = replicas.transport_label.is_some_and(|label| exceeds_stdio_cap(label, replicas.requested));
+    // A label that names stdio is all that the cap needs, where there is one. Without it anybody could pass with that label.
+    let is_capped = replicas.transport_label.is_some_and(|label| exceeds_stdio_cap(label, replicas.requested))
+        && (settings.stdio_replicas != ExcessReplicas::Warn || replicas.requester == Requester::ToolHive);
     verdict.annotate("lookup", "failed".to_owned());
     if settings.on_lookup_failure == LookupFailure::Reject && replicas.can_be_refused_unchecked(settings) && !is_capped
     {

@@ -299,7 +299,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Turns off what only makes sense as a change: a cap becomes a refusal, and nothing is preserved or kept.
+    /// Turns off what only makes sense as a change: a cap becomes a refusal, and no count is preserved.
     fn replace_changes(&mut self) {
         for action in [&mut self.stdio_replicas, &mut self.declared_replicas] {
             if *action == ExcessReplicas::Cap {
@@ -307,7 +307,6 @@ impl Settings {
             }
         }
         self.preserve_scaling = false;
-        self.keep_backends_on_scale = false;
     }
 }
 
@@ -362,7 +361,6 @@ mod tests {
                 declared_replicas: ExcessReplicas::Reject,
                 pre_stop_seconds: 0,
                 preserve_scaling: false,
-                keep_backends_on_scale: false,
                 corrections: Corrections::Reject,
                 ..Settings::default()
             }

@@ -5,7 +5,7 @@ use mcp_scaling_rules::{Malformed, Owner, Transport, Workload, labels};
 use crate::backend_template::{self, Kept};
 use crate::lookup::ReadResources;
 use crate::replicas::{self, ReplicasRequest};
-use crate::request::Request;
+use crate::request::{Object, Request};
 use crate::requester::Requester;
 use crate::settings::Settings;
 use crate::verdict::Verdict;
@@ -21,15 +21,17 @@ pub(crate) fn validate(
     get: &ReadResources<'_>,
 ) -> Result<Verdict, Malformed> {
     let requester = Requester::of(request, settings, Some(owner));
-    let label = transport_label(request);
-    let replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, label)?;
     let keeps = settings.keep_backends_on_scale && requester == Requester::ToolHive;
-    let Kept { verdict, is_old_runner } = if keeps { backend_template::keep(request) } else { Kept::default() };
+    let Kept { verdict, is_old_runner } =
+        if keeps { backend_template::keep(request, settings) } else { Kept::default() };
+    // The label of an old runner is as outdated as its count.
+    let label = transport_label(if is_old_runner { request.old_object() } else { request.object() });
+    let replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, label)?;
     let replicas = ReplicasRequest { is_old_runner, ..replicas };
     Ok(replicas::validate(verdict, owner, request, &replicas, settings, get))
 }
 
-/// The transport that the StatefulSet's label names.
-fn transport_label(request: &Request<'_>) -> Option<Transport> {
-    Transport::from_name(request.object()?.label(labels::TOOLHIVE_TRANSPORT)?)
+/// The transport that the label of a StatefulSet names.
+fn transport_label(statefulset: Option<&Object>) -> Option<Transport> {
+    Transport::from_name(statefulset?.label(labels::TOOLHIVE_TRANSPORT)?)
 }

@@ -10,7 +10,8 @@ use crate::verdict::{Verdict, assignment, scale_command};
 /// and their server have the same name.
 ///
 /// The present count of the other one is not looked up, so that each warning is worded to be true at any count of it. If the spec of the
-/// server, `scaling`, declares a count for the other one, the warning names that field: ToolHive would undo a Scale.
+/// server, `scaling`, declares a count for the proxies, the warning names that field, because the operator would undo a Scale. It leaves
+/// the count of a backend alone, and no proxy is there that would set it.
 pub(crate) fn report(
     verdict: &mut Verdict,
     workload: Workload,
@@ -28,7 +29,7 @@ pub(crate) fn report(
         Workload::StatefulSet => ("running proxies fail without a backend", "stops them"),
     };
     let other = workload.other();
-    if other.declared(scaling).is_some_and(|count| count > 0) {
+    if other == Workload::Deployment && scaling.replicas.is_some_and(|count| count > 0) {
         verdict.warn(&format!("{state}; set {} to 0 too", other.declared_in()));
     } else {
         let command = scale_command(other, request.namespace(), request.name(), 0);

@@ -112,6 +112,20 @@ fn lets_every_other_change_restart_the_pods() {
 }
 
 #[test]
+fn only_annotates_with_corrections_reject() {
+    for (runner, annotation) in [(5, "kept-template=written=5 applied=6"), (7, "kept-generation=4 applied=7")] {
+        let (image, recorded) = if runner == 5 { ("b", 6) } else { ("a", 6) };
+        let old = with(stored(&template("a", 4), Some(recorded)), "/spec/replicas", json!(3));
+        let written = with(applied(&old, &template(image, runner)), "/spec/replicas", json!(1));
+        let server = mcpserver(json!({"transport": "streamable-http", "sessionStorage": {"provider": "redis"}}));
+        let case = update(old, written).by(PROXY_RUNNER).lookup_finds(&server);
+        let outcome = case.settings(json!({"corrections": "reject"})).run();
+        assert_eq!((outcome.refusal(), outcome.changes()), (None, Vec::new()), "{runner}");
+        assert_eq!(outcome.annotations(), [annotation], "{runner}");
+    }
+}
+
+#[test]
 fn keeps_the_template_from_an_older_proxy_runner() {
     let old = stored(&template("b", 4), Some(6));
     let outcome = write(&old, &template("a", 5), PROXY_RUNNER, json!({}));
@@ -132,6 +146,10 @@ fn keeps_the_count_from_an_older_proxy_runner() {
     let unlabelled = |object| with(object, "/metadata/labels/toolhive-transport", None);
     let case = update(unlabelled(old.clone()), unlabelled(written(5))).by(PROXY_RUNNER).host(unreachable.clone());
     assert_eq!(case.run().object()["spec"]["replicas"], 3, "a StatefulSet whose label says no transport");
+    // The label is as old as the count.
+    let labelled = with(written(5), "/metadata/labels/toolhive-transport", json!("stdio"));
+    let case = update(old.clone(), labelled).by(PROXY_RUNNER).host(unreachable.clone());
+    assert_eq!(case.run().object()["spec"]["replicas"], 3, "the server was stdio before an edit");
     // The declared count is applied whoever writes.
     let declaring = mcpserver(json!({"transport": "streamable-http", "backendReplicas": 2}));
     let outcome = update(old.clone(), written(5)).by(PROXY_RUNNER).lookup_finds(&declaring).run();

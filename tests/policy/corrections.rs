@@ -150,6 +150,16 @@ fn accepts_a_count_that_does_not_rise() {
 }
 
 #[test]
+fn does_not_say_that_a_statefulset_gets_its_declared_count() {
+    let server = mcpserver(json!({"transport": "streamable-http", "backendReplicas": 3}));
+    let lowered = update(statefulset(3, "streamable-http"), statefulset(1, "streamable-http"));
+    let outcome = run(lowered.lookup_finds(&server));
+    assert_eq!((outcome.refusal(), outcome.changes()), (None, Vec::new()));
+    let warning = "spec.backendReplicas of MCPServer github is 3 and is set again when a proxy starts";
+    assert_eq!(outcome.warnings(), [warning], "nothing of the sessions of 3 backends");
+}
+
+#[test]
 fn rejects_what_cannot_be_checked_at_any_count_in_an_audit() {
     let settings = json!({"corrections": "reject", "onLookupFailure": "reject"});
     let refusal = |case: Case, settings: &Value| {

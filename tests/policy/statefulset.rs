@@ -128,6 +128,21 @@ fn caps_and_never_rejects_what_the_proxy_runner_writes() {
 }
 
 #[test]
+fn rejects_what_cannot_be_checked_if_stdio_is_not_capped() {
+    let run = |on_failure: &str| {
+        let unreachable = Arc::new(|_: &GetResourceRequest| Err(callback_failure("timeout")));
+        let settings = json!({"onLookupFailure": on_failure, "stdioReplicas": "warn"});
+        create(statefulset(3, "stdio")).host(unreachable).settings(settings).run()
+    };
+    assert_eq!(run("reject").refusal().map(|(code, _)| code), Some(503), "anybody can set the label");
+    let warnings = run("allow").warnings();
+    assert!(
+        warnings.contains(&"MCPServer github could not be read; spec.replicas was not checked".to_owned()),
+        "{warnings:?}"
+    );
+}
+
+#[test]
 fn does_not_say_unchecked_beside_a_cap() {
     let unreachable = Arc::new(|_: &GetResourceRequest| Err(callback_failure("timeout")));
     let settings = json!({"onLookupFailure": "reject"});

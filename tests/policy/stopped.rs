@@ -45,12 +45,11 @@ fn report(workload: Workload, field: &str, declared: &Value) -> (Vec<&'static st
     match workload {
         // A proxy that starts sets the declared count.
         Workload::Deployment if runs("backendReplicas") => {
-            let warning = "a backend runs on without proxies; set spec.backendReplicas to 0 too";
-            (vec![warning], [format!("backend-keeps-running={field}=0")])
+            (vec![BACKEND], [format!("backend-keeps-running={field}=0")])
         }
         Workload::Deployment => (vec![BACKEND, stays], [format!("backend-keeps-running={field}=0")]),
         Workload::StatefulSet => {
-            // ToolHive would undo `kubectl scale` of a declared count.
+            // The operator would undo `kubectl scale` of a declared count.
             let declared = "running proxies fail without a backend; set spec.replicas to 0 too";
             let warning = if runs("replicas") { declared } else { PROXIES };
             (vec![warning, stays], [format!("proxies-without-backend={field}=0")])

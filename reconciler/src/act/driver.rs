@@ -99,9 +99,13 @@ impl Reconciler {
         result
     }
 
-    /// After which time to reconcile a server again after an error.
+    /// After which time to reconcile a server again after an error. A write that is always refused must not put off what waits for a
+    /// time of its own.
     pub(crate) fn retry(&self, server: &Server, error: &ReconcileError) -> Duration {
-        let delay = self.memory().update(server.uid, |memory| memory.retries.delay_after_failure());
+        let delay = self.memory().update(server.uid, |memory| {
+            let delay = memory.retries.delay_after_failure();
+            memory.shortest_wait(Instant::now()).map_or(delay, |wait| wait.min(delay))
+        });
         delay.max(error.retry_after().unwrap_or_default())
     }
 

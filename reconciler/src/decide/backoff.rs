@@ -25,6 +25,8 @@ pub enum Target {
     StatefulSet,
     /// The scale of the StatefulSet, which is set to 0 with its proxies.
     StatefulSetToZero,
+    /// The scale of the StatefulSet, which is set up from 0 with its proxies. They need it at once, whoever reverts its other counts.
+    StatefulSetFromZero,
 }
 
 impl Target {
@@ -35,6 +37,7 @@ impl Target {
             Self::Deployment => "replicas of the Deployment",
             Self::StatefulSet => "replicas of the StatefulSet",
             Self::StatefulSetToZero => "replicas of the StatefulSet, which has no proxies",
+            Self::StatefulSetFromZero => "replicas of the StatefulSet, whose proxies start",
         }
     }
 }

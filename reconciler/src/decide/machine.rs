@@ -208,7 +208,7 @@ impl Reconcile {
         let next = match (mem::take(&mut self.state), answer) {
             (State::Idle, Answer::Server(Some(cached))) => begin(cached, &mut context),
             (State::AsksForTurn, Answer::Turn(Duration::ZERO)) => Ok(State::ReadsServer),
-            (State::AsksForTurn, Answer::Turn(delay)) => Err(Done::Requeue(delay)),
+            (State::AsksForTurn, Answer::Turn(delay)) => Err(next_reconcile(Some(delay), &context)),
             (State::ReadsServer, Answer::Server(Some(server))) => {
                 Work::of(server, &mut context).and_then(|work| Box::new(work).goes_on(&mut context))
             }
@@ -255,7 +255,7 @@ fn begin(cached: &Server, context: &mut Context<'_>) -> Result<State, Done> {
     let (scaling, plan) = observe_and_plan(cached, context).map_err(Done::Invalid)?;
     let has_news = observe_conflicts(&scaling, context).is_some();
     if plan.is_empty() && !has_news {
-        return Err(next_reconcile(context));
+        return Err(next_reconcile(None, context));
     }
     Ok(if plan.is_urgent || has_news { State::ReadsServer } else { State::AsksForTurn })
 }
@@ -292,7 +292,7 @@ impl Work {
         match self.next(context) {
             Some(doing) => Ok(State::Works(self, doing)),
             None if self.has_failed => Err(Done::Failed),
-            None => Err(self.delay.map_or_else(|| next_reconcile(context), Done::Requeue)),
+            None => Err(next_reconcile(self.delay, context)),
         }
     }
 
@@ -499,21 +499,18 @@ fn observe_conflicts(scaling: &Scaling, context: &mut Context<'_>) -> Option<Vec
     (*reported != conflicts).then_some(conflicts)
 }
 
-/// When to reconcile a server that needs nothing now: at the end of its stabilization window, of the operator's time after a
-/// reset or of its proxies, or when it changes.
-fn next_reconcile(context: &Context<'_>) -> Done {
-    let Context { memory, now, .. } = context;
-    let ServerMemory { stabilization, pending_reset, ending_proxies, .. } = &**memory;
-    let waits = [stabilization.remaining(*now), pending_reset.remaining(*now), ending_proxies.remaining(*now)];
-    let shortest = waits.into_iter().filter(|remaining| *remaining > Duration::ZERO).min();
-    shortest.map_or(Done::AwaitChange, Done::Requeue)
+/// When to reconcile a server on which nothing can be written now: after the `delay` of what is left to write, or earlier if what it
+/// waits for ends before, or when it changes.
+fn next_reconcile(delay: Option<Duration>, context: &Context<'_>) -> Done {
+    let waits = [delay, context.memory.shortest_wait(context.now)];
+    waits.into_iter().flatten().min().map_or(Done::AwaitChange, Done::Requeue)
 }
 
 /// The target whose backoff holds for a step that scales the backend.
 fn target_of_coupling(step: Step) -> Option<Target> {
     match step {
         Step::ScaleToZero => Some(Target::StatefulSetToZero),
-        Step::ScaleUp(_) => Some(Target::StatefulSet),
+        Step::ScaleUp(_) => Some(Target::StatefulSetFromZero),
         Step::PreserveCount(_) | Step::ForgetCount => None,
     }
 }

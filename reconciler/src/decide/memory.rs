@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -27,6 +28,16 @@ pub struct ServerMemory {
     pub(crate) retries: Retries,
     /// The conflicts that were reported.
     pub(crate) reported_conflicts: Vec<EventContent>,
+}
+
+impl ServerMemory {
+    /// How long until the first of these ends: the stabilization window of its warning, the operator's time after a reset, and that of
+    /// its proxies. `None` if there is nothing to wait for.
+    pub(crate) fn shortest_wait(&self, now: Instant) -> Option<Duration> {
+        let waits =
+            [self.stabilization.remaining(now), self.pending_reset.remaining(now), self.ending_proxies.remaining(now)];
+        waits.into_iter().filter(|remaining| *remaining > Duration::ZERO).min()
+    }
 }
 
 /// What is remembered of all servers. A server of which nothing is remembered takes no space.
@@ -85,11 +96,10 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::time::Duration;
 
     use tokio::time::Instant;
 
-    use super::{Memory, ServerMemory};
+    use super::{Duration, Memory, ServerMemory};
     use crate::decide::backoff::Target;
     use crate::observe::uid::Uid;
 

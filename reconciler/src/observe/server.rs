@@ -165,8 +165,8 @@ struct Spec {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ConditionFields {
-    #[serde(rename = "type")]
-    type_: String,
+    #[serde(default, rename = "type")]
+    type_: Field<String>,
     #[serde(default)]
     status: Field<String>,
     #[serde(default)]
@@ -271,7 +271,7 @@ fn read_scaling(spec: Field<Spec>) -> Result<Scaling, InvalidField> {
 
 fn known_condition(fields: ConditionFields) -> Option<StatusCondition> {
     Some(StatusCondition {
-        type_: ConditionType::from_name(&fields.type_)?,
+        type_: ConditionType::from_name(fields.type_.get()?)?,
         status: fields.status.value().and_then(|name| ConditionStatus::from_name(&name)),
         reason: fields.reason.value().and_then(|name| ConditionReason::from_name(&name)),
         observed_generation: fields.observed_generation.value(),
@@ -339,6 +339,8 @@ mod tests {
             json!({"metadata": {"name": "x", "deletionTimestamp": "2026-11-20T00:00:00Z"}, "status": {"conditions": [
                 {"type": "Ready", "status": "True"},
                 "not an object",
+                {"status": "True"},
+                {"type": 7, "status": "True"},
                 {"type": "StdioReplicaCapped", "status": "True", "reason": "StdioTransportCapAt1", "observedGeneration": 2},
                 {"type": "SessionStorageWarning", "status": "Maybe", "reason": "Because"},
                 {"type": "WorkloadReplicasWarning", "status": 7},

@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, Stream, StreamExt};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::{Api, Resource};
 use mcp_scaling_rules::{
     AutoscalerKind, ConditionReason, ConditionStatus, ConditionType, ServerKind, Workload, spec_conditions,
@@ -168,7 +169,7 @@ fn watch_servers(
     watch_failed: Arc<Notify>,
 ) -> impl Stream<Item = ServerKey> + Send + use<> {
     let objects = api::<ServerObject>(&reconciler.client, namespace, &reconciler.resource);
-    let events = watcher(objects, watch_config()).default_backoff();
+    let events = watcher(objects, watch_config()).backoff(WatchBackoff::default());
     events.flat_map(move |event| {
         let changed = match event {
             Ok(event) => {
@@ -210,7 +211,8 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let reconciler = reconciler.clone();
-    let events = watcher(objects, watcher::Config { label_selector: selector, ..watch_config() }).default_backoff();
+    let events = watcher(objects, watcher::Config { label_selector: selector, ..watch_config() })
+        .backoff(WatchBackoff::default());
     let changed = events.flat_map(move |event| {
         let changed = match event {
             Ok(event) => {
@@ -235,6 +237,24 @@ where
         stream::iter(changed)
     });
     changed.boxed()
+}
+
+/// kube's backoff, from 0.8 to 30 seconds, which begins anew 2 minutes after the last failure only. With each event, as kube has it, it
+/// would begin anew before each list, whose beginning is an event: lists that fail would follow each other within two seconds for ever
+/// (kube 5.0.0, `findings/kube-watcher-backoff-of-lists.sh`).
+#[derive(Default)]
+struct WatchBackoff(DefaultBackoff);
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next()
+    }
+}
+
+impl Backoff for WatchBackoff {
+    fn reset(&mut self) {}
 }
 
 fn watch_config() -> watcher::Config {
@@ -267,6 +287,10 @@ fn set_gauges(reconciler: &Reconciler) {
     let (mut servers, mut unreadable) = (0, 0);
     let mut warned = ConditionType::ALL.map(|type_| (type_, 0));
     reconciler.watched.servers.for_each(|server| {
+        // `check` leaves them out too, which lists what the gauges count.
+        if server.is_being_deleted {
+            return;
+        }
         servers += 1;
         let Ok(scaling) = &server.scaling else {
             unreadable += 1;

@@ -104,7 +104,7 @@ impl Election {
             }
             let mut pause = PERIOD;
             if let Some(end) = self.set_leader() {
-                pause = pause.min(end - self.now());
+                pause = pause.min(end.saturating_sub(self.now()));
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

@@ -98,4 +98,9 @@ async fn does_its_other_work_without_the_right_to_read_autoscalers() {
     let metrics = running.metrics.render();
     let line = metrics.lines().find(|line| line.starts_with(failures)).expect("is counted");
     assert!(!line.ends_with(" 0"), "{line}");
+    sleep(A_WHILE * 3).await;
+    server.take_calls();
+    sleep(A_WHILE * 30).await;
+    let lists = server.take_calls().iter().filter(|call| call.path.ends_with("/horizontalpodautoscalers")).count();
+    assert!((10..=40).contains(&lists), "{lists} lists in ten minutes");
 }

@@ -6,7 +6,7 @@ use mcpserver_scaling_reconciler::options::{Counts, Options};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::fake_api_server::{ApiServer, ListType};
+use crate::fake_api_server::{ApiServer, Fault, ListType};
 use crate::support::{A_WHILE, OPTIONS, deployment, lines, mcpserver, notes, start, start_with, statefulset};
 
 const KEPT: &str = "mcpserver-scaling-policy/replicas-before-zero";
@@ -188,4 +188,56 @@ async fn backs_off_from_a_writer_that_scales_the_backend_up_without_proxies() {
     scale(&server, "deployments", 1);
     sleep(A_WHILE).await;
     assert_eq!(backend(&server), (json!(2), Value::Null), "a proxy does not wait for the backoff");
+}
+
+#[tokio::test(start_paused = true)]
+async fn starts_a_backend_whose_count_somebody_keeps_reverting() {
+    let server = cluster(json!({"backendReplicas": 2}), 1, 3);
+    let _running = start_with(&server, COUPLED).await;
+    for _ in 0..20 {
+        sleep(A_WHILE).await;
+        scale(&server, "statefulsets", 3);
+    }
+    assert!(notes(&server).iter().any(|note| note.contains("BackingOff")), "{:?}", notes(&server));
+    scale(&server, "deployments", 0);
+    sleep(A_WHILE).await;
+    assert_eq!(backend(&server).0, 0);
+    scale(&server, "deployments", 1);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(backend(&server).0, 2, "its proxies run");
+}
+
+/// Scales the proxies to 0 as Kubernetes before v1.35 tells of it, and returns the count of the backend soon after they must have ended.
+async fn backend_after_proxies_ended(server: &ApiServer) -> Value {
+    let status = |replicas: u32| json!({"observedGeneration": 100, "replicas": replicas});
+    server.change("deployments", "a", |object| {
+        object["spec"]["template"] = json!({"spec": {"terminationGracePeriodSeconds": 60}});
+        object["status"] = status(1);
+    });
+    scale(server, "deployments", 0);
+    sleep(A_WHILE).await;
+    server.change("deployments", "a", |object| object["status"] = status(0));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(backend(server).0, 3, "the proxies may still be ending");
+    sleep(Duration::from_secs(10)).await;
+    backend(server).0
+}
+
+#[tokio::test(start_paused = true)]
+async fn stops_the_backend_in_time_beside_writes_that_wait_or_fail() {
+    let reverted = cluster(json!({"backendReplicas": 2}), 1, 3);
+    let _running = start_with(&reverted, COUPLED).await;
+    for _ in 0..20 {
+        sleep(A_WHILE).await;
+        scale(&reverted, "statefulsets", 3);
+    }
+    assert_eq!(backend_after_proxies_ended(&reverted).await, 0, "beside a count that backs off");
+
+    let refused = cluster(json!({"replicas": 1}), 1, 3);
+    refused.inject_faults(|call| {
+        (call.method == "PATCH" && call.path.ends_with("/mcpservers/a/status")).then_some(Fault::Code(422, None))
+    });
+    let _running = start_with(&refused, COUPLED).await;
+    sleep(A_WHILE * 60).await;
+    assert_eq!(backend_after_proxies_ended(&refused).await, 0, "beside conditions that are refused");
 }
