@@ -229,9 +229,9 @@ fn report(
         is_declared: declared.is_some_and(|declared| requested <= declared),
     };
     checks::stdio_cap(verdict, settings.stdio_replicas, request);
-    // Nobody sets the declared count of a StatefulSet before a proxy starts: not the operator, and without corrections not the policy.
-    let stays_as_requested = replicas.workload == Workload::StatefulSet
-        && (replicas.is_scale || settings.corrections == Corrections::Reject);
+    // The operator sets a declared count of a Deployment whatever the policy does, but leaves that of a StatefulSet alone.
+    let is_statefulset = replicas.workload == Workload::StatefulSet;
+    let stays_as_requested = is_statefulset && settings.corrections == Corrections::Reject;
     let resulting = if stays_as_requested { requested } else { count };
     checks::session_storage(verdict, settings, owner.kind, storage, storage, request, resulting);
 
@@ -255,7 +255,8 @@ fn report(
         && is_overridden
         && requester == Requester::Person
     {
-        let what_happens = if stays_as_requested {
+        let what_happens = if stays_as_requested || replicas.is_scale && is_statefulset {
+            // The proxy runner sets it, and only when it starts.
             "is set again when a proxy starts".to_owned()
         } else {
             let overridden = if replicas.is_unchanged() { "current" } else { "requested" };
