@@ -149,7 +149,7 @@ generate:
 	helm=$$(scripts/helm) && cargo run --quiet --locked --package xtask -- generate "$$helm"
 
 # `cargo clippy` would check the dependencies in a mode of its own, of which no build can use anything. Here clippy takes the place of the
-# compiler for the crates of this workspace, and the dependencies are compiled once for `make lint`, `make test` and `make cluster-tests`.
+# compiler for the crates of this workspace, and most dependencies are compiled once for `make lint`, `make test` and `make cluster-tests`.
 lint: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/scripts/clippy-as-rustc
 lint:
 	cargo fmt --all --check

@@ -27,6 +27,14 @@ fn scale(server: &ApiServer, resource: &str, replicas: u32) {
     server.change(resource, "a", |object| object["spec"]["replicas"] = replicas.into());
 }
 
+/// Another writer that scales the backend to this count often enough for the reconciler to back off from it.
+async fn keep_scaling_backend(server: &ApiServer, replicas: u32) {
+    for _ in 0..20 {
+        sleep(A_WHILE).await;
+        scale(server, "statefulsets", replicas);
+    }
+}
+
 /// The count of the StatefulSet, and the one that its annotation keeps.
 fn backend(server: &ApiServer) -> (Value, Value) {
     let object = server.get("statefulsets", "a").expect("exists");
@@ -176,10 +184,7 @@ async fn follows_an_autoscaler_that_scales_to_zero_again_and_again() {
 async fn backs_off_from_a_writer_that_scales_the_backend_up_without_proxies() {
     let server = cluster(json!({}), 0, 2);
     let _running = start_with(&server, COUPLED).await;
-    for _ in 0..20 {
-        sleep(A_WHILE).await;
-        scale(&server, "statefulsets", 2);
-    }
+    keep_scaling_backend(&server, 2).await;
     let told = notes(&server).iter().filter(|note| note.contains("BackingOff")).count();
     assert_eq!(told, 1, "{:?}", notes(&server));
     let writes = server.take_writes();
@@ -194,10 +199,7 @@ async fn backs_off_from_a_writer_that_scales_the_backend_up_without_proxies() {
 async fn starts_a_backend_whose_count_somebody_keeps_reverting() {
     let server = cluster(json!({"backendReplicas": 2}), 1, 3);
     let _running = start_with(&server, COUPLED).await;
-    for _ in 0..20 {
-        sleep(A_WHILE).await;
-        scale(&server, "statefulsets", 3);
-    }
+    keep_scaling_backend(&server, 3).await;
     assert!(notes(&server).iter().any(|note| note.contains("BackingOff")), "{:?}", notes(&server));
     scale(&server, "deployments", 0);
     sleep(A_WHILE).await;
@@ -227,10 +229,7 @@ async fn backend_after_proxies_ended(server: &ApiServer) -> Value {
 async fn stops_the_backend_in_time_beside_writes_that_wait_or_fail() {
     let reverted = cluster(json!({"backendReplicas": 2}), 1, 3);
     let _running = start_with(&reverted, COUPLED).await;
-    for _ in 0..20 {
-        sleep(A_WHILE).await;
-        scale(&reverted, "statefulsets", 3);
-    }
+    keep_scaling_backend(&reverted, 3).await;
     assert_eq!(backend_after_proxies_ended(&reverted).await, 0, "beside a count that backs off");
 
     let refused = cluster(json!({"replicas": 1}), 1, 3);
