@@ -17,8 +17,8 @@ use super::requests::matches_selector;
 use super::responses::{Body, status};
 
 impl ApiServer {
-    /// The events since the version that the watch starts at, then new ones, and a bookmark every ten seconds, until the
-    /// watch times out.
+    /// The events since the version that the watch starts at, then new ones, and a bookmark a minute after the last line, about as
+    /// often as kube-apiserver sends one, until the watch times out.
     pub(super) fn watch(&self, call: &Call, resource: &str) -> Response<Body> {
         let since: u64 = call.query.get("resourceVersion").map_or(0, |version| version.parse().expect("is a number"));
         let seconds: u64 =
@@ -37,7 +37,7 @@ impl ApiServer {
                     }
                     tokio::select! {
                         changed = changes.changed() => changed.ok()?,
-                        () = tokio::time::sleep(Duration::from_secs(10)) => is_bookmark_due = true,
+                        () = tokio::time::sleep(Duration::from_secs(60)) => is_bookmark_due = true,
                     }
                 }
             }
