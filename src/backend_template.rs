@@ -1,8 +1,8 @@
 //! Keeps the pods of a backend running if a proxy runner's write of the StatefulSet changes nothing of them but the
 //! generation of the server, as it does when only a count was edited.
 
-use mcp_scaling_rules::annotations;
 use mcp_scaling_rules::applied_generation::{TemplateDecision, decide};
+use mcp_scaling_rules::{annotations, labels};
 
 use crate::edit::{self, Edit, Path};
 use crate::request::{self, Object, Request};
@@ -13,6 +13,7 @@ const TEMPLATE: Path = &["spec", "template"];
 const GENERATION: Path = &["spec", "template", "metadata", "annotations", annotations::MCPSERVER_GENERATION];
 const GENERATION_IN_TEMPLATE: Path = &["metadata", "annotations", annotations::MCPSERVER_GENERATION];
 const APPLIED_GENERATION: Path = &["metadata", "annotations", annotations::APPLIED_GENERATION];
+const TRANSPORT_LABEL: Path = &["metadata", "labels", labels::TOOLHIVE_TRANSPORT];
 
 /// What is kept of the backend.
 #[derive(Default)]
@@ -23,8 +24,9 @@ pub(crate) struct Kept {
     pub(crate) is_old_runner: bool,
 }
 
-/// Keeps the old generation or the old pod template, if the rules say so. `request` is one of ToolHive's. Nothing happens if
-/// the old or the new template has no generation: runners before v0.24.1 write none, and compare none.
+/// Keeps the old generation or the old pod template, if the rules say so, and the transport label if the runner is an old one.
+/// `request` is one of ToolHive's. Nothing happens if the old or the new template has no generation: runners before v0.24.1 write
+/// none, and compare none.
 /// With `corrections: reject` everything stays as it is written, and the verdict has only the audit annotations.
 pub(crate) fn keep(request: &Request<'_>, settings: &Settings) -> Kept {
     // A malformed field is the API server's to refuse, so that an absence of any part ends it.
@@ -40,6 +42,8 @@ fn try_keep(request: &Request<'_>, settings: &Settings) -> Option<Kept> {
     if written == stored && (recorded.is_none() || is_evaluated) {
         return None;
     }
+    // Without a label before, the written one is the only one.
+    let is_label_new = old.transport_label().is_some_and(|label| Some(label) != new.transport_label());
     let (new, old) = request.whole_objects()?;
     let (new_template, old_template) = (new.pointer("/spec/template")?, old.pointer("/spec/template")?);
     let is_same = edit::is_same(new_template, old_template, &[GENERATION_IN_TEMPLATE]);
@@ -64,6 +68,10 @@ fn try_keep(request: &Request<'_>, settings: &Settings) -> Option<Kept> {
             true
         }
     };
+    // Every later request would be decided by the label of an old runner.
+    if is_old_runner && is_label_new {
+        correct(&mut verdict, Edit::restore(TRANSPORT_LABEL));
+    }
     Some(Kept { verdict, is_old_runner: is_old_runner && settings.corrections == Corrections::Apply })
 }
 

@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 
 use mcp_scaling_rules::owner::RawOwnerReference;
 use mcp_scaling_rules::scaling::SessionStorageSpec;
-use mcp_scaling_rules::{Field, Malformed};
+use mcp_scaling_rules::{Field, Malformed, Transport, labels};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -227,6 +227,11 @@ impl Object {
     /// A label.
     pub(crate) fn label(&self, name: &str) -> Option<&str> {
         text(&self.metadata.get()?.labels, name)
+    }
+
+    /// The transport that the label of a StatefulSet names.
+    pub(crate) fn transport_label(&self) -> Option<Transport> {
+        Transport::from_name(self.label(labels::TOOLHIVE_TRANSPORT)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `StatefulSet`: the pods of an `MCPServer`'s backend.
 
-use mcp_scaling_rules::{Malformed, Owner, Transport, Workload, labels};
+use mcp_scaling_rules::{Malformed, Owner, Workload};
 
 use crate::backend_template::{self, Kept};
 use crate::lookup::ReadResources;
@@ -24,14 +24,10 @@ pub(crate) fn validate(
     let keeps = settings.keep_backends_on_scale && requester == Requester::ToolHive;
     let Kept { verdict, is_old_runner } =
         if keeps { backend_template::keep(request, settings) } else { Kept::default() };
-    // The label of an old runner is as outdated as its count.
-    let label = transport_label(if is_old_runner { request.old_object() } else { request.object() });
+    // The label of an old runner is as outdated as its count, and the one before it stays.
+    let kept_label = request.old_object().filter(|_| is_old_runner).and_then(Object::transport_label);
+    let label = kept_label.or_else(|| request.object()?.transport_label());
     let replicas = ReplicasRequest::of_workload(request, request.spec()?, requester, Workload::StatefulSet, label)?;
     let replicas = ReplicasRequest { is_old_runner, ..replicas };
     Ok(replicas::validate(verdict, owner, request, &replicas, settings, get))
-}
-
-/// The transport that the label of a StatefulSet names.
-fn transport_label(statefulset: Option<&Object>) -> Option<Transport> {
-    Transport::from_name(statefulset?.label(labels::TOOLHIVE_TRANSPORT)?)
 }

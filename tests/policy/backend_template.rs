@@ -148,8 +148,9 @@ fn keeps_the_count_from_an_older_proxy_runner() {
     assert_eq!(case.run().object()["spec"]["replicas"], 3, "a StatefulSet whose label says no transport");
     // The label is as old as the count.
     let labelled = with(written(5), "/metadata/labels/toolhive-transport", json!("stdio"));
-    let case = update(old.clone(), labelled).by(PROXY_RUNNER).host(unreachable.clone());
-    assert_eq!(case.run().object()["spec"]["replicas"], 3, "the server was stdio before an edit");
+    let admitted = update(old.clone(), labelled).by(PROXY_RUNNER).host(unreachable.clone()).run().object();
+    assert_eq!(admitted["spec"]["replicas"], 3, "the server was stdio before an edit");
+    assert_eq!(admitted["metadata"]["labels"], old["metadata"]["labels"], "the next request is decided by the label");
     // The declared count is applied whoever writes.
     let declaring = mcpserver(json!({"transport": "streamable-http", "backendReplicas": 2}));
     let outcome = update(old.clone(), written(5)).by(PROXY_RUNNER).lookup_finds(&declaring).run();
