@@ -2,7 +2,7 @@
 //! generation of the server, as it does when only a count was edited.
 
 use mcp_scaling_rules::applied_generation::{TemplateDecision, decide};
-use mcp_scaling_rules::{annotations, labels};
+use mcp_scaling_rules::{Transport, annotations, labels};
 
 use crate::edit::{self, Edit, Path};
 use crate::request::{self, Object, Request};
@@ -22,6 +22,8 @@ pub(crate) struct Kept {
     pub(crate) verdict: Verdict,
     /// Says whether the runner is from before an edit, so that its count is an old one too.
     pub(crate) is_old_runner: bool,
+    /// The transport label before an old runner's write, which is kept. `None` if the written label stays.
+    pub(crate) transport_label: Option<Transport>,
 }
 
 /// Keeps the old generation or the old pod template, if the rules say so, and the transport label if the runner is an old one.
@@ -42,8 +44,7 @@ fn try_keep(request: &Request<'_>, settings: &Settings) -> Option<Kept> {
     if written == stored && (recorded.is_none() || is_evaluated) {
         return None;
     }
-    // Without a label before, the written one is the only one.
-    let is_label_new = old.transport_label().is_some_and(|label| Some(label) != new.transport_label());
+    let (written_label, stored_label) = (new.transport_label(), old.transport_label());
     let (new, old) = request.whole_objects()?;
     let (new_template, old_template) = (new.pointer("/spec/template")?, old.pointer("/spec/template")?);
     let is_same = edit::is_same(new_template, old_template, &[GENERATION_IN_TEMPLATE]);
@@ -68,11 +69,13 @@ fn try_keep(request: &Request<'_>, settings: &Settings) -> Option<Kept> {
             true
         }
     };
-    // Every later request would be decided by the label of an old runner.
-    if is_old_runner && is_label_new {
-        correct(&mut verdict, Edit::restore(TRANSPORT_LABEL));
+    let is_old_runner = is_old_runner && settings.corrections == Corrections::Apply;
+    // The label of an old runner is as outdated as its count, and would decide about every later request.
+    let transport_label = stored_label.filter(|_| is_old_runner);
+    if transport_label.is_some() && transport_label != written_label {
+        verdict.edit(Edit::restore(TRANSPORT_LABEL));
     }
-    Some(Kept { verdict, is_old_runner: is_old_runner && settings.corrections == Corrections::Apply })
+    Some(Kept { verdict, is_old_runner, transport_label })
 }
 
 /// The generation that the pod template of a workload was made from.

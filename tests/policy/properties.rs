@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use fixtures::case::{GRACE_PERIOD, LIFECYCLE, PERSON, deployment, policy, scale, statefulset, with};
-use fixtures::scenario::{Target, create_or_update, foreign, scenario};
+use fixtures::scenario::{Scenario, Target, create_or_update, foreign, scenario};
 use policy_host::host::Host;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -34,6 +34,11 @@ fn reversed(value: &Value) -> String {
     }
 }
 
+/// The payload of a request.
+fn payload(scenario: &Scenario) -> Value {
+    serde_json::from_str(&scenario.case().payload()).expect("is JSON")
+}
+
 /// The response of the module to a payload.
 fn response(payload: &str, host: Arc<dyn Host>) -> Value {
     let response = policy().call("validate", payload.as_bytes(), host).expect("the module answers");
@@ -56,7 +61,7 @@ proptest! {
     #[test]
     fn changes_only_the_documented_paths(scenario in scenario()) {
         let outcome = scenario.case().run();
-        let payload: Value = serde_json::from_str(&scenario.case().payload()).expect("is JSON");
+        let payload = payload(&scenario);
         let old_template = payload.pointer("/request/oldObject/spec/template");
         let is_template_restored = outcome.object().pointer("/spec/template") == old_template;
         for change in outcome.changes() {
@@ -69,7 +74,7 @@ proptest! {
     #[test]
     fn leaves_a_pod_template_that_a_request_leaves(scenario in scenario()) {
         let outcome = scenario.case().run();
-        let payload: Value = serde_json::from_str(&scenario.case().payload()).expect("is JSON");
+        let payload = payload(&scenario);
         let old = payload.pointer("/request/oldObject/spec/template");
         if old.is_some() && old == payload.pointer("/request/object/spec/template") {
             let object = outcome.object();
@@ -118,9 +123,8 @@ proptest! {
 
     #[test]
     fn ignores_the_order_of_members(scenario in scenario()) {
-        let payload = scenario.case().payload();
-        let reversed_payload = reversed(&serde_json::from_str(&payload).expect("is JSON"));
-        prop_assert_eq!(response(&payload, scenario.host()), response(&reversed_payload, scenario.host()));
+        let reversed_payload = reversed(&payload(&scenario));
+        prop_assert_eq!(response(&scenario.case().payload(), scenario.host()), response(&reversed_payload, scenario.host()));
     }
 
     #[test]
